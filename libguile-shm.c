@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   libguile-shm.c - the front door: what is where, and the one entry.
+
+   The extension is a house of rooms, each a file in src/, a module in
+   module/posix-shm/, a test in tests/ and a chapter in doc/:
+
+     object    names and descriptors of shared memory objects
+     chicken   the file operations of the CHICKEN egg's programs
+
+   Beside them src/error.c raises what every room raises.  Calls run down this
+   list's arrows only: chicken -> object.  */
+
+#include <config.h>
+
+#include "gshm.h"
+
+/* Called by (load-extension "libguile-shm" "gshm_init") in module
+   (posix-shm primitives), which is the current module here.  */
+__attribute__ ((visibility ("default")))
+void
+gshm_init (void)
+{
+  gshm_object_init ();
+  gshm_chicken_init ();
+}

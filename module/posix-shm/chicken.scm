@@ -1,0 +1,130 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; (posix-shm chicken) - the CHICKEN egg, for programs that were written
+;;; for CHICKEN: its three names and the file operations used with them.
+
+(define-module (posix-shm chicken)
+  #:use-module ((ice-9 format) #:select (format))
+  #:use-module (posix-shm object)
+  #:use-module (posix-shm primitives)
+  #:re-export (;; The egg.
+               posix-shm?
+               shm-open
+               shm-unlink)
+  #:export (;; Flags for shm-open.
+            open/rdonly
+            open/rdwr
+            open/creat
+            open/excl
+            open/trunc
+
+            ;; Permission bits.
+            perm/irusr perm/iwusr perm/ixusr perm/irwxu
+            perm/irgrp perm/iwgrp perm/ixgrp perm/irwxg
+            perm/iroth perm/iwoth perm/ixoth perm/irwxo
+
+            ;; Descriptors.
+            file-truncate
+            file-write
+            file-read
+            file-close
+            file-size
+
+            ;; Positions.
+            file-position
+            set-file-position!
+            seek/set
+            seek/cur
+            seek/end
+
+            ;; Strings.
+            sprintf))
+
+(define open/rdonly O_RDONLY)
+(define open/rdwr O_RDWR)
+(define open/creat O_CREAT)
+(define open/excl O_EXCL)
+(define open/trunc O_TRUNC)
+
+;; POSIX fixes these values (sys/stat.h).
+(define perm/irusr #o400)
+(define perm/iwusr #o200)
+(define perm/ixusr #o100)
+(define perm/irwxu #o700)
+(define perm/irgrp #o040)
+(define perm/iwgrp #o020)
+(define perm/ixgrp #o010)
+(define perm/irwxg #o070)
+(define perm/iroth #o004)
+(define perm/iwoth #o002)
+(define perm/ixoth #o001)
+(define perm/irwxo #o007)
+
+(define seek/set SEEK_SET)
+(define seek/cur SEEK_CUR)
+(define seek/end SEEK_END)
+
+(define-syntax-rule (in-the-name-of procedure object body)
+  ;; Guile's own procedures do not say which file a system call failed on.
+  (catch 'system-error
+    (lambda () body)
+    (lambda (key subr message arguments data)
+      (scm-error key procedure "~A: ~S"
+                 (list (strerror (car data)) object) data))))
+
+(define (file-truncate file size)
+  "Set the size of FILE, a file descriptor or a string that names a file, to
+SIZE bytes.  Raise @code{system-error} where the system refuses."
+  (in-the-name-of "file-truncate" file (truncate-file file size)))
+
+(define* (file-write fd buffer #:optional size)
+  "Write the first SIZE bytes of BUFFER, a bytevector or a string of
+characters up to @code{#\\xff}, or all of it, to the file descriptor FD, and
+return how many that are.
+
+Raise @code{out-of-range} for a SIZE above the length of BUFFER or a
+character above @code{#\\xff}, and @code{system-error} where not all could be
+written; the message tells how much was."
+  (%file-write fd buffer size))
+
+(define* (file-read fd size #:optional buffer)
+  "Read up to SIZE bytes from the file descriptor FD into BUFFER, a
+bytevector or a string, by default a new string of SIZE characters, and
+return a list: the buffer, and how many bytes were read, 0 at the end of the
+file.  In a string each byte is the character of that number; characters
+beyond the count are spaces in a new string and left as they are in BUFFER.
+
+Raise @code{out-of-range} for a SIZE above the length of BUFFER, and
+@code{system-error} where the system refuses."
+  (%file-read fd size buffer))
+
+(define (file-close fd)
+  "Close the file descriptor FD.  Raise @code{system-error} where it is not
+open."
+  (in-the-name-of "file-close" fd (close-fdes fd)))
+
+(define (file-size file)
+  "Return the size in bytes of FILE, a file descriptor, a port or a string
+that names a file.  Raise @code{system-error} where there is none."
+  (in-the-name-of "file-size" file (stat:size (stat file))))
+
+(define (file-position fd)
+  "Return the position of FD, a file descriptor or port, in bytes.  Raise
+@code{system-error} where it has none."
+  (in-the-name-of "file-position" fd (seek fd 0 SEEK_CUR)))
+
+(define* (set-file-position! fd position #:optional (whence seek/set))
+  "Set the position of FD, a file descriptor or port, to POSITION, an integer
+of bytes counted from WHENCE: the start (@code{seek/set}), the present
+position (@code{seek/cur}) or the end of the file (@code{seek/end}).  Raise
+@code{system-error} where there can be no such position."
+  (in-the-name-of "set-file-position!" fd (seek fd position whence))
+  *unspecified*)
+
+(define (sprintf template . arguments)
+  "Return the string TEMPLATE with each directive replaced by the next of
+ARGUMENTS: @code{~A} as displayed, @code{~S} as written, @code{~B}, @code{~O}
+and @code{~X} a number in binary, octal and hexadecimal, @code{~C} a
+character, @code{~?} a template and its list of arguments, @code{~%} a line
+break, @code{~~} a tilde.  Raise @code{misc-error} for what is none of these
+and for too few arguments.  See @code{format} in @code{(ice-9 format)}."
+  (apply format #f template arguments))

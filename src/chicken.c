@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   chicken.c - reading and writing descriptors as CHICKEN programs do.
+
+   CHICKEN 5 reads into and writes from strings and blobs alike; a string is
+   bytes to it.  Here a string is Latin-1 and a blob is a bytevector.  */
+
+#include <config.h>
+
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gshm.h"
+
+#define READ "file-read"
+#define WRITE "file-write"
+
+/* Some systems take no more than this at once; all take this much.  */
+#define CHUNK_MAX ((size_t) 1 << 30)
+
+static size_t
+chunk (size_t left)
+{
+  return left < CHUNK_MAX ? left : CHUNK_MAX;
+}
+
+/* Only a file can be asked for more after a short read: a pipe would wait for
+   bytes that may never come.  */
+static int
+is_file (int fd)
+{
+  struct stat status;
+
+  return fstat (fd, &status) == 0 && S_ISREG (status.st_mode);
+}
+
+/* Read up to SIZE bytes, fewer at the end of the file or from a pipe.  */
+static size_t
+read_bytes (int fd, SCM scm_fd, signed char *bytes, size_t size)
+{
+  size_t done = 0;
+
+  while (done < size)
+    {
+      ssize_t n;
+      GSHM_SYSTEM_CALL (n, read (fd, bytes + done, chunk (size - done)));
+      if (n < 0 && done == 0)
+        gshm_system_error (READ, errno, scm_fd, NULL);
+      if (n <= 0)
+        break;
+      done += (size_t) n;
+      if (done < size && !is_file (fd))
+        break;
+    }
+  return done;
+}
+
+/* Write SIZE bytes, or raise: a short count is easily overlooked.  */
+static void
+write_bytes (int fd, SCM scm_fd, const void *bytes, size_t size)
+{
+  size_t done = 0;
+
+  while (done < size)
+    {
+      ssize_t n;
+      GSHM_SYSTEM_CALL (n, write (fd, (const char *) bytes + done,
+                                  chunk (size - done)));
+      if (n < 0)
+        {
+          int err = errno;
+          char hint[80];
+          snprintf (hint, sizeof hint, "%zu of %zu bytes written", done, size);
+          gshm_system_error (WRITE, err, scm_fd, hint);
+        }
+      done += (size_t) n;
+    }
+}
+
+/* What make-string fills with, in CHICKEN too.  */
+#define FILLER ' '
+
+static SCM
+latin1_string (SCM bytevector)
+{
+  SCM string
+    = scm_from_latin1_stringn ((char *) SCM_BYTEVECTOR_CONTENTS (bytevector),
+                               SCM_BYTEVECTOR_LENGTH (bytevector));
+  scm_remember_upto_here_1 (bytevector);
+  return string;
+}
+
+/* Raise an exception if the string is a literal, before anything else has
+   happened.  */
+static void
+check_mutable (SCM string)
+{
+  if (scm_c_string_length (string) > 0)
+    scm_c_string_set_x (string, 0, scm_c_string_ref (string, 0));
+}
+
+static size_t
+buffer_length (const char *subr, int pos, SCM buffer)
+{
+  if (scm_is_bytevector (buffer))
+    return SCM_BYTEVECTOR_LENGTH (buffer);
+  if (scm_is_string (buffer))
+    return scm_c_string_length (buffer);
+  scm_wrong_type_arg_msg (subr, pos, buffer, "string or bytevector");
+}
+
+/* (FD SIZE BUFFER) -> (buffer count): into BUFFER, a string or a bytevector,
+   or where it is #f a new string of SIZE characters.  */
+static SCM
+gshm_file_read (SCM scm_fd, SCM scm_size, SCM buffer)
+{
+  int fd = gshm_to_int (READ, 1, scm_fd, 0, INT_MAX);
+  size_t max = (scm_is_false (buffer) ? SIZE_MAX / 2
+                : buffer_length (READ, 3, buffer));
+  size_t size = gshm_to_size (READ, 2, scm_size, max);
+  int into_string = scm_is_string (buffer);
+  if (into_string)
+    check_mutable (buffer);
+
+  SCM bytevector = (scm_is_bytevector (buffer) ? buffer
+                    : scm_c_make_bytevector (size));
+  signed char *bytes = SCM_BYTEVECTOR_CONTENTS (bytevector);
+  size_t count = read_bytes (fd, scm_fd, bytes, size);
+
+  if (scm_is_false (buffer))
+    {
+      memset (bytes + count, FILLER, size - count);
+      buffer = latin1_string (bytevector);
+    }
+  else if (into_string)
+    scm_string_copy_x (buffer, SCM_INUM0, latin1_string (bytevector),
+                       SCM_INUM0, scm_from_size_t (count));
+
+  scm_remember_upto_here_1 (bytevector);
+  return scm_list_2 (buffer, scm_from_size_t (count));
+}
+
+/* Raise an exception that names the first of the SIZE characters that is no
+   byte.  Guile's own conversion would not say which, or what to do.  */
+static void
+check_latin1 (SCM string, size_t size)
+{
+  if (scm_is_eq (scm_string_bytes_per_char (string), SCM_I_MAKINUM (1)))
+    return;
+  for (size_t i = 0; i < size; i++)
+    {
+      SCM character = scm_c_string_ref (string, i);
+      if (SCM_CHAR (character) > 0xff)
+        gshm_out_of_range (WRITE, character,
+                           "Character is not a byte, convert the string with "
+                           "string->utf8 first");
+    }
+}
+
+/* (FD BUFFER SIZE) -> count: SIZE #f stands for all of BUFFER.  */
+static SCM
+gshm_file_write (SCM scm_fd, SCM buffer, SCM scm_size)
+{
+  int fd = gshm_to_int (WRITE, 1, scm_fd, 0, INT_MAX);
+  size_t size = buffer_length (WRITE, 2, buffer);
+  if (scm_is_true (scm_size))
+    size = gshm_to_size (WRITE, 3, scm_size, size);
+
+  if (scm_is_bytevector (buffer))
+    {
+      write_bytes (fd, scm_fd, SCM_BYTEVECTOR_CONTENTS (buffer), size);
+      scm_remember_upto_here_1 (buffer);
+    }
+  else
+    {
+      check_latin1 (buffer, size);
+      scm_dynwind_begin (0);
+      SCM part = scm_c_substring (buffer, 0, size);
+      char *bytes = scm_to_latin1_stringn (part, &size);
+      scm_dynwind_free (bytes);
+      write_bytes (fd, scm_fd, bytes, size);
+      scm_dynwind_end ();
+    }
+
+  return scm_from_size_t (size);
+}
+
+void
+gshm_chicken_init (void)
+{
+  gshm_define ("%file-read", 3, gshm_file_read);
+  gshm_define ("%file-write", 3, gshm_file_write);
+}

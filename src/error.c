@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   error.c - arguments checked and exceptions raised as Guile itself does.  */
+
+#include <config.h>
+
+#include <limits.h>
+
+#include "gshm.h"
+
+void
+gshm_define (const char *name, int required, scm_t_subr function)
+{
+  scm_c_define_gsubr (name, required, 0, 0, function);
+  scm_c_export (name, NULL);
+}
+
+void
+gshm_system_error (const char *subr, int err, SCM object, const char *hint)
+{
+  SCM cause = scm_strerror (scm_from_int (err));
+
+  if (hint == NULL)
+    scm_syserror_msg (subr, "~A: ~S", scm_list_2 (cause, object), err);
+  else
+    scm_syserror_msg (subr, "~A: ~S (~A)",
+                      scm_list_3 (cause, object, scm_from_utf8_string (hint)),
+                      err);
+}
+
+void
+gshm_out_of_range (const char *subr, SCM object, const char *message)
+{
+  scm_error (scm_out_of_range_key, subr, "~A: ~S",
+             scm_list_2 (scm_from_utf8_string (message), object),
+             scm_list_1 (object));
+}
+
+static void
+check_exact_integer (const char *subr, int pos, SCM value)
+{
+  if (!scm_is_exact_integer (value))
+    scm_wrong_type_arg_msg (subr, pos, value, "exact integer");
+}
+
+int
+gshm_to_int (const char *subr, int pos, SCM value, int min, int max)
+{
+  check_exact_integer (subr, pos, value);
+  if (!scm_is_signed_integer (value, min, max))
+    scm_out_of_range_pos (subr, value, scm_from_int (pos));
+  return scm_to_int (value);
+}
+
+size_t
+gshm_to_size (const char *subr, int pos, SCM value, size_t max)
+{
+  check_exact_integer (subr, pos, value);
+  if (!scm_is_unsigned_integer (value, 0, max))
+    scm_out_of_range_pos (subr, value, scm_from_int (pos));
+  return scm_to_size_t (value);
+}
