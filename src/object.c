@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #if HAVE_SHM_OPEN
@@ -170,6 +171,23 @@ mode_from_scm (SCM mode)
   return (mode_t) scm_to_uint (mode);
 }
 
+/* Collect, and run the finalizers before this returns.  Guile's own thread for
+   them must not be started meanwhile: it needs descriptors, and where there
+   are none Guile aborts.  */
+static void
+gshm_collect (void)
+{
+  static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+  int automatic;
+
+  pthread_mutex_lock (&one_at_a_time);
+  automatic = scm_set_automatic_finalization_enabled (0);
+  scm_gc ();
+  scm_run_finalizers ();
+  scm_set_automatic_finalization_enabled (automatic);
+  pthread_mutex_unlock (&one_at_a_time);
+}
+
 static int
 open_object (const struct name *name, int flags, mode_t mode)
 {
@@ -193,7 +211,7 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
   if (fd < 0 && (errno == EMFILE || errno == ENFILE))
     {
       /* Ports that nobody can reach any more may hold descriptors.  */
-      scm_gc ();
+      gshm_collect ();
       fd = open_object (&name, flags, mode);
     }
   if (fd < 0)

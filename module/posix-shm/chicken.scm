@@ -3,9 +3,10 @@
 ;;; for CHICKEN: its three names and the file operations used with them.
 
 (define-module (posix-shm chicken)
-  #:use-module ((ice-9 format) #:select (format))
+  #:use-module (ice-9 match)
   #:use-module (posix-shm object)
   #:use-module (posix-shm primitives)
+  #:use-module ((srfi srfi-1) #:select (drop-while))
   #:re-export (;; The egg.
                posix-shm?
                shm-open
@@ -30,14 +31,15 @@
             file-size
 
             ;; Positions.
-            file-position
             set-file-position!
             seek/set
             seek/cur
             seek/end
 
             ;; Strings.
-            sprintf))
+            sprintf)
+  #:replace (;; Guile has one of its own, for ports only.
+             file-position))
 
 (define open/rdonly O_RDONLY)
 (define open/rdwr O_RDWR)
@@ -124,7 +126,52 @@ position (@code{seek/cur}) or the end of the file (@code{seek/end}).  Raise
   "Return the string TEMPLATE with each directive replaced by the next of
 ARGUMENTS: @code{~A} as displayed, @code{~S} as written, @code{~B}, @code{~O}
 and @code{~X} a number in binary, octal and hexadecimal, @code{~C} a
-character, @code{~?} a template and its list of arguments, @code{~%} a line
-break, @code{~~} a tilde.  Raise @code{misc-error} for what is none of these
-and for too few arguments.  See @code{format} in @code{(ice-9 format)}."
-  (apply format #f template arguments))
+character, @code{~?} a template and its list of arguments; and @code{~%} or
+@code{~N} a line break, @code{~~} a tilde, a tilde at the end of a line
+nothing, up to the next character that is not white space.  Raise
+@code{misc-error} for what is none of these and for too few arguments."
+  (define (refuse message object)
+    (scm-error 'misc-error "sprintf" (string-append message " in ~S")
+               (list object template) #f))
+  (define (number n radix)
+    (unless (number? n)
+      (scm-error 'wrong-type-arg "sprintf" "Not a number: ~S" (list n)
+                 (list n)))
+    (number->string n radix))
+
+  (define (expand directive arguments port)
+    "Write what DIRECTIVE stands for and return the arguments that are left."
+    (define-syntax-rule (with-argument argument expression)
+      (if (pair? arguments)
+          (let ((argument (car arguments)))
+            (display expression port)
+            (cdr arguments))
+          (refuse "Too few arguments for ~~~A" directive)))
+    (case (char-upcase directive)
+      ((#\A) (with-argument object object))
+      ((#\S) (with-argument object (object->string object)))
+      ((#\B) (with-argument n (number n 2)))
+      ((#\O) (with-argument n (number n 8)))
+      ((#\X) (with-argument n (number n 16)))
+      ((#\C) (with-argument char (string char)))
+      ((#\?) (unless (and (pair? arguments) (pair? (cdr arguments)))
+              (refuse "Too few arguments for ~~~A" directive))
+            (display (apply sprintf (car arguments) (cadr arguments)) port)
+            (cddr arguments))
+      ((#\% #\N) (newline port) arguments)
+      ((#\~) (write-char #\~ port) arguments)
+      (else (refuse "No such directive: ~~~A" directive))))
+
+  (call-with-output-string
+    (lambda (port)
+      (let next ((chars (string->list template)) (arguments arguments))
+        (match chars
+          (() #t)
+          ((#\~) (refuse "No directive after ~A" "~"))
+          ((#\~ #\newline . rest)
+           (next (drop-while char-whitespace? rest) arguments))
+          ((#\~ directive . rest)
+           (next rest (expand directive arguments port)))
+          ((char . rest)
+           (write-char char port)
+           (next rest arguments)))))))
