@@ -1,0 +1,125 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; (tests support) - what the tests of all rooms share.
+
+(define-module (tests support)
+  #:use-module (ice-9 ftw)
+  #:use-module (ice-9 match)
+  #:use-module (ice-9 popen)
+  #:use-module ((ice-9 textual-ports) #:select (get-string-all))
+  #:use-module (posix-shm)
+  #:use-module (srfi srfi-64)
+  #:export (;; Objects.
+            fresh-name
+            call-with-fresh-name
+            with-fresh-name
+            call-with-descriptor
+
+            ;; Exceptions.
+            raised
+            test-raises
+
+            ;; Processes.
+            guile
+            run
+            start-guile
+            guile-says
+
+            ;; The system.
+            root?
+            descriptor-count
+            with-umask))
+
+
+;;; Objects.
+
+(define count 0)
+
+(define (fresh-name)
+  "Return a name that no other process and no other call uses."
+  (set! count (+ count 1))
+  (format #f "/gshm-test-~a-~a" (getpid) count))
+
+(define (call-with-fresh-name proc)
+  "Call PROC with a fresh name, and unlink it when PROC is left."
+  (let ((name (fresh-name)))
+    (dynamic-wind
+      (const #t)
+      (lambda () (proc name))
+      (lambda () (false-if-exception (shm-unlink name))))))
+
+(define-syntax-rule (with-fresh-name name body ...)
+  (call-with-fresh-name (lambda (name) body ...)))
+
+(define (call-with-descriptor fd proc)
+  "Call PROC with the descriptor FD, and close it when PROC is left."
+  (dynamic-wind
+    (const #t)
+    (lambda () (proc fd))
+    (lambda () (false-if-exception (close-fdes fd)))))
+
+
+;;; Exceptions.
+
+(define (raised thunk)
+  "Call THUNK and return what it raises: a list of the exception's key, the
+name of the procedure, the message and, of a system error, the errno.  If it
+returns, return a list of the symbol @code{returned} and its value."
+  (catch #t
+    (lambda () (list 'returned (thunk)))
+    (lambda (key . arguments)
+      (match arguments
+        ((subr (? string? message) message-arguments data)
+         `(,key ,subr ,(apply format #f message (or message-arguments '()))
+                ,@(if (eq? key 'system-error) data '())))
+        (_ (cons key arguments))))))
+
+(define-syntax-rule (test-raises name expected expression)
+  (test-equal name expected (raised (lambda () expression))))
+
+
+;;; Processes.
+
+(define (run program . arguments)
+  "Run PROGRAM and return what it prints and its exit status, as two values."
+  (let* ((port (apply open-pipe* OPEN_READ program arguments))
+         (output (get-string-all port)))
+    (values output (status:exit-val (close-pipe port)))))
+
+(define guile
+  (or (getenv "GUILE") "guile"))
+
+(define (program expressions)
+  (string-join (map (lambda (expression) (format #f "~s" expression))
+                    `((use-modules (posix-shm)) ,@expressions))))
+
+(define (start-guile mode . expressions)
+  "Start a new guile that evaluates EXPRESSIONS, and return a pipe to it of
+MODE, as open-pipe* has it."
+  (open-pipe* mode guile "--no-auto-compile" "-c" (program expressions)))
+
+(define (guile-says . expressions)
+  "Return the datum that a new guile writes when it evaluates EXPRESSIONS, or
+a list of the symbol @code{status} and its exit status where it writes none."
+  (let* ((port (apply start-guile OPEN_READ expressions))
+         (datum (read port))
+         (status (close-pipe port)))
+    (if (eof-object? datum)
+        (list 'status status)
+        datum)))
+
+
+;;; The system.
+
+(define root? (zero? (geteuid)))
+
+(define (descriptor-count)
+  "Return the number of open descriptors of this process, or #f where that
+cannot be told."
+  (and=> (scandir "/proc/self/fd" string->number) length))
+
+(define-syntax-rule (with-umask mask body ...)
+  (let ((before #f))
+    (dynamic-wind
+      (lambda () (set! before (umask mask)))
+      (lambda () body ...)
+      (lambda () (umask before)))))
