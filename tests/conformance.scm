@@ -152,7 +152,8 @@
        '(seteuid 65534)
        `(let* ((fd (shm-open ,name (list O_RDWR O_CREAT O_EXCL)))
                (status (stat fd)))
-          (write (list (stat:uid status) (stat:gid status)))))))
+          (write (list (stat:uid status) (stat:gid status))))
+       '(seteuid 0))))
 
   (test-equal "O_EXCL: of 8 processes that race 1 makes it, 20 times of 20"
     (make-list 20 '(EEXIST EEXIST EEXIST EEXIST EEXIST EEXIST EEXIST made))

@@ -289,7 +289,24 @@ and not \"/.\" or \"/..\"")
     (raised (lambda () (shm-open "/gshm-test-there-is-no-such" (list O_RDWR))))
     (raised (lambda () (shm-open "no-name" (list O_RDWR O_CREAT))))
     (raised (lambda () (shm-open "/gshm-test" (list O_RDWR O_APPEND)))))
-  (test-equal "descriptors after 10,000 failures" before (descriptor-count)))
+  (test-equal "descriptors after 10,000 failures" before (descriptor-count))
+  (test-assert "memory after 100,000 failures"
+    (let ((name (name-of-length 255))
+          (before (memory-in-use)))
+      (do ((i 0 (+ i 1)))
+          ((= i 100000))
+        (raised (lambda () (shm-unlink name))))
+      ;; A copy of the name each time would be 25 MB.
+      (< (- (memory-in-use) before) 10000000))))
+
+(define (memory-in-use)
+  "Return the bytes that this process holds, or 0 where that cannot be told."
+  (gc)
+  (match (false-if-exception
+          (call-with-input-file "/proc/self/statm"
+            (lambda (port) (list (read port) (read port)))))
+    ((_ resident) (* resident 4096))
+    (_ 0)))
 
 ;; Built as on a system without shared memory.
 (define (test-without)

@@ -98,14 +98,15 @@ MODE, as open-pipe* has it."
   (open-pipe* mode guile "--no-auto-compile" "-c" (program expressions)))
 
 (define (guile-says . expressions)
-  "Return the datum that a new guile writes when it evaluates EXPRESSIONS, or
-a list of the symbol @code{status} and its exit status where it writes none."
+  "Return the datum that a new guile writes when it evaluates EXPRESSIONS.  If
+it does not exit with 0, return a list of the datum, the symbol @code{status}
+and the status."
   (let* ((port (apply start-guile OPEN_READ expressions))
          (datum (read port))
          (status (close-pipe port)))
-    (if (eof-object? datum)
-        (list 'status status)
-        datum)))
+    (if (zero? status)
+        datum
+        (list datum 'status status))))
 
 
 ;;; The system.
