@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <limits.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,16 +20,19 @@
 #define WRITE "file-write"
 
 /* Some systems take no more than this at once; all take this much.  */
-#define CHUNK_MAX ((size_t) 1 << 30)
+#define FILE_CHUNK ((size_t) 1 << 30)
+
+/* What a pipe that poll calls writable takes without blocking.  */
+#define PIPE_CHUNK ((size_t) PIPE_BUF)
+
+#define SLICE_MILLISECONDS 50
 
 static size_t
-chunk (size_t left)
+at_most (size_t limit, size_t size)
 {
-  return left < CHUNK_MAX ? left : CHUNK_MAX;
+  return size < limit ? size : limit;
 }
 
-/* Only a file can be asked for more after a short read: a pipe would wait for
-   bytes that may never come.  */
 static int
 is_file (int fd)
 {
@@ -37,24 +41,44 @@ is_file (int fd)
   return fstat (fd, &status) == 0 && S_ISREG (status.st_mode);
 }
 
-/* Read up to SIZE bytes, fewer at the end of the file or from a pipe.  */
+/* Wait until FD, which is no file, is ready for EVENTS or for an error.  The
+   thread that hands signals to Scheme may get to it only after a system call
+   here was interrupted and called again: hence the slices.  */
+static void
+wait_until_ready (int fd, short events)
+{
+  struct pollfd descriptor = { .fd = fd, .events = events };
+  int ready;
+
+  do
+    {
+      SCM_TICK;
+      ready = poll (&descriptor, 1, SLICE_MILLISECONDS);
+    }
+  while (ready == 0 || (ready < 0 && errno == EINTR));
+}
+
+/* Read up to SIZE bytes: fewer at the end of a file, and from a pipe, which
+   would wait for bytes that may never come.  */
 static size_t
 read_bytes (int fd, SCM scm_fd, signed char *bytes, size_t size)
 {
+  int file = is_file (fd);
   size_t done = 0;
+  ssize_t n;
 
-  while (done < size)
+  do
     {
-      ssize_t n;
-      GSHM_SYSTEM_CALL (n, read (fd, bytes + done, chunk (size - done)));
+      if (!file)
+        wait_until_ready (fd, POLLIN);
+      GSHM_SYSTEM_CALL (n, read (fd, bytes + done,
+                                 at_most (FILE_CHUNK, size - done)));
       if (n < 0 && done == 0)
         gshm_system_error (READ, errno, scm_fd, NULL);
-      if (n <= 0)
-        break;
-      done += (size_t) n;
-      if (done < size && !is_file (fd))
-        break;
+      if (n > 0)
+        done += (size_t) n;
     }
+  while (file && n > 0 && done < size);
   return done;
 }
 
@@ -62,13 +86,18 @@ read_bytes (int fd, SCM scm_fd, signed char *bytes, size_t size)
 static void
 write_bytes (int fd, SCM scm_fd, const void *bytes, size_t size)
 {
+  int file = is_file (fd);
   size_t done = 0;
 
-  while (done < size)
+  do
     {
       ssize_t n;
+
+      if (!file)
+        wait_until_ready (fd, POLLOUT);
       GSHM_SYSTEM_CALL (n, write (fd, (const char *) bytes + done,
-                                  chunk (size - done)));
+                                  at_most (file ? FILE_CHUNK : PIPE_CHUNK,
+                                           size - done)));
       if (n < 0)
         {
           int err = errno;
@@ -78,6 +107,7 @@ write_bytes (int fd, SCM scm_fd, const void *bytes, size_t size)
         }
       done += (size_t) n;
     }
+  while (done < size);
 }
 
 /* What make-string fills with, in CHICKEN too.  */

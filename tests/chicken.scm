@@ -2,8 +2,10 @@
 ;;; chicken.scm - the CHICKEN egg's interface, tested.
 
 (use-modules ((ice-9 popen) #:select (open-pipe* close-pipe))
+             ((ice-9 rdelim) #:select (read-line))
              (posix-shm chicken)
              (rnrs bytevectors)
+             ((srfi srfi-1) #:select (list-tabulate))
              (srfi srfi-64)
              (tests support))
 
@@ -294,29 +296,64 @@ with string->utf8 first: #\\λ")
        (test-equal "and read in parts" 0
          (status:exit-val (cdr (waitpid child)))))))
 
-  ;; The child signals its parent, which is in read, before it writes.
+  ;; The child signals its parent, which is in file-read, before it writes.
   (call-with-pipe
    (lambda (from to)
      (define parent (getpid))
      (define signals 0)
-     (define (blocked-in-read?)
-       (let ((state (call-with-input-file
-                        (sprintf "/proc/~A/wchan" parent)
-                      (lambda (port) (read port)))))
-         (memq state '(pipe_read anon_pipe_read 0))))
      (sigaction SIGUSR2 (lambda _ (set! signals (+ signals 1))))
      (let ((child (primitive-fork)))
        (when (zero? child)
          (do ((i 0 (+ i 1)))
              ((= i 5))
            (kill parent SIGUSR2)
-           (let wait () (unless (blocked-in-read?) (wait))))
+           (await-sleep parent))
          (file-write to "abc")
          (primitive-_exit 0))
        (test-equal "signals do not end a read" '("abc" 3) (file-read from 3))
        (waitpid child)
+       (let wait ()
+         (when (zero? signals)
+           (usleep 1000)
+           (wait)))
        (sigaction SIGUSR2 SIG_DFL)
-       (test-assert "their handlers ran meanwhile" (> signals 0))))))
+       (test-assert "their handlers run" (> signals 0)))))
+
+  ;; The first Ctrl-C counts, 20 times of 20.
+  (test-equal "a signal's handler can leave a read that waits for ever"
+    (make-list 20 'interrupted)
+    (list-tabulate 20
+      (lambda _
+        (let* ((port (start-guile
+                      OPEN_READ
+                      '(use-modules (posix-shm chicken))
+                      '(let ((ends (pipe)))
+                         (catch 'interrupted
+                           (lambda ()
+                             (sigaction SIGINT
+                               (lambda _ (throw 'interrupted)))
+                             (write (getpid))
+                             (newline)
+                             (force-output)
+                             (file-read (fileno (car ends)) 1))
+                           (lambda (key) (write key))))))
+               (pid (read port)))
+          (await-sleep pid)
+          (kill pid SIGINT)
+          (let ((result (read port)))
+            (close-pipe port)
+            result))))))
+
+(define (await-sleep pid)
+  "Return when the process PID sleeps, as /proc has it."
+  (let ((state (false-if-exception
+                (call-with-input-file (sprintf "/proc/~A/stat" pid)
+                  (lambda (port)
+                    (let* ((fields (read-line port))
+                           (after (+ 2 (string-rindex fields #\)))))
+                      (string-ref fields after)))))))
+    (unless (memv state '(#\S #f))
+      (await-sleep pid))))
 
 (define (test-sprintf)
   (test-equal "~A" "a b" (sprintf "~A ~A" "a" 'b))
