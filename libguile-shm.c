@@ -5,10 +5,13 @@
    module/posix-shm/, a test in tests/ and a chapter in doc/:
 
      object    names and descriptors of shared memory objects
+     mapping   bytevectors on shared memory
+     fault     bad memory becomes an exception
      chicken   the file operations of the CHICKEN egg's programs
 
-   Beside them src/error.c raises what every room raises.  Calls run down this
-   list's arrows only: chicken -> object.  */
+   Beside them src/error.c raises what every room raises, and src/registry.c
+   finds mappings by their addresses.  Calls run down only: mapping -> fault ->
+   registry, mapping -> object, chicken -> object.  */
 
 #include <config.h>
 
@@ -21,5 +24,7 @@ void
 gshm_init (void)
 {
   gshm_object_init ();
+  gshm_fault_init ();
+  gshm_mapping_init ();
   gshm_chicken_init ();
 }

@@ -2,8 +2,40 @@
 ;;; (posix-shm) - POSIX shared memory, the module that programs import.
 
 (define-module (posix-shm)
+  #:use-module (posix-shm fault)
+  #:use-module (posix-shm mapping)
   #:use-module (posix-shm object)
   #:re-export (;; The CHICKEN egg's three names.
                posix-shm?
                shm-open
-               shm-unlink))
+               shm-unlink
+
+               ;; Objects.
+               shm-open-anonymous
+               shm-size
+               shm-resize!
+               shm-seal!
+               shm-seals
+               shm-send-fd
+               shm-receive-fd
+               shm-list
+
+               ;; Mappings.
+               shm-map
+               shm-view
+               shm-unmap!
+               shm-mapped?
+               shm-name
+
+               ;; The calls that most programs need.
+               shm-create
+               shm-attach
+               call-with-shm
+
+               ;; When memory goes wrong.
+               &shm-fault
+               shm-fault?
+               shm-fault-kind
+               shm-fault-name
+               shm-fault-offset
+               shm-fault-guard))

@@ -23,9 +23,11 @@
 #define FILE_CHUNK ((size_t) 1 << 30)
 
 /* What a pipe that poll calls writable takes without blocking.  */
-#define PIPE_CHUNK ((size_t) PIPE_BUF)
-
-#define SLICE_MILLISECONDS 50
+#ifdef PIPE_BUF
+# define PIPE_CHUNK ((size_t) PIPE_BUF)
+#else
+# define PIPE_CHUNK ((size_t) _POSIX_PIPE_BUF)
+#endif
 
 static size_t
 at_most (size_t limit, size_t size)
@@ -33,29 +35,13 @@ at_most (size_t limit, size_t size)
   return size < limit ? size : limit;
 }
 
-static int
-is_file (int fd)
+/* The type of what FD is open on, as in st_mode.  */
+static mode_t
+type_of (int fd)
 {
   struct stat status;
 
-  return fstat (fd, &status) == 0 && S_ISREG (status.st_mode);
-}
-
-/* Wait until FD, which is no file, is ready for EVENTS or for an error.  The
-   thread that hands signals to Scheme may get to it only after a system call
-   here was interrupted and called again: hence the slices.  */
-static void
-wait_until_ready (int fd, short events)
-{
-  struct pollfd descriptor = { .fd = fd, .events = events };
-  int ready;
-
-  do
-    {
-      SCM_TICK;
-      ready = poll (&descriptor, 1, SLICE_MILLISECONDS);
-    }
-  while (ready == 0 || (ready < 0 && errno == EINTR));
+  return fstat (fd, &status) == 0 ? status.st_mode & S_IFMT : 0;
 }
 
 /* Read up to SIZE bytes: fewer at the end of a file, and from a pipe, which
@@ -63,14 +49,14 @@ wait_until_ready (int fd, short events)
 static size_t
 read_bytes (int fd, SCM scm_fd, signed char *bytes, size_t size)
 {
-  int file = is_file (fd);
+  int file = type_of (fd) == S_IFREG;
   size_t done = 0;
   ssize_t n;
 
   do
     {
-      if (!file)
-        wait_until_ready (fd, POLLIN);
+      if (!file && size > 0)
+        gshm_wait_until_ready (fd, POLLIN);
       GSHM_SYSTEM_CALL (n, read (fd, bytes + done,
                                  at_most (FILE_CHUNK, size - done)));
       if (n < 0 && done == 0)
@@ -86,21 +72,21 @@ read_bytes (int fd, SCM scm_fd, signed char *bytes, size_t size)
 static void
 write_bytes (int fd, SCM scm_fd, const void *bytes, size_t size)
 {
-  int file = is_file (fd);
+  mode_t type = type_of (fd);
+  size_t chunk = type == S_IFIFO ? PIPE_CHUNK : FILE_CHUNK;
   size_t done = 0;
 
   do
     {
       ssize_t n;
 
-      if (!file)
-        wait_until_ready (fd, POLLOUT);
+      if (type != S_IFREG && size > 0)
+        gshm_wait_until_ready (fd, POLLOUT);
       GSHM_SYSTEM_CALL (n, write (fd, (const char *) bytes + done,
-                                  at_most (file ? FILE_CHUNK : PIPE_CHUNK,
-                                           size - done)));
-      if (n < 0)
+                                  at_most (chunk, size - done)));
+      if (n < 0 || (n == 0 && size > 0))
         {
-          int err = errno;
+          int err = n < 0 ? errno : EIO;
           char hint[80];
           snprintf (hint, sizeof hint, "%zu of %zu bytes written", done, size);
           gshm_system_error (WRITE, err, scm_fd, hint);
@@ -123,13 +109,18 @@ latin1_string (SCM bytevector)
   return string;
 }
 
-/* Raise an exception if the string is a literal, before anything else has
+/* Raise an exception if the buffer is a literal, before anything else has
    happened.  */
 static void
-check_mutable (SCM string)
+check_mutable (SCM buffer)
 {
-  if (scm_c_string_length (string) > 0)
-    scm_c_string_set_x (string, 0, scm_c_string_ref (string, 0));
+  if (scm_is_bytevector (buffer))
+    {
+      if (!SCM_MUTABLE_BYTEVECTOR_P (buffer))
+        scm_wrong_type_arg_msg (READ, 3, buffer, "mutable bytevector");
+    }
+  else if (scm_c_string_length (buffer) > 0)
+    scm_c_string_set_x (buffer, 0, scm_c_string_ref (buffer, 0));
 }
 
 static size_t
@@ -147,12 +138,12 @@ buffer_length (const char *subr, int pos, SCM buffer)
 static SCM
 gshm_file_read (SCM scm_fd, SCM scm_size, SCM buffer)
 {
-  int fd = gshm_to_int (READ, 1, scm_fd, 0, INT_MAX);
+  int fd = gshm_to_int (READ, 1, scm_fd, INT_MIN, INT_MAX);
   size_t max = (scm_is_false (buffer) ? SIZE_MAX / 2
                 : buffer_length (READ, 3, buffer));
   size_t size = gshm_to_size (READ, 2, scm_size, max);
   int into_string = scm_is_string (buffer);
-  if (into_string)
+  if (scm_is_true (buffer))
     check_mutable (buffer);
 
   SCM bytevector = (scm_is_bytevector (buffer) ? buffer
@@ -194,7 +185,7 @@ check_latin1 (SCM string, size_t size)
 static SCM
 gshm_file_write (SCM scm_fd, SCM buffer, SCM scm_size)
 {
-  int fd = gshm_to_int (WRITE, 1, scm_fd, 0, INT_MAX);
+  int fd = gshm_to_int (WRITE, 1, scm_fd, INT_MIN, INT_MAX);
   size_t size = buffer_length (WRITE, 2, buffer);
   if (scm_is_true (scm_size))
     size = gshm_to_size (WRITE, 3, scm_size, size);

@@ -3,7 +3,7 @@
 
 #include <config.h>
 
-#include <limits.h>
+#include <stdint.h>
 
 #include "gshm.h"
 
@@ -28,11 +28,20 @@ gshm_system_error (const char *subr, int err, SCM object, const char *hint)
 }
 
 void
-gshm_out_of_range (const char *subr, SCM object, const char *message)
+gshm_out_of_range (const char *subr, SCM value, const char *message)
 {
   scm_error (scm_out_of_range_key, subr, "~A: ~S",
-             scm_list_2 (scm_from_utf8_string (message), object),
-             scm_list_1 (object));
+             scm_list_2 (scm_from_utf8_string (message), value),
+             scm_list_1 (value));
+}
+
+void
+gshm_out_of_range_of (const char *subr, SCM value, const char *message,
+                      SCM object)
+{
+  scm_error (scm_out_of_range_key, subr, "~A ~S: ~S",
+             scm_list_3 (scm_from_utf8_string (message), object, value),
+             scm_list_1 (value));
 }
 
 static void
@@ -58,4 +67,17 @@ gshm_to_size (const char *subr, int pos, SCM value, size_t max)
   if (!scm_is_unsigned_integer (value, 0, max))
     scm_out_of_range_pos (subr, value, scm_from_int (pos));
   return scm_to_size_t (value);
+}
+
+off_t
+gshm_to_off (const char *subr, const char *what, SCM value)
+{
+  int64_t max = sizeof (off_t) == 8 ? INT64_MAX : INT32_MAX;
+
+  check_exact_integer (subr, 0, value);
+  if (!scm_is_signed_integer (value, 0, max))
+    scm_error (scm_out_of_range_key, subr, "~A is negative or too large: ~S",
+               scm_list_2 (scm_from_utf8_string (what), value),
+               scm_list_1 (value));
+  return (off_t) scm_to_int64 (value);
 }

@@ -7,11 +7,14 @@
 #include <libguile.h>
 #include <errno.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* The entry, and what it calls: each defines and exports a room's primitives
    in the current module.  */
 void gshm_init (void);
 void gshm_object_init (void);
+void gshm_fault_init (void);
+void gshm_mapping_init (void);
 void gshm_chicken_init (void);
 
 /* Define the primitive NAME and export it.  */
@@ -21,13 +24,32 @@ void gshm_define (const char *name, int required, scm_t_subr function);
    procedures do.  HINT, which may be NULL, tells the user what to do.  */
 SCM_NORETURN void gshm_system_error (const char *subr, int err, SCM object,
                                      const char *hint);
-SCM_NORETURN void gshm_out_of_range (const char *subr, SCM object,
+SCM_NORETURN void gshm_out_of_range (const char *subr, SCM value,
                                      const char *message);
+SCM_NORETURN void gshm_out_of_range_of (const char *subr, SCM value,
+                                        const char *message, SCM object);
 
 /* The argument VALUE at position POS of SUBR as a C value: wrong-type-arg for
    what is no exact integer, out-of-range for one that does not fit.  */
 int gshm_to_int (const char *subr, int pos, SCM value, int min, int max);
 size_t gshm_to_size (const char *subr, int pos, SCM value, size_t max);
+
+/* The argument VALUE as an offset or a size that the system knows; WHAT, as in
+   "Offset", says which for the message.  */
+off_t gshm_to_off (const char *subr, const char *what, SCM value);
+
+/* Wait until FD is ready for EVENTS, POLLIN or POLLOUT, or for an error, unless
+   the system call that is to follow will not wait.  Asyncs run
+   meanwhile and may leave by an exception: own nothing that needs
+   releasing.  */
+void gshm_wait_until_ready (int fd, short events);
+
+/* Collect, and run the finalizers before this returns.  */
+void gshm_collect (void);
+
+/* What to call the object behind the descriptor FD in a message: its name, or
+   where that cannot be told FD itself.  */
+SCM gshm_descriptor_object (SCM scm_fd);
 
 /* Store in RESULT the value of the system call EXPRESSION, again for as long
    as a signal interrupts it.  Asyncs run in between and may leave by an
@@ -39,5 +61,9 @@ size_t gshm_to_size (const char *subr, int pos, SCM value, size_t max);
         SCM_TICK;                                               \
     }                                                           \
   while (0)
+
+/* Unlink NAME if it is that of the object of this device and inode, and return
+   whether that was done.  */
+SCM gshm_unlink_same (const char *subr, SCM name, dev_t device, ino_t inode);
 
 #endif /* GSHM_H */

@@ -6,22 +6,36 @@
 
 #include <config.h>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if HAVE_SHM_OPEN
-# include <sys/mman.h>
-# include <sys/stat.h>
-#endif
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "gshm.h"
+#include <gc/gc.h>
 
 #define OPEN "shm-open"
 #define UNLINK "shm-unlink"
+#define ANONYMOUS "shm-open-anonymous"
+#define SIZE "shm-size"
+#define RESIZE "shm-resize!"
+#define SEAL "shm-seal!"
+#define SEALS "shm-seals"
+#define CREATE "shm-create"
+#define LIST "shm-list"
+#define SEND "shm-send-fd"
+#define RECEIVE "shm-receive-fd"
 
-#if HAVE_SHM_OPEN
+/* Where Linux has the objects, each a file by its name.  */
+#define FOLDER "/dev/shm"
 
 #ifndef NAME_MAX
 # define NAME_MAX _POSIX_NAME_MAX
@@ -101,7 +115,8 @@ SCM_NORETURN static void
 refuse_flags (int flags)
 {
   for (size_t i = 0; i < sizeof refused_flags / sizeof *refused_flags; i++)
-    if ((flags & refused_flags[i].flag) == refused_flags[i].flag)
+    if (refused_flags[i].flag != 0
+        && (flags & refused_flags[i].flag) == refused_flags[i].flag)
       refuse_flag (scm_from_utf8_symbol (refused_flags[i].name));
   refuse_flag (scm_from_int (flags));
 }
@@ -162,40 +177,87 @@ flags_from_integer (SCM integer)
 }
 
 static mode_t
-mode_from_scm (SCM mode)
+mode_from_scm (const char *subr, int pos, SCM mode)
 {
   if (!scm_is_exact_integer (mode))
-    scm_wrong_type_arg_msg (OPEN, 3, mode, "exact integer");
+    scm_wrong_type_arg_msg (subr, pos, mode, "exact integer");
   if (!scm_is_unsigned_integer (mode, 0, 0777))
-    gshm_out_of_range (OPEN, mode, "Mode is not in the range 0 to #o777");
+    gshm_out_of_range (subr, mode, "Mode is not in the range 0 to #o777");
   return (mode_t) scm_to_uint (mode);
 }
 
-/* Collect, and run the finalizers before this returns.  Guile's own thread for
-   them must not be started meanwhile: it needs descriptors, and where there
-   are none Guile aborts.  */
-static void
+static SCM
+run_finalizers (void *data)
+{
+  (void) data;
+  scm_run_finalizers ();
+  return SCM_UNSPECIFIED;
+}
+
+/* Collect, and run the finalizers before this returns.  The collector is kept
+   from starting Guile's own thread for them meanwhile, since that needs
+   descriptors, and where there are none Guile aborts.  A finalizer that raises
+   an exception says so, as it would in that thread, and one may get here
+   again.  */
+void
 gshm_collect (void)
 {
-  static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-  int automatic;
+  static atomic_flag detached = ATOMIC_FLAG_INIT;
+  GC_finalizer_notifier_proc notifier = NULL;
+  int first = !atomic_flag_test_and_set (&detached);
 
-  pthread_mutex_lock (&one_at_a_time);
-  automatic = scm_set_automatic_finalization_enabled (0);
-  scm_gc ();
-  scm_run_finalizers ();
-  scm_set_automatic_finalization_enabled (automatic);
-  pthread_mutex_unlock (&one_at_a_time);
+  if (first)
+    {
+      notifier = GC_get_finalizer_notifier ();
+      GC_set_finalizer_notifier (NULL);
+    }
+  GC_gcollect ();
+  scm_internal_catch (SCM_BOOL_T, run_finalizers, NULL,
+                      scm_handle_by_message_noexit, NULL);
+  if (first)
+    {
+      GC_set_finalizer_notifier (notifier);
+      atomic_flag_clear (&detached);
+    }
 }
 
 static int
 open_object (const struct name *name, int flags, mode_t mode)
 {
+#if HAVE_SHM_OPEN
   int fd;
 
   GSHM_SYSTEM_CALL (fd, shm_open (name->bytes, flags, mode));
   return fd;
+#else
+  (void) name;
+  (void) flags;
+  (void) mode;
+  errno = ENOSYS;
+  return -1;
+#endif
 }
+
+static int
+unlink_object (const struct name *name)
+{
+#if HAVE_SHM_OPEN
+  int result;
+
+  GSHM_SYSTEM_CALL (result, shm_unlink (name->bytes));
+  return result;
+#else
+  (void) name;
+  errno = ENOSYS;
+  return -1;
+#endif
+}
+
+#if HAVE_SHM_OPEN
+# define HINT NULL
+#else
+# define HINT "this system has no POSIX shared memory"
+#endif
 
 static SCM
 gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
@@ -205,7 +267,7 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
   int flags = (scm_is_pair (scm_oflags) || scm_is_null (scm_oflags)
                ? flags_from_list (scm_oflags)
                : flags_from_integer (scm_oflags));
-  mode_t mode = mode_from_scm (scm_mode);
+  mode_t mode = mode_from_scm (OPEN, 3, scm_mode);
 
   int fd = open_object (&name, flags, mode);
   if (fd < 0 && (errno == EMFILE || errno == ENFILE))
@@ -215,7 +277,7 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
       fd = open_object (&name, flags, mode);
     }
   if (fd < 0)
-    gshm_system_error (OPEN, errno, scm_name, NULL);
+    gshm_system_error (OPEN, errno, scm_name, HINT);
 
   return scm_from_int (fd);
 }
@@ -226,39 +288,467 @@ gshm_unlink (SCM scm_name)
   struct name name;
   name_from_scm (UNLINK, scm_name, &name);
 
-  int result;
-  GSHM_SYSTEM_CALL (result, shm_unlink (name.bytes));
-  if (result < 0)
-    gshm_system_error (UNLINK, errno, scm_name, NULL);
+  if (unlink_object (&name) < 0)
+    gshm_system_error (UNLINK, errno, scm_name, HINT);
 
   return SCM_INUM0;
 }
 
-#else /* !HAVE_SHM_OPEN */
 
-#define NO_SHM "this system has no POSIX shared memory"
 
-static SCM
-gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
+/* Descriptors.  */
+
+SCM
+gshm_descriptor_object (SCM scm_fd)
 {
-  (void) scm_oflags;
-  (void) scm_mode;
-  gshm_system_error (OPEN, ENOSYS, scm_name, NO_SHM);
+  char link[64], path[sizeof FOLDER + NAME_MAX + 1];
+
+  snprintf (link, sizeof link, "/proc/self/fd/%d", scm_to_int (scm_fd));
+  ssize_t length = readlink (link, path, sizeof path - 1);
+  if (length <= (ssize_t) sizeof FOLDER
+      || memcmp (path, FOLDER "/", sizeof FOLDER) != 0)
+    return scm_fd;
+  path[length] = '\0';
+  return scm_from_utf8_string (path + sizeof FOLDER - 1);
 }
 
-static SCM
-gshm_unlink (SCM scm_name)
+/* Raise errno for a call that failed on a descriptor.  */
+SCM_NORETURN static void
+descriptor_error (const char *subr, SCM scm_fd, const char *hint)
 {
-  gshm_system_error (UNLINK, ENOSYS, scm_name, NO_SHM);
+  int err = errno;
+
+  gshm_system_error (subr, err, gshm_descriptor_object (scm_fd), hint);
 }
 
-#endif /* !HAVE_SHM_OPEN */
+static int
+descriptor_from_scm (const char *subr, SCM scm_fd)
+{
+  return gshm_to_int (subr, 1, scm_fd, INT_MIN, INT_MAX);
+}
+
+/* (FD) -> bytes.  */
+static SCM
+gshm_size (SCM scm_fd)
+{
+  struct stat status;
+
+  if (fstat (descriptor_from_scm (SIZE, scm_fd), &status) < 0)
+    descriptor_error (SIZE, scm_fd, NULL);
+  return scm_from_intmax (status.st_size);
+}
+
+/* Have the system set memory aside for the first SIZE bytes of FD, now.
+   Return 0, or -1 and errno.  Where it cannot do so, do nothing.  */
+static int
+reserve (int fd, off_t size)
+{
+  int result;
+
+  if (size == 0)
+    return 0;
+#if HAVE_FALLOCATE
+  GSHM_SYSTEM_CALL (result, fallocate (fd, 0, 0, size));
+#elif HAVE_POSIX_FALLOCATE
+  do
+    errno = posix_fallocate (fd, 0, size);
+  while (errno == EINTR);
+  result = errno == 0 ? 0 : -1;
+#else
+  result = 0;
+#endif
+  if (result < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV))
+    result = 0;
+  return result;
+}
+
+/* (FD SIZE RESERVE): with the memory first, so that nothing has changed where
+   there is none.  */
+static SCM
+gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
+{
+  int fd = descriptor_from_scm (RESIZE, scm_fd);
+  off_t size = gshm_to_off (RESIZE, "Size", scm_size);
+  int result;
+
+  if (scm_is_true (scm_reserve) && reserve (fd, size) < 0)
+    descriptor_error (RESIZE, scm_fd, NULL);
+  GSHM_SYSTEM_CALL (result, ftruncate (fd, size));
+  if (result < 0)
+    descriptor_error (RESIZE, scm_fd,
+                      errno == EPERM ? "a seal forbids it"
+                      : errno == EINVAL ? "the descriptor is not open for "
+                                          "writing, or is not one of a shared "
+                                          "memory object"
+                      : NULL);
+  return SCM_UNSPECIFIED;
+}
+
+/* (LABEL) -> descriptor, of an object without a name; or #f where the system
+   can't.  */
+static SCM
+gshm_open_anonymous (SCM scm_label)
+{
+  if (!scm_is_string (scm_label))
+    scm_wrong_type_arg_msg (ANONYMOUS, 0, scm_label, "string");
+#if HAVE_MEMFD_CREATE
+  char *label = scm_to_utf8_string (scm_label);
+  int fd = memfd_create (label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+    {
+      gshm_collect ();
+      fd = memfd_create (label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    }
+  int err = errno;
+  free (label);
+  if (fd >= 0)
+    return scm_from_int (fd);
+  if (err == EINVAL)
+    gshm_out_of_range (ANONYMOUS, scm_label,
+                       "Label is longer than 249 bytes");
+  if (err != ENOSYS)
+    gshm_system_error (ANONYMOUS, err, scm_label, NULL);
+#endif
+  return SCM_BOOL_F;
+}
+
+
+/* Seals.  */
+
+static struct
+{
+  const char *name;
+  int seal;
+  SCM symbol;
+} seals[] = {
+#ifdef F_SEAL_SEAL
+  { .name = "shrink", .seal = F_SEAL_SHRINK },
+  { .name = "grow", .seal = F_SEAL_GROW },
+  { .name = "write", .seal = F_SEAL_WRITE },
+  { .name = "seal", .seal = F_SEAL_SEAL },
+#else
+  { .name = "shrink" }, { .name = "grow" }, { .name = "write" },
+  { .name = "seal" },
+#endif
+};
+
+#define N_SEALS (sizeof seals / sizeof *seals)
+
+static int
+seal_from_scm (SCM symbol)
+{
+  if (!scm_is_symbol (symbol))
+    scm_wrong_type_arg_msg (SEAL, 2, symbol, "symbol");
+  for (size_t i = 0; i < N_SEALS; i++)
+    if (scm_is_eq (symbol, seals[i].symbol))
+      return seals[i].seal;
+  gshm_out_of_range (SEAL, symbol,
+                     "Seal is not one of shrink, grow, write and seal");
+}
+
+/* (FD LIST).  */
+static SCM
+gshm_seal (SCM scm_fd, SCM list)
+{
+  int fd = descriptor_from_scm (SEAL, scm_fd);
+  int set = 0;
+
+  if (scm_ilength (list) < 0)
+    scm_wrong_type_arg_msg (SEAL, 2, list, "list of symbols");
+  for (SCM rest = list; scm_is_pair (rest); rest = SCM_CDR (rest))
+    set |= seal_from_scm (SCM_CAR (rest));
+#ifdef F_ADD_SEALS
+  if (fcntl (fd, F_ADD_SEALS, set) < 0)
+    descriptor_error (SEAL, scm_fd,
+                      errno == EBUSY ? "a mapping that can be written to is "
+                                       "still there"
+                      : errno == EPERM ? "the object is sealed already, has a "
+                                         "name, or was opened for reading"
+                      : errno == EINVAL ? "only anonymous objects take seals"
+                      : NULL);
+  return SCM_UNSPECIFIED;
+#else
+  (void) fd;
+  (void) set;
+  gshm_system_error (SEAL, ENOSYS, scm_fd, "this system has no seals");
+#endif
+}
+
+/* (FD) -> list.  */
+static SCM
+gshm_seals (SCM scm_fd)
+{
+  int fd = descriptor_from_scm (SEALS, scm_fd);
+  SCM list = SCM_EOL;
+#ifdef F_GET_SEALS
+  int set = fcntl (fd, F_GET_SEALS);
+  if (set < 0 && errno != EINVAL)
+    descriptor_error (SEALS, scm_fd, NULL);
+  for (size_t i = N_SEALS; set > 0 && i-- > 0;)
+    if (set & seals[i].seal)
+      list = scm_cons (seals[i].symbol, list);
+#else
+  if (fcntl (fd, F_GETFD) < 0)
+    descriptor_error (SEALS, scm_fd, NULL);
+#endif
+  return list;
+}
+
+
+/* Objects that appear whole.  */
+
+/* (NAME MODE) -> descriptor of an object that does not have the name NAME yet,
+   or #f where the system cannot give it one later.  */
+static SCM
+gshm_open_unnamed (SCM scm_name, SCM scm_mode)
+{
+  struct name name;
+  name_from_scm (CREATE, scm_name, &name);
+  mode_t mode = mode_from_scm (CREATE, 0, scm_mode);
+#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
+  int fd = open (FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+  if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+    {
+      gshm_collect ();
+      fd = open (FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    }
+  if (fd >= 0)
+    return scm_from_int (fd);
+  if (errno == EMFILE || errno == ENFILE || errno == ENOSPC)
+    gshm_system_error (CREATE, errno, scm_from_utf8_string (FOLDER), NULL);
+#else
+  (void) mode;
+#endif
+  return SCM_BOOL_F;
+}
+
+/* (FD NAME): give the object its name, which must be free.  */
+static SCM
+gshm_publish (SCM scm_fd, SCM scm_name)
+{
+  struct name name;
+  int fd = descriptor_from_scm (CREATE, scm_fd);
+  name_from_scm (CREATE, scm_name, &name);
+#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
+  char from[64], to[sizeof FOLDER + NAME_MAX + 2];
+
+  snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
+  snprintf (to, sizeof to, FOLDER "%s", name.bytes);
+  if (linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
+    return SCM_UNSPECIFIED;
+#else
+  (void) fd;
+  errno = ENOSYS;
+#endif
+  gshm_system_error (CREATE, errno, scm_name, NULL);
+}
+
+/* What the object NAME is, into STATUS, as stat does.  */
+static int
+object_status (const struct name *name, struct stat *status)
+{
+#ifdef __linux__
+  /* Even if the object may not be opened.  */
+  char path[sizeof FOLDER + sizeof name->bytes];
+
+  snprintf (path, sizeof path, FOLDER "%s", name->bytes);
+  return lstat (path, status);
+#else
+  int fd = open_object (name, O_RDONLY, 0);
+  if (fd < 0)
+    return -1;
+  int result = fstat (fd, status);
+  close (fd);
+  return result;
+#endif
+}
+
+SCM
+gshm_unlink_same (const char *subr, SCM scm_name, dev_t device, ino_t inode)
+{
+  struct name name;
+  struct stat status;
+  name_from_scm (subr, scm_name, &name);
+
+  return scm_from_bool (object_status (&name, &status) == 0
+                        && status.st_dev == device && status.st_ino == inode
+                        && unlink_object (&name) == 0);
+}
+
+/* (NAME FD) -> boolean: unlink NAME if it is that of the object behind FD.  */
+static SCM
+gshm_unlink_own (SCM scm_name, SCM scm_fd)
+{
+  struct stat own;
+
+  if (fstat (descriptor_from_scm (CREATE, scm_fd), &own) < 0)
+    descriptor_error (CREATE, scm_fd, NULL);
+  return gshm_unlink_same (CREATE, scm_name, own.st_dev, own.st_ino);
+}
+
+static void
+close_folder (void *folder)
+{
+  closedir (folder);
+}
+
+/* () -> list of names.  */
+static SCM
+gshm_list (void)
+{
+  SCM list = SCM_EOL;
+#if HAVE_SHM_OPEN && defined __linux__
+  DIR *folder = opendir (FOLDER);
+  struct dirent *entry;
+  struct stat status;
+
+  if (folder == NULL)
+    gshm_system_error (LIST, errno, scm_from_utf8_string (FOLDER), NULL);
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (close_folder, folder, SCM_F_WIND_EXPLICITLY);
+  while ((entry = readdir (folder)) != NULL)
+    /* Named semaphores are there, too.  */
+    if (strncmp (entry->d_name, "sem.", 4) != 0
+        && fstatat (dirfd (folder), entry->d_name, &status,
+                    AT_SYMLINK_NOFOLLOW) == 0
+        && S_ISREG (status.st_mode))
+      list = scm_cons (scm_string_append (scm_list_2 (
+                         scm_from_utf8_string ("/"),
+                         scm_from_stringn (
+                           entry->d_name, strlen (entry->d_name), "UTF-8",
+                           SCM_FAILED_CONVERSION_QUESTION_MARK))),
+                       list);
+  scm_dynwind_end ();
+  return list;
+#else
+  gshm_system_error (LIST, ENOSYS, list, "this system does not tell");
+#endif
+}
+
+
+/* Passing descriptors.  */
+
+/* A descriptor goes with a byte of data, which tells it from the end of the
+   stream.  */
+union control
+{
+  struct cmsghdr header;
+  char bytes[CMSG_SPACE (sizeof (int))];
+};
+
+/* (SOCKET FD): both descriptors.  */
+static SCM
+gshm_send_fd (SCM scm_socket, SCM scm_fd)
+{
+  int socket = gshm_to_int (SEND, 1, scm_socket, 0, INT_MAX);
+  int fd = gshm_to_int (SEND, 2, scm_fd, INT_MIN, INT_MAX);
+  char byte = 0;
+  union control control;
+  struct iovec data = { &byte, 1 };
+  struct msghdr message
+    = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control.bytes,
+        .msg_controllen = sizeof control.bytes };
+  memset (&control, 0, sizeof control);
+  struct cmsghdr *header = CMSG_FIRSTHDR (&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN (sizeof fd);
+  memcpy (CMSG_DATA (header), &fd, sizeof fd);
+
+  ssize_t sent;
+  do
+    {
+      gshm_wait_until_ready (socket, POLLOUT);
+      sent = sendmsg (socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+  while (sent < 0 && (errno == EINTR || errno == EAGAIN));
+  if (sent < 0)
+    gshm_system_error (SEND, errno,
+                       errno == EBADF ? gshm_descriptor_object (scm_fd)
+                       : scm_socket, NULL);
+  return SCM_UNSPECIFIED;
+}
+
+/* Take the descriptors out of MESSAGE: return the first, and close the others,
+   which nobody asked for.  */
+static int
+take_descriptor (struct msghdr *message)
+{
+  int first = -1;
+
+  for (struct cmsghdr *header = CMSG_FIRSTHDR (message); header != NULL;
+       header = CMSG_NXTHDR (message, header))
+    if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+      {
+        size_t bytes = header->cmsg_len - CMSG_LEN (0);
+        for (size_t i = 0; i + sizeof (int) <= bytes; i += sizeof (int))
+          {
+            int fd;
+            memcpy (&fd, CMSG_DATA (header) + i, sizeof fd);
+            if (first < 0)
+              first = fd;
+            else
+              close (fd);
+          }
+      }
+  return first;
+}
+
+/* (SOCKET) -> descriptor.  */
+static SCM
+gshm_receive_fd (SCM scm_socket)
+{
+  int socket = gshm_to_int (RECEIVE, 1, scm_socket, 0, INT_MAX);
+  char byte;
+  union control control;
+  struct iovec data = { &byte, 1 };
+  struct msghdr message;
+
+  ssize_t received;
+  do
+    {
+      gshm_wait_until_ready (socket, POLLIN);
+      message = (struct msghdr) { .msg_iov = &data, .msg_iovlen = 1,
+                                  .msg_control = control.bytes,
+                                  .msg_controllen = sizeof control.bytes };
+      received = recvmsg (socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    }
+  while (received < 0 && (errno == EINTR || errno == EAGAIN));
+  if (received < 0)
+    gshm_system_error (RECEIVE, errno, scm_socket, NULL);
+  int fd = take_descriptor (&message);
+  if (received == 0)
+    gshm_system_error (RECEIVE, ECONNRESET, scm_socket,
+                       "the peer closed the socket and sent no descriptor");
+  if (fd < 0)
+    gshm_system_error (RECEIVE, (message.msg_flags & MSG_CTRUNC) ? EMFILE
+                       : ENOMSG, scm_socket,
+                       (message.msg_flags & MSG_CTRUNC)
+                       ? "the descriptor that the peer sent is lost"
+                       : "the peer sent data, but no descriptor");
+  return scm_from_int (fd);
+}
 
 void
 gshm_object_init (void)
 {
   scm_c_define ("%posix-shm?", scm_from_bool (HAVE_SHM_OPEN));
   scm_c_export ("%posix-shm?", NULL);
+  for (size_t i = 0; i < N_SEALS; i++)
+    seals[i].symbol
+      = scm_permanent_object (scm_from_utf8_symbol (seals[i].name));
+
   gshm_define ("%shm-open", 3, gshm_open);
   gshm_define ("%shm-unlink", 1, gshm_unlink);
+  gshm_define ("%shm-unlink-own", 2, gshm_unlink_own);
+  gshm_define ("%shm-open-anonymous", 1, gshm_open_anonymous);
+  gshm_define ("%shm-open-unnamed", 2, gshm_open_unnamed);
+  gshm_define ("%shm-publish", 2, gshm_publish);
+  gshm_define ("%shm-size", 1, gshm_size);
+  gshm_define ("%shm-resize!", 3, gshm_resize);
+  gshm_define ("%shm-seal!", 2, gshm_seal);
+  gshm_define ("%shm-seals", 1, gshm_seals);
+  gshm_define ("%shm-list", 0, gshm_list);
+  gshm_define ("%shm-send-fd", 2, gshm_send_fd);
+  gshm_define ("%shm-receive-fd", 1, gshm_receive_fd);
 }

@@ -5,9 +5,13 @@
              ((ice-9 rdelim) #:select (read-line))
              (posix-shm chicken)
              (rnrs bytevectors)
-             ((srfi srfi-1) #:select (list-tabulate))
+             ((srfi srfi-1) #:select (last list-tabulate))
              (srfi srfi-64)
+             ((system base compile) #:select (compile))
              (tests support))
+
+;; The egg's example draws a number.
+(set! *random-state* (random-state-from-platform))
 
 (define builddir (or (getenv "abs_top_builddir") "."))
 
@@ -159,6 +163,13 @@ with string->utf8 first: #\\λ")
                                          (strerror EBADF) closed-fd)
                    ,EBADF)
     (file-write closed-fd "Hello"))
+  (test-assert "memory after 1,000 failures with 100,000 characters each"
+    (let ((string (make-string 100000 #\a))
+          (before (memory-in-use)))
+      (do ((i 0 (+ i 1)))
+          ((= i 1000))
+        (raised (lambda () (file-write closed-fd string))))
+      (< (- (memory-in-use) before) 50000000)))
   (test-raises "to a full device"
     `(system-error "file-write" ,(format #f "~a: 99 (0 of 5 bytes written)"
                                          (strerror ENOSPC))
@@ -212,9 +223,12 @@ with string->utf8 first: #\\λ")
     (from-start 4 '()))
   (test-raises "from a closed descriptor" (refusal "file-read" EBADF closed-fd)
     (file-read closed-fd 5))
-  (test-raises "from a negative descriptor"
-    '(out-of-range "file-read" "Argument 1 out of range: -1")
-    (file-read -1 5)))
+  (test-raises "from a negative descriptor" (refusal "file-read" EBADF -1)
+    (file-read -1 5))
+  (test-raises "into a literal bytevector"
+    '(wrong-type-arg "file-read" "Wrong type argument in position 3 (expecting \
+mutable bytevector): #vu8(1 2 3)")
+    (file-read fd 3 ((compile '(lambda () #vu8(1 2 3)))))))
 
 (define (test-positions fd file)
   (file-write fd "0123456789")
@@ -229,6 +243,8 @@ with string->utf8 first: #\\λ")
   (test-equal "from the end" '("9" 1) (file-read fd 1))
   (set-file-position! fd 2 seek/set)
   (test-equal "seek/set" 2 (file-position fd))
+  (set! (file-position fd) 7)
+  (test-equal "set!" '("789" 3) (file-read fd 3))
   (test-raises "before the start" (refusal "set-file-position!" EINVAL fd)
     (set-file-position! fd -1))
   (test-raises "of a closed descriptor" (refusal "file-position" EBADF closed-fd)
@@ -242,6 +258,16 @@ with string->utf8 first: #\\λ")
   (test-equal "extended by name" 6 (file-size fd))
   (set-file-position! fd 0)
   (test-equal "with zeros" '("0123\0\0" 6) (file-read fd 6))
+  (test-raises "what is no descriptor"
+    '(wrong-type-arg "file-position" "Wrong type (expecting exact integer): x")
+    (file-position 'x))
+  (test-equal "procedures say who they are"
+    '("file-truncate" "file-size" "set-file-position!" "file-close")
+    (map (lambda (thunk) (cadr (raised thunk)))
+         (list (lambda () (file-truncate 'x 1))
+               (lambda () (file-size 'x))
+               (lambda () (set-file-position! fd 5 99))
+               (lambda () (file-close 'x)))))
   (test-raises "cut to less than nothing" (refusal "file-truncate" EINVAL fd)
     (file-truncate fd -1))
   (test-raises "no such file" (refusal "file-size" ENOENT "/no/such")
@@ -280,6 +306,34 @@ with string->utf8 first: #\\λ")
        (file-read from 10))
      (test-raises "a pipe has no position" (refusal "file-position" ESPIPE from)
        (file-position from))))
+
+  ;; What cannot wait does not.
+  (call-with-pipe
+   (lambda (from to)
+     (test-equal "nothing is read at once" '("" 0) (file-read from 0))
+     (test-raises "reading what can only be written"
+       (refusal "file-read" EBADF to)
+       (file-read to 1))
+     (test-equal "writing what can only be read" EBADF
+       (last (raised (lambda () (file-write from "x")))))
+     (fcntl from F_SETFL O_NONBLOCK)
+     (fcntl to F_SETFL O_NONBLOCK)
+     (test-raises "not to wait for data" (refusal "file-read" EAGAIN from)
+       (file-read from 1))
+     (test-raises "not to wait for room"
+       `(system-error "file-write"
+         ,(format #f "~a: ~s (65536 of 70000 bytes written)" (strerror EAGAIN)
+                  to)
+         ,EAGAIN)
+       (file-write to (make-string 70000 #\a)))
+     (test-equal "nothing is written at once" 0 (file-write to ""))))
+
+  (let ((ends (socketpair PF_UNIX SOCK_DGRAM 0)))
+    (test-equal "a datagram is sent whole" '(10000 10000)
+      (list (file-write (fileno (car ends)) (make-string 10000 #\a))
+            (cadr (file-read (fileno (cdr ends)) 20000))))
+    (close-port (car ends))
+    (close-port (cdr ends)))
 
   ;; More than a pipe holds, so that write is called more than once; the child
   ;; reads it in odd pieces.
@@ -363,7 +417,10 @@ with string->utf8 first: #\\λ")
   (test-equal "~C, ~% and ~~" "x\n~" (sprintf "~C~%~~" #\x))
   (test-equal "~?" "1+2" (sprintf "~?" "~A+~A" '(1 2)))
   (test-equal "~N" "a\nb" (sprintf "a~Nb"))
-  (test-equal "a tilde at the end of a line" "ab" (sprintf "a~\n   b"))
+  (test-equal "a tilde and white space" "ab" (sprintf "a~\n   b"))
+  (test-equal "a tilde and spaces" "a1" (sprintf "a~  ~A" 1))
+  (test-equal "a tilde at the end" "100~" (sprintf "100~"))
+  (test-equal "~!" "ab" (sprintf "a~!b"))
   (test-equal "nothing to replace" "plain" (sprintf "plain"))
   (test-equal "arguments that nothing asks for" "plain" (sprintf "plain" 1))
   (test-raises "too few arguments"
@@ -373,18 +430,19 @@ with string->utf8 first: #\\λ")
     '(misc-error "sprintf" "Too few arguments for ~? in \"~?\"")
     (sprintf "~?" "~A"))
   (test-raises "no such directive"
-    '(misc-error "sprintf" "No such directive: ~Z in \"~Z\"")
+    '(misc-error "sprintf" "There is no directive ~Z in \"~Z\"")
     (sprintf "~Z" 1))
-  (test-raises "a tilde at the end"
-    '(misc-error "sprintf" "No directive after ~ in \"100~\"")
-    (sprintf "100~"))
-  (test-raises "no number"
-    '(wrong-type-arg "sprintf" "Not a number: x")
-    (sprintf "~X" 'x))
-  (test-equal "no character" 'wrong-type-arg
-    (car (raised (lambda () (sprintf "~C" 1)))))
-  (test-equal "no string" 'wrong-type-arg
-    (car (raised (lambda () (sprintf 'x))))))
+  (for-each
+   (lambda (what object template . arguments)
+     (test-raises (string-append "no " what)
+       `(wrong-type-arg "sprintf"
+         ,(format #f "Wrong type argument (expecting ~a): ~s" what object))
+       (apply sprintf template arguments)))
+   '("number" "character" "list" "string")
+   '(x "a" 1 a)
+   '("~X" "~C" "~?" a)
+   '(x "a" "a~Ab" 1)
+   '(1 1 1 1)))
 
 (test-begin "chicken")
 

@@ -27,6 +27,7 @@
             ;; The system.
             root?
             descriptor-count
+            memory-in-use
             with-umask))
 
 
@@ -117,6 +118,18 @@ and the status."
   "Return the number of open descriptors of this process, or #f where that
 cannot be told."
   (and=> (scandir "/proc/self/fd" string->number) length))
+
+(define (memory-in-use)
+  "Return the bytes of memory that this process has in use, or 0 where that
+cannot be told."
+  (gc)
+  (match (false-if-exception
+          (call-with-input-file "/proc/self/statm"
+            (lambda (port)
+              (let* ((total (read port)) (resident (read port)))
+                resident))))
+    (#f 0)
+    (pages (* pages 4096))))
 
 (define-syntax-rule (with-umask mask body ...)
   (let ((before #f))

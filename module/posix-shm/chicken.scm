@@ -66,12 +66,17 @@
 (define seek/end SEEK_END)
 
 (define-syntax-rule (in-the-name-of procedure object body)
-  ;; Guile's own procedures do not say which file a system call failed on.
-  (catch 'system-error
+  ;; Guile's own procedures do not say which file a system call failed on, and
+  ;; some not even who they are.
+  (catch #t
     (lambda () body)
     (lambda (key subr message arguments data)
-      (scm-error key procedure "~A: ~S"
-                 (list (strerror (car data)) object) data))))
+      (case key
+        ((system-error)
+         (scm-error key procedure "~A: ~S"
+                    (list (strerror (car data)) object) data))
+        (else
+         (scm-error key procedure message arguments data))))))
 
 (define (file-truncate file size)
   "Set the size of FILE, a file descriptor or a string that names a file, to
@@ -109,11 +114,6 @@ open."
 that names a file.  Raise @code{system-error} where there is none."
   (in-the-name-of "file-size" file (stat:size (stat file))))
 
-(define (file-position fd)
-  "Return the position of FD, a file descriptor or port, in bytes.  Raise
-@code{system-error} where it has none."
-  (in-the-name-of "file-position" fd (seek fd 0 SEEK_CUR)))
-
 (define* (set-file-position! fd position #:optional (whence seek/set))
   "Set the position of FD, a file descriptor or port, to POSITION, an integer
 of bytes counted from WHENCE: the start (@code{seek/set}), the present
@@ -122,53 +122,70 @@ position (@code{seek/cur}) or the end of the file (@code{seek/end}).  Raise
   (in-the-name-of "set-file-position!" fd (seek fd position whence))
   *unspecified*)
 
+(define file-position
+  (make-procedure-with-setter
+   (lambda (fd)
+     "Return the position of FD, a file descriptor or port, in bytes.  Raise
+@code{system-error} where it has none.  It can be set with @code{set!}, as by
+@code{set-file-position!}."
+     (in-the-name-of "file-position" fd (seek fd 0 SEEK_CUR)))
+   set-file-position!))
+
 (define (sprintf template . arguments)
   "Return the string TEMPLATE with each directive replaced by the next of
 ARGUMENTS: @code{~A} as displayed, @code{~S} as written, @code{~B}, @code{~O}
 and @code{~X} a number in binary, octal and hexadecimal, @code{~C} a
 character, @code{~?} a template and its list of arguments; and @code{~%} or
-@code{~N} a line break, @code{~~} a tilde, a tilde at the end of a line
-nothing, up to the next character that is not white space.  Raise
-@code{misc-error} for what is none of these and for too few arguments."
-  (define (refuse message object)
-    (scm-error 'misc-error "sprintf" (string-append message " in ~S")
-               (list object template) #f))
-  (define (number n radix)
-    (unless (number? n)
-      (scm-error 'wrong-type-arg "sprintf" "Not a number: ~S" (list n)
-                 (list n)))
-    (number->string n radix))
+@code{~N} a line break, @code{~~} a tilde, @code{~!} nothing, a tilde and white
+space nothing, a tilde at the end itself.  Raise @code{misc-error} for what is
+none of these and for too few arguments, and @code{wrong-type-arg} for an
+argument that is not what its directive needs."
+  (define (refuse message directive)
+    (scm-error 'misc-error "sprintf" (string-append message " ~~~A in ~S")
+               (list directive template) #f))
+  (define (check predicate what object)
+    (unless (predicate object)
+      (scm-error 'wrong-type-arg "sprintf"
+                 "Wrong type argument (expecting ~A): ~S" (list what object)
+                 (list object)))
+    object)
+  (define (in-radix radix n)
+    (number->string (check number? "number" n) radix))
 
   (define (expand directive arguments port)
     "Write what DIRECTIVE stands for and return the arguments that are left."
-    (define-syntax-rule (with-argument argument expression)
+    (define (next-argument arguments)
       (if (pair? arguments)
-          (let ((argument (car arguments)))
-            (display expression port)
-            (cdr arguments))
-          (refuse "Too few arguments for ~~~A" directive)))
+          (car arguments)
+          (refuse "Too few arguments for" directive)))
+    (define-syntax-rule (with-argument argument expression)
+      (let ((argument (next-argument arguments)))
+        (display expression port)
+        (cdr arguments)))
     (case (char-upcase directive)
       ((#\A) (with-argument object object))
       ((#\S) (with-argument object (object->string object)))
-      ((#\B) (with-argument n (number n 2)))
-      ((#\O) (with-argument n (number n 8)))
-      ((#\X) (with-argument n (number n 16)))
-      ((#\C) (with-argument char (string char)))
-      ((#\?) (unless (and (pair? arguments) (pair? (cdr arguments)))
-              (refuse "Too few arguments for ~~~A" directive))
-            (display (apply sprintf (car arguments) (cadr arguments)) port)
-            (cddr arguments))
+      ((#\B) (with-argument n (in-radix 2 n)))
+      ((#\O) (with-argument n (in-radix 8 n)))
+      ((#\X) (with-argument n (in-radix 16 n)))
+      ((#\C) (with-argument char (check char? "character" char)))
+      ((#\?)
+       (let ((template (next-argument arguments))
+             (list (next-argument (cdr arguments))))
+         (display (apply sprintf template (check list? "list" list)) port)
+         (cddr arguments)))
       ((#\% #\N) (newline port) arguments)
       ((#\~) (write-char #\~ port) arguments)
-      (else (refuse "No such directive: ~~~A" directive))))
+      ((#\!) arguments)
+      (else (refuse "There is no directive" directive))))
 
+  (check string? "string" template)
   (call-with-output-string
     (lambda (port)
       (let next ((chars (string->list template)) (arguments arguments))
         (match chars
           (() #t)
-          ((#\~) (refuse "No directive after ~A" "~"))
-          ((#\~ #\newline . rest)
+          ((#\~ (? char-whitespace?) . rest)
            (next (drop-while char-whitespace? rest) arguments))
           ((#\~ directive . rest)
            (next rest (expand directive arguments port)))

@@ -1,0 +1,90 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; (posix-shm fault) - bad memory becomes a condition.
+
+(define-module (posix-shm fault)
+  #:use-module ((ice-9 exceptions)
+                #:select (&error
+                          exception-accessor
+                          exception-predicate
+                          make-exception
+                          make-exception-type
+                          make-exception-with-irritants
+                          make-exception-with-message))
+  #:use-module (posix-shm primitives)
+  #:export (;; The condition.
+            &shm-fault
+            shm-fault?
+            shm-fault-kind
+            shm-fault-name
+            shm-fault-offset
+
+            ;; The guard.
+            shm-fault-guard))
+
+;; The type of the condition that a thread raises after it touched memory of a
+;; mapping that could not be had, or not be written.
+(define &shm-fault
+  (make-exception-type '&shm-fault &error '(kind name offset)))
+
+(define make-shm-fault (record-constructor &shm-fault))
+
+(define shm-fault? (exception-predicate &shm-fault))
+(set-procedure-property! shm-fault? 'documentation
+  "Return #t if the argument, any object, is a condition of type
+@code{&shm-fault}, else #f.")
+
+(define-syntax-rule (define-accessor name field documentation)
+  (begin
+    (define name
+      (exception-accessor &shm-fault (record-accessor &shm-fault 'field)))
+    (set-procedure-property! name 'documentation documentation)))
+
+(define-accessor shm-fault-kind kind
+  "Return why the memory could not be accessed, a symbol: @code{lost} if the
+object was cut shorter than the mapping, or the system has no page left for it;
+@code{read-only} for a store into a mapping without write access.")
+
+(define-accessor shm-fault-name name
+  "Return the name of the object, a string, or #f where it has none or is not
+known.")
+
+(define-accessor shm-fault-offset offset
+  "Return the place in the mapping that was touched first, an integer of
+bytes.")
+
+(define (message kind)
+  (case kind
+    ((lost) "Shared memory is lost: the object was cut shorter than the \
+mapping, or the system has no memory left for it")
+    ((read-only) "Store into shared memory that was mapped for reading only")))
+
+;; Threads run this at their first safe point after a fault.
+(define (raise-fault)
+  (let ((fault (%shm-take-fault!)))
+    (when fault
+      (let ((kind (car fault)) (name (cadr fault)) (offset (caddr fault)))
+        (raise-exception
+         (make-exception (make-shm-fault kind name offset)
+                         (make-exception-with-message (message kind))
+                         (make-exception-with-irritants
+                          (list name offset))))))))
+
+(%shm-fault-async! raise-fault)
+
+(define* (shm-fault-guard #:optional (enabled? *unspecified*))
+  "Return #t if faults in mappings become conditions of type
+@code{&shm-fault}, and #f if they go where they go without this library, which
+mostly ends the process.  Set it if ENABLED?, a boolean, is there.
+
+The guard is in place from the first mapping on.  It is a handler of the signals
+SIGBUS and SIGSEGV that hands what is not about a mapping to the handler that
+was there before; each new mapping puts it back if somebody replaced it.
+
+Raise @code{wrong-type-arg} if ENABLED? is not a boolean, and
+@code{system-error} with @code{ENOSYS} for #t where the system cannot do
+this."
+  (unless (or (boolean? enabled?) (unspecified? enabled?))
+    (scm-error 'wrong-type-arg "shm-fault-guard"
+               "Wrong type argument (expecting boolean): ~S"
+               (list enabled?) (list enabled?)))
+  (%shm-fault-guard enabled?))

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   fault.c - bad memory becomes an exception.
+
+   A page of a mapping cannot be had if the object was cut short or the system
+   has no memory left (SIGBUS), and cannot be written if the mapping is
+   read-only (SIGSEGV).  The handler cannot raise an exception from the middle
+   of an instruction.  It lets the instruction go on, with private memory, and
+   sees to it that the thread raises one at its next safe point:
+
+   1. It moves the mapping's view of the page elsewhere ("aside") and puts a
+      private page in its place, of zeros or, where the page can be read, a
+      copy.  That is a patch.
+   2. It notes the fault in the thread's own record and has an async marked for
+      the thread, by a short-lived thread: marking allocates, which a handler
+      may not do on behalf of the interrupted code.
+   3. The async takes the fault (gshm_fault_take), which moves every page that
+      the thread's faults have patched back, and raises the exception.
+
+   One instruction of Guile's such as bytevector-fill! can fault on any number
+   of pages before a safe point.  Each patch of such a run is twice as long as
+   the one before, so that a run needs few.  */
+
+#include <config.h>
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "gshm.h"
+#include "mapping.h"
+
+#if HAVE_MREMAP && HAVE_PROCESS_VM_READV
+# define CAN_GUARD 1
+#else
+# define CAN_GUARD 0
+#endif
+
+static atomic_int wanted = CAN_GUARD;
+
+#if CAN_GUARD
+
+/* libgc may have put its own in its place, which registers threads with the
+   collector that this file wants out of its sight.  */
+# undef pthread_create
+
+enum kind
+{
+  NONE,
+  LOST,
+  READ_ONLY
+};
+
+/* A thread's fault that was not raised yet, and how long its next patch is.
+   Initial-exec, since a handler may not wait for memory for it.  */
+static _Thread_local struct
+{
+  enum kind kind;
+  struct gshm_mapping *mapping;
+  size_t offset;
+  size_t next_length;
+} pending __attribute__ ((tls_model ("initial-exec")));
+
+/* Guarded by the registry's lock.  A run of faults doubles its patches, so a
+   thread has few; where there are too many the oldest stay.  */
+static struct patch
+{
+  char *page;
+  size_t length;         /* 0: free */
+  char *aside;
+  const struct gshm_mapping *mapping;
+  const void *owner;     /* &pending of the thread that has to take it */
+} patches[1024];
+
+#define PATCHES (sizeof patches / sizeof *patches)
+
+static size_t page_size;
+static SCM fault_async;
+
+static struct sigaction previous_bus, previous_segv;
+
+
+/* Patches.  The caller holds the registry's lock.  */
+
+static struct patch *
+patch_at (const char *page)
+{
+  for (size_t i = 0; i < PATCHES; i++)
+    if (patches[i].length != 0 && page >= patches[i].page
+        && page < patches[i].page + patches[i].length)
+      return &patches[i];
+  return NULL;
+}
+
+static struct patch *
+free_patch (void)
+{
+  for (size_t i = 0; i < PATCHES; i++)
+    if (patches[i].length == 0)
+      return &patches[i];
+  return NULL;
+}
+
+/* How far from PAGE, up to LENGTH, there is neither an end of the mapping nor
+   another patch.  */
+static size_t
+room_for_patch (const struct gshm_mapping *mapping, const char *page,
+                size_t length)
+{
+  size_t left = (size_t) (mapping->base + mapping->length - page);
+
+  if (length > left)
+    length = left;
+  for (size_t i = 0; i < PATCHES; i++)
+    if (patches[i].length != 0 && patches[i].page > page
+        && (size_t) (patches[i].page - page) < length)
+      length = (size_t) (patches[i].page - page);
+  return length;
+}
+
+/* Copy what can be read; what cannot stays zero.  This must not fault.  */
+static void
+copy_pages (char *to, char *from, size_t length)
+{
+  for (size_t done = 0; done < length; done += page_size)
+    {
+      struct iovec local = { to + done, page_size };
+      struct iovec remote = { from + done, page_size };
+      (void) !process_vm_readv (getpid (), &local, 1, &remote, 1, 0);
+    }
+}
+
+/* Put private memory over LENGTH bytes at PAGE, and move the object's aside.
+   Return whether that was possible.  */
+static int
+patch_pages (const struct gshm_mapping *mapping, char *page, size_t length,
+             const void *owner)
+{
+  struct patch *patch = free_patch ();
+  if (patch == NULL)
+    return 0;
+
+  /* Of old size 0: a second view of shared pages, which stay where they are,
+     so that no other thread ever finds nothing there.  */
+  char *aside = mremap (page, 0, length, MREMAP_MAYMOVE);
+  if (aside == MAP_FAILED)
+    return 0;
+  char *copy = mmap (NULL, length, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (copy != MAP_FAILED)
+    {
+      copy_pages (copy, aside, length);
+      if (mremap (copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, page)
+          != MAP_FAILED)
+        {
+          *patch = (struct patch) { page, length, aside, mapping, owner };
+          return 1;
+        }
+      munmap (copy, length);
+    }
+  munmap (aside, length);
+  return 0;
+}
+
+static void
+move_back (struct patch *patch)
+{
+  if (mremap (patch->aside, patch->length, patch->length,
+              MREMAP_MAYMOVE | MREMAP_FIXED, patch->page) != MAP_FAILED)
+    patch->length = 0;
+}
+
+void
+gshm_fault_forget (const struct gshm_mapping *mapping)
+{
+  for (size_t i = 0; i < PATCHES; i++)
+    if (patches[i].length != 0 && patches[i].mapping == mapping)
+      {
+        munmap (patches[i].aside, patches[i].length);
+        patches[i].length = 0;
+      }
+}
+
+
+/* Marking the async.  */
+
+struct marking
+{
+  SCM thread;
+  sem_t done;
+};
+
+static void *
+mark_in_guile (void *data)
+{
+  struct marking *marking = data;
+
+  scm_system_async_mark_for_thread (fault_async, marking->thread);
+  return NULL;
+}
+
+static void *
+mark_in_thread (void *data)
+{
+  struct marking *marking = data;
+
+  scm_with_guile (mark_in_guile, marking);
+  sem_post (&marking->done);
+  return NULL;
+}
+
+/* Have the async marked for this thread, which goes on when that was done.  */
+static void
+mark_async (void)
+{
+  struct marking marking = { .thread = scm_current_thread () };
+  pthread_attr_t attributes;
+  pthread_t thread;
+
+  sem_init (&marking.done, 0, 0);
+  pthread_attr_init (&attributes);
+  pthread_attr_setdetachstate (&attributes, PTHREAD_CREATE_DETACHED);
+  if (pthread_create (&thread, &attributes, mark_in_thread, &marking) == 0)
+    while (sem_wait (&marking.done) < 0)
+      continue;
+  else
+    mark_in_guile (&marking);
+  pthread_attr_destroy (&attributes);
+  sem_destroy (&marking.done);
+}
+
+
+/* The handler.  */
+
+/* Deal with a fault at ADDRESS, if it is one of ours.  */
+static int
+handle_fault (enum kind kind, char *address)
+{
+  int handled = 0, mark = 0;
+
+  gshm_registry_lock ();
+  struct gshm_mapping *mapping = gshm_registry_find (address);
+  if (mapping != NULL && !mapping->unmapped)
+    {
+      size_t within = (size_t) (address - mapping->base);
+      char *page = mapping->base + within / page_size * page_size;
+      size_t length = (pending.kind == NONE || pending.next_length == 0
+                       ? page_size : pending.next_length);
+
+      /* Another thread that faulted there may have been first.  */
+      handled = (patch_at (page) != NULL
+                 || patch_pages (mapping, page,
+                                 room_for_patch (mapping, page, length),
+                                 &pending));
+      if (handled)
+        {
+          pending.next_length = length > SIZE_MAX / 2 ? length : 2 * length;
+          if (pending.kind == NONE)
+            {
+              mapping->references++;
+              pending.kind = kind;
+              pending.mapping = mapping;
+              pending.offset = (within < mapping->skip ? 0
+                                : within - mapping->skip);
+              mark = 1;
+            }
+        }
+    }
+  else if (mapping != NULL)
+    /* It was unmapped by another thread, and has memory again.  */
+    handled = 1;
+  gshm_registry_unlock ();
+
+  if (mark)
+    mark_async ();
+  return handled;
+}
+
+/* Hand a signal on to the handler that was there before ours.  */
+static void
+pass_on (int signal, siginfo_t *info, void *context)
+{
+  const struct sigaction *previous
+    = signal == SIGBUS ? &previous_bus : &previous_segv;
+  int sent = info->si_code <= 0;
+
+  if (previous->sa_flags & SA_SIGINFO)
+    previous->sa_sigaction (signal, info, context);
+  else if (previous->sa_handler == SIG_IGN && sent)
+    return;
+  else if (previous->sa_handler == SIG_DFL || previous->sa_handler == SIG_IGN)
+    {
+      /* The instruction faults again, with nobody in the way.  */
+      sigaction (signal, previous, NULL);
+      if (sent)
+        raise (signal);
+    }
+  else
+    previous->sa_handler (signal);
+}
+
+/* What a signal tells of; nothing for us if a process sent it, or if it was
+   about an access to no memory at all.  */
+static enum kind
+kind_of (int signal, int code)
+{
+  switch (signal)
+    {
+    case SIGBUS:
+      return code == BUS_ADRERR ? LOST : NONE;
+    default:
+      return code == SEGV_ACCERR ? READ_ONLY : NONE;
+    }
+}
+
+static void
+handle_signal (int signal, siginfo_t *info, void *context)
+{
+  int saved = errno;
+  enum kind kind = kind_of (signal, info->si_code);
+
+  if (kind == NONE || !atomic_load (&wanted)
+      || !handle_fault (kind, info->si_addr))
+    pass_on (signal, info, context);
+  errno = saved;
+}
+
+static void
+watch_signal (int signal, struct sigaction *previous)
+{
+  struct sigaction now;
+
+  sigaction (signal, NULL, &now);
+  if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handle_signal)
+    return;
+
+  struct sigaction ours = { .sa_sigaction = handle_signal,
+                            .sa_flags = SA_SIGINFO | SA_ONSTACK };
+  sigemptyset (&ours.sa_mask);
+  *previous = now;
+  sigaction (signal, &ours, NULL);
+}
+
+void
+gshm_fault_watch (void)
+{
+  if (atomic_load (&wanted))
+    {
+      watch_signal (SIGBUS, &previous_bus);
+      watch_signal (SIGSEGV, &previous_segv);
+    }
+}
+
+/* () -> #f, or (kind name offset address): the fault that this thread has not
+   raised yet, and with it the memory as it was before.  */
+static SCM
+gshm_fault_take (void)
+{
+  if (pending.kind == NONE)
+    return SCM_BOOL_F;
+
+  struct gshm_mapping *mapping = pending.mapping;
+  SCM kind = scm_from_utf8_symbol (pending.kind == LOST ? "lost"
+                                   : "read-only");
+  SCM result = scm_list_3 (kind, gshm_mapping_name (mapping),
+                           scm_from_size_t (pending.offset));
+
+  gshm_registry_lock ();
+  for (size_t i = 0; i < PATCHES; i++)
+    if (patches[i].length != 0 && patches[i].owner == &pending)
+      move_back (&patches[i]);
+  pending.kind = NONE;
+  pending.next_length = 0;
+  gshm_registry_unlock ();
+
+  gshm_mapping_release (mapping);
+  return result;
+}
+
+/* (THUNK): have threads run THUNK at their next safe point after a fault.  */
+static SCM
+gshm_fault_async (SCM thunk)
+{
+  fault_async = scm_permanent_object (thunk);
+  return SCM_UNSPECIFIED;
+}
+
+#else /* !CAN_GUARD */
+
+void
+gshm_fault_forget (const struct gshm_mapping *mapping)
+{
+  (void) mapping;
+}
+
+void
+gshm_fault_watch (void)
+{
+}
+
+static SCM
+gshm_fault_take (void)
+{
+  return SCM_BOOL_F;
+}
+
+static SCM
+gshm_fault_async (SCM thunk)
+{
+  (void) thunk;
+  return SCM_UNSPECIFIED;
+}
+
+#endif /* !CAN_GUARD */
+
+/* (VALUE) -> boolean: as it was before; set if VALUE is a boolean.  */
+static SCM
+gshm_fault_guard (SCM value)
+{
+  int before = atomic_load (&wanted);
+
+  if (scm_is_eq (value, SCM_BOOL_T) && !CAN_GUARD)
+    gshm_system_error ("shm-fault-guard", ENOSYS, value,
+                       "this system can't move pages");
+  if (scm_is_bool (value))
+    {
+      atomic_store (&wanted, scm_is_true (value));
+      if (gshm_registry_count () > 0)
+        gshm_fault_watch ();
+    }
+  return scm_from_bool (before);
+}
+
+void
+gshm_fault_init (void)
+{
+#if CAN_GUARD
+  page_size = (size_t) sysconf (_SC_PAGESIZE);
+#endif
+  gshm_define ("%shm-take-fault!", 0, gshm_fault_take);
+  gshm_define ("%shm-fault-guard", 1, gshm_fault_guard);
+  gshm_define ("%shm-fault-async!", 1, gshm_fault_async);
+}

@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   mapping.c - bytevectors on shared memory.
+
+   A mapping's memory is a range of pages.  A pointer object stands for it;
+   every bytevector on it refers to that pointer, as its parent, so that the
+   pointer's finalizer runs when the last of them is gone.  It alone gives the
+   addresses back: compiled code may hold a bytevector's address and length in
+   registers, so that whoever unmaps cannot know who still reads there.
+   Unmapping puts private memory over the range instead, of zeros, which gives
+   the shared memory back at once.  */
+
+#include <config.h>
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gshm.h"
+#include "mapping.h"
+
+#define MAP "shm-map"
+#define VIEW "shm-view"
+#define UNMAP "shm-unmap!"
+
+/* Private memory that costs nothing until it is written to.  */
+#ifdef MAP_NORESERVE
+# define TOMBSTONE (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE)
+#else
+# define TOMBSTONE (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
+#endif
+
+static size_t page_size;
+
+/* Types of elements, by the tags that Guile has for them.  */
+static struct
+{
+  const char *name;
+  size_t size;
+  SCM symbol;
+} types[] = {
+  { .name = "vu8", .size = 1 }, { .name = "u8", .size = 1 },
+  { .name = "s8", .size = 1 },  { .name = "u16", .size = 2 },
+  { .name = "s16", .size = 2 }, { .name = "u32", .size = 4 },
+  { .name = "s32", .size = 4 }, { .name = "u64", .size = 8 },
+  { .name = "s64", .size = 8 }, { .name = "f32", .size = 4 },
+  { .name = "f64", .size = 8 }, { .name = "c32", .size = 8 },
+  { .name = "c64", .size = 16 },
+};
+
+#define TYPES (sizeof types / sizeof *types)
+
+static size_t
+type_size (const char *subr, SCM type)
+{
+  if (!scm_is_symbol (type))
+    scm_wrong_type_arg_msg (subr, 0, type, "type such as f64");
+  for (size_t i = 0; i < TYPES; i++)
+    if (scm_is_eq (type, types[i].symbol))
+      return types[i].size;
+  gshm_out_of_range (subr, type,
+                     "Type is not vu8 or one of u8 s8 u16 s16 u32 s32 u64 s64 "
+                     "f32 f64 c32 c64");
+}
+
+
+/* Life and death.  */
+
+void
+gshm_mapping_release (struct gshm_mapping *mapping)
+{
+  gshm_registry_lock ();
+  int last = --mapping->references == 0;
+  if (last)
+    {
+      gshm_fault_forget (mapping);
+      gshm_registry_remove (mapping);
+    }
+  gshm_registry_unlock ();
+
+  /* In this order, since the addresses may be had by another mapping as soon
+     as they are given back.  */
+  if (last)
+    {
+      munmap (mapping->base, mapping->length);
+      free (mapping->name);
+      free (mapping);
+    }
+}
+
+/* The mapping that ADDRESS is in, which the caller's bytevector keeps.  */
+static struct gshm_mapping *
+mapping_at (const void *address)
+{
+  gshm_registry_lock ();
+  struct gshm_mapping *mapping = gshm_registry_find (address);
+  gshm_registry_unlock ();
+  return mapping;
+}
+
+static void
+finalize (void *address)
+{
+  gshm_mapping_release (mapping_at (address));
+}
+
+/* What is not written in the text of /proc/self/maps in one piece: a line
+   break.  */
+static void
+unescape (char *text)
+{
+  char *to = text;
+
+  for (char *from = text; *from != '\0'; to++)
+    if (strncmp (from, "\\012", 4) == 0)
+      {
+        *to = '\n';
+        from += 4;
+      }
+    else
+      *to = *from++;
+  *to = '\0';
+}
+
+/* The name of the object that the system shows at the addresses of MAPPING, or
+   #f.  */
+static SCM
+name_from_system (const struct gshm_mapping *mapping)
+{
+  static const char folder[] = "/dev/shm/", gone[] = " (deleted)";
+  uintptr_t start, end, base = (uintptr_t) mapping->base;
+  SCM name = SCM_BOOL_F;
+  char *line = NULL;
+  size_t size = 0;
+  ssize_t length;
+
+  FILE *maps = fopen ("/proc/self/maps", "re");
+  if (maps == NULL)
+    return name;
+  while (scm_is_false (name) && (length = getline (&line, &size, maps)) > 0)
+    {
+      char *path = strchr (line, '/');
+
+      if (path == NULL || strncmp (path, folder, sizeof folder - 1) != 0
+          || sscanf (line, "%" SCNxPTR "-%" SCNxPTR, &start, &end) != 2
+          || end <= base || start >= base + mapping->length)
+        continue;
+      line[length - 1] = '\0';
+      size_t path_length = strlen (path);
+      if (path_length > sizeof gone
+          && strcmp (path + path_length - (sizeof gone - 1), gone) == 0)
+        path[path_length - (sizeof gone - 1)] = '\0';
+      unescape (path);
+      name = scm_from_utf8_string (path + sizeof folder - 2);
+    }
+  free (line);
+  fclose (maps);
+  return name;
+}
+
+SCM
+gshm_mapping_name (const struct gshm_mapping *mapping)
+{
+  if (mapping->name != NULL)
+    return scm_from_utf8_string (mapping->name);
+  return name_from_system (mapping);
+}
+
+
+/* Mapping.  */
+
+/* What is asked for, as C has it.  */
+struct request
+{
+  int fd;
+  size_t skip;                  /* bytes from the page to the offset */
+  size_t size;
+  off_t page_offset;
+  int protection;
+  int populate, lock, huge_pages;
+  struct stat status;
+};
+
+/* Map what REQUEST asks for.  Return where, or MAP_FAILED and errno.  */
+static char *
+map_pages (const struct request *request)
+{
+  int flags = MAP_SHARED;
+#ifdef MAP_POPULATE
+  if (request->populate)
+    flags |= MAP_POPULATE;
+#endif
+  return mmap (NULL, request->skip + request->size, request->protection,
+               flags, request->fd, request->page_offset);
+}
+
+/* What can only be asked for once there is memory.  Return 0, or an errno.  */
+static int
+advise (const struct request *request, char *base)
+{
+  size_t length = request->skip + request->size;
+
+#ifndef MAP_POPULATE
+  if (request->populate && posix_madvise (base, length,
+                                          POSIX_MADV_WILLNEED) != 0)
+    return errno;
+#endif
+  if (request->huge_pages)
+    {
+#ifdef MADV_HUGEPAGE
+      if (madvise (base, length, MADV_HUGEPAGE) < 0)
+        return errno == EINVAL ? ENOTSUP : errno;
+#else
+      return ENOTSUP;
+#endif
+    }
+  if (request->lock && mlock (base, length) < 0)
+    return errno;
+  return 0;
+}
+
+/* The collector sees a bytevector of a few words in a mapping, and the system
+   has a limit of how many there may be, which Guile needs some of, too.  So
+   collect when there are twice as many as were left the last time.  */
+static void
+collect_if_many (void)
+{
+  static atomic_size_t limit = 8192;
+
+  if (gshm_registry_count () >= atomic_load (&limit))
+    {
+      gshm_collect ();
+      size_t left = gshm_registry_count ();
+      atomic_store (&limit, left < 4096 ? 8192 : 2 * left);
+    }
+}
+
+static struct gshm_mapping *
+new_mapping (const struct request *request, char *base, const char *name)
+{
+  struct gshm_mapping *mapping = malloc (sizeof *mapping);
+
+  if (mapping == NULL)
+    return NULL;
+  size_t length = request->skip + request->size;
+  *mapping = (struct gshm_mapping) {
+    .base = base,
+    /* At most the address space, since mmap took it.  */
+    .length = (length + page_size - 1) / page_size * page_size,
+    .skip = request->skip,
+    .size = request->size,
+    .device = request->status.st_dev,
+    .inode = request->status.st_ino,
+    .references = 1,
+  };
+  if (name != NULL && (mapping->name = strdup (name)) == NULL)
+    {
+      free (mapping);
+      return NULL;
+    }
+  if (!gshm_registry_add (mapping))
+    {
+      free (mapping->name);
+      free (mapping);
+      return NULL;
+    }
+  return mapping;
+}
+
+static void
+check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
+             size_t element_size, struct request *request)
+{
+  off_t offset = gshm_to_off (MAP, "Offset", scm_offset);
+  off_t object_size = request->status.st_size;
+
+  if (offset > object_size)
+    gshm_out_of_range_of (MAP, scm_offset, "Offset is beyond the end of",
+                          gshm_descriptor_object (scm_fd));
+  off_t left = object_size - offset, size = left;
+  if (scm_is_true (scm_length))
+    size = gshm_to_off (MAP, "Length", scm_length);
+  if (size > left)
+    gshm_out_of_range_of (MAP, scm_length,
+                          "Offset and length reach beyond the end of",
+                          gshm_descriptor_object (scm_fd));
+  if (size == 0)
+    gshm_out_of_range_of (MAP, SCM_INUM0, "No bytes are to be mapped of",
+                          gshm_descriptor_object (scm_fd));
+  if ((uintmax_t) offset % element_size != 0)
+    gshm_out_of_range_of (MAP, scm_offset,
+                          "Offset is not a multiple of the size of type",
+                          type);
+  if ((uintmax_t) size % element_size != 0)
+    gshm_out_of_range_of (MAP, scm_from_intmax (size),
+                          "Length is not a multiple of the size of type",
+                          type);
+
+  request->skip = (size_t) ((uintmax_t) offset % page_size);
+  request->page_offset = offset - (off_t) request->skip;
+  if ((uintmax_t) size > SIZE_MAX / 2 - page_size)
+    gshm_out_of_range_of (MAP, scm_from_intmax (size),
+                          "There are not that many addresses for",
+                          gshm_descriptor_object (scm_fd));
+  request->size = (size_t) size;
+}
+
+/* What WRITABLE means for mmap: what is no boolean follows the descriptor.  */
+static int
+protection (int fd, SCM scm_fd, SCM writable)
+{
+  int flags = fcntl (fd, F_GETFL);
+
+  if (flags < 0)
+    gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd), NULL);
+  int could = (flags & O_ACCMODE) == O_RDWR;
+  if (scm_is_eq (writable, SCM_BOOL_T) && !could)
+    gshm_system_error (MAP, EACCES, gshm_descriptor_object (scm_fd),
+                       "the descriptor is not open for writing");
+  return (could && scm_is_true (writable) ? PROT_READ | PROT_WRITE
+          : PROT_READ);
+}
+
+/* (FD OFFSET LENGTH TYPE WRITABLE POPULATE LOCK HUGE-PAGES NAME) ->
+   bytevector.  LENGTH #f reaches to the end; NAME is #f where it is not
+   known.  */
+static SCM
+gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
+          SCM populate, SCM lock, SCM huge_pages, SCM scm_name)
+{
+  struct request request
+    = { .populate = scm_is_true (populate), .lock = scm_is_true (lock),
+        .huge_pages = scm_is_true (huge_pages) };
+  request.fd = gshm_to_int (MAP, 1, scm_fd, INT_MIN, INT_MAX);
+  size_t element_size = type_size (MAP, type);
+  if (fstat (request.fd, &request.status) < 0)
+    gshm_system_error (MAP, errno, scm_fd, NULL);
+  if (!S_ISREG (request.status.st_mode))
+    gshm_system_error (MAP, ENODEV, scm_fd,
+                       "the descriptor is not one of a shared memory object");
+  check_range (scm_fd, scm_offset, scm_length, type, element_size, &request);
+  request.protection = protection (request.fd, scm_fd, writable);
+
+  collect_if_many ();
+  char *base = map_pages (&request);
+  if (base == MAP_FAILED && errno == ENOMEM)
+    {
+      gshm_collect ();
+      base = map_pages (&request);
+    }
+  if (base == MAP_FAILED)
+    gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd), NULL);
+  int err = advise (&request, base);
+  char *name = NULL;
+  struct gshm_mapping *mapping = NULL;
+  if (err == 0)
+    {
+      if (scm_is_true (scm_name))
+        name = scm_to_utf8_string (scm_name);
+      mapping = new_mapping (&request, base, name);
+      free (name);
+      if (mapping == NULL)
+        err = ENOMEM;
+    }
+  if (err != 0)
+    {
+      munmap (base, request.skip + request.size);
+      gshm_system_error (MAP, err, gshm_descriptor_object (scm_fd),
+                         err == ENOTSUP ? "this system has no huge pages"
+                         : NULL);
+    }
+  gshm_fault_watch ();
+
+  SCM pointer = scm_from_pointer (base + request.skip, finalize);
+  return scm_pointer_to_bytevector (pointer,
+                                    scm_from_size_t (request.size
+                                                     / element_size),
+                                    SCM_INUM0, type);
+}
+
+
+/* Views.  */
+
+static void
+check_bytevector (const char *subr, SCM bytevector)
+{
+  if (!scm_is_bytevector (bytevector))
+    scm_wrong_type_arg_msg (subr, 1, bytevector, "bytevector");
+}
+
+/* The mapping that BYTEVECTOR is on, or NULL.  */
+static struct gshm_mapping *
+mapping_of (const char *subr, SCM bytevector)
+{
+  check_bytevector (subr, bytevector);
+  return mapping_at (SCM_BYTEVECTOR_CONTENTS (bytevector));
+}
+
+static struct gshm_mapping *
+mapping_wanted (const char *subr, SCM bytevector)
+{
+  struct gshm_mapping *mapping = mapping_of (subr, bytevector);
+
+  if (mapping == NULL)
+    scm_wrong_type_arg_msg (subr, 1, bytevector,
+                            "bytevector on shared memory");
+  return mapping;
+}
+
+/* The pointer that stands for the mapping of BYTEVECTOR, a bytevector on it
+   or a slice of one.  */
+static SCM
+pointer_of (SCM bytevector)
+{
+  SCM parent = bytevector;
+
+  while (scm_is_bytevector (parent))
+    parent = SCM_BYTEVECTOR_PARENT (parent);
+  return parent;
+}
+
+/* (BYTEVECTOR TYPE START COUNT) -> bytevector.  COUNT #f reaches to the
+   end.  */
+static SCM
+gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)
+{
+  mapping_wanted (VIEW, bytevector);
+  size_t element_size = type_size (VIEW, type);
+  size_t size = SCM_BYTEVECTOR_LENGTH (bytevector);
+  size_t start = gshm_to_size (VIEW, 3, scm_start, size);
+  char *contents = (char *) SCM_BYTEVECTOR_CONTENTS (bytevector);
+  size_t count = (size - start) / element_size;
+
+  if ((uintptr_t) (contents + start) % element_size != 0)
+    gshm_out_of_range_of (VIEW, scm_start,
+                          "Start is not a multiple of the size of type", type);
+  if (scm_is_true (scm_count))
+    count = gshm_to_size (VIEW, 4, scm_count, count);
+  else if ((size - start) % element_size != 0)
+    gshm_out_of_range_of (VIEW, scm_from_size_t (size - start),
+                          "Length is not a multiple of the size of type",
+                          type);
+
+  SCM pointer = pointer_of (bytevector);
+  size_t offset = (size_t) (contents + start
+                            - (char *) scm_to_pointer (pointer));
+  SCM view = scm_pointer_to_bytevector (pointer, scm_from_size_t (count),
+                                        scm_from_size_t (offset), type);
+  scm_remember_upto_here_1 (bytevector);
+  return view;
+}
+
+/* (BYTEVECTOR) -> boolean.  */
+static SCM
+gshm_unmap (SCM bytevector)
+{
+  struct gshm_mapping *mapping = mapping_wanted (UNMAP, bytevector);
+
+  gshm_registry_lock ();
+  int mapped = !mapping->unmapped;
+  if (mapped)
+    {
+      mapping->unmapped = 1;
+      gshm_fault_forget (mapping);
+    }
+  gshm_registry_unlock ();
+
+  /* Without the lock, since it can take long.  Who faults there meanwhile
+     faults again until this is done.  */
+  if (mapped
+      && mmap (mapping->base, mapping->length, PROT_READ | PROT_WRITE,
+               TOMBSTONE, -1, 0) == MAP_FAILED)
+    {
+      int err = errno;
+      gshm_registry_lock ();
+      mapping->unmapped = 0;
+      gshm_registry_unlock ();
+      gshm_system_error (UNMAP, err, gshm_mapping_name (mapping), NULL);
+    }
+
+  /* Its length, in bytevectors.h.  */
+  SCM_SET_CELL_WORD_1 (bytevector, 0);
+  scm_remember_upto_here_1 (bytevector);
+  return scm_from_bool (mapped);
+}
+
+static SCM
+gshm_mapped_p (SCM bytevector)
+{
+  struct gshm_mapping *mapping = mapping_of ("shm-mapped?", bytevector);
+  int mapped = 0;
+
+  if (mapping != NULL)
+    {
+      gshm_registry_lock ();
+      mapped = !mapping->unmapped;
+      gshm_registry_unlock ();
+    }
+  scm_remember_upto_here_1 (bytevector);
+  return scm_from_bool (mapped);
+}
+
+static SCM
+gshm_name (SCM bytevector)
+{
+  struct gshm_mapping *mapping = mapping_of ("shm-name", bytevector);
+  SCM name = mapping == NULL ? SCM_BOOL_F : gshm_mapping_name (mapping);
+
+  scm_remember_upto_here_1 (bytevector);
+  return name;
+}
+
+/* (BYTEVECTOR) -> boolean: unlink the object's name, if it is still its
+   name.  */
+static SCM
+gshm_unlink_mapped (SCM bytevector)
+{
+  struct gshm_mapping *mapping = mapping_wanted ("call-with-shm", bytevector);
+  SCM result = gshm_unlink_same ("call-with-shm", gshm_mapping_name (mapping),
+                                 mapping->device, mapping->inode);
+
+  scm_remember_upto_here_1 (bytevector);
+  return result;
+}
+
+void
+gshm_mapping_init (void)
+{
+  page_size = (size_t) sysconf (_SC_PAGESIZE);
+  for (size_t i = 0; i < TYPES; i++)
+    types[i].symbol
+      = scm_permanent_object (scm_from_utf8_symbol (types[i].name));
+  gshm_registry_init ();
+
+  gshm_define ("%shm-map", 9, gshm_map);
+  gshm_define ("%shm-view", 4, gshm_view);
+  gshm_define ("%shm-unmap!", 1, gshm_unmap);
+  gshm_define ("%shm-mapped?", 1, gshm_mapped_p);
+  gshm_define ("%shm-name", 1, gshm_name);
+  gshm_define ("%shm-unlink-mapped", 1, gshm_unlink_mapped);
+}

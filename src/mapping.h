@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   mapping.h - what a mapping is, for the rooms that deal with its memory.  */
+
+#ifndef GSHM_MAPPING_H
+#define GSHM_MAPPING_H
+
+#include <libguile.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* A mapping of a shared memory object into this process.  It lives as long as
+   the pointer object that all its bytevectors refer to, whose finalizer gives
+   up one of the references; each fault that is not yet raised holds another.
+   The range of addresses is not given back before the last one is gone.  */
+struct gshm_mapping
+{
+  char *base;             /* where the range of pages begins */
+  size_t length;          /* and its size in bytes */
+  size_t skip;            /* from there to the first byte that was asked for */
+  size_t size;            /* and how many bytes were */
+  dev_t device;           /* the object */
+  ino_t inode;
+  char *name;             /* its name, or NULL where that is not known */
+  unsigned references;    /* the rest is guarded by the registry's lock */
+  int unmapped;           /* the range no longer shows the object */
+};
+
+/* These take the lock themselves.  */
+int gshm_registry_add (struct gshm_mapping *mapping);
+size_t gshm_registry_count (void);
+
+/* For these the caller holds the lock.  */
+void gshm_registry_remove (const struct gshm_mapping *mapping);
+struct gshm_mapping *gshm_registry_find (const void *address);
+
+void gshm_registry_lock (void);
+void gshm_registry_unlock (void);
+void gshm_registry_init (void);
+
+/* The name of the object, a string, or #f.  */
+SCM gshm_mapping_name (const struct gshm_mapping *mapping);
+
+/* Give up a reference; the last one gives back the range.  */
+void gshm_mapping_release (struct gshm_mapping *mapping);
+
+/* See to it that faults in mappings are caught, unless the user does not want
+   that.  */
+void gshm_fault_watch (void);
+
+/* With the lock held: give up what faults have put over a mapping.  */
+void gshm_fault_forget (const struct gshm_mapping *mapping);
+
+#endif /* GSHM_MAPPING_H */

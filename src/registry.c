@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   registry.c - the mappings of this process, found by address.
+
+   The lock is a spin lock, so that a handler of SIGBUS or SIGSEGV may take it:
+   whoever holds it touches no mapped memory, calls nothing of Guile's and does
+   not wait, so the thread that faults never holds it.  A fork waits for it, so
+   that it is free in the child.  */
+
+#include <config.h>
+
+#include <pthread.h>
+#include <sched.h>
+#include <search.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "mapping.h"
+
+static atomic_flag locked = ATOMIC_FLAG_INIT;
+
+/* A red-black tree (tsearch) of disjoint address ranges.  */
+static void *tree;
+static size_t count;
+
+void
+gshm_registry_lock (void)
+{
+  /* Acquire: what the last holder did, as released below, is seen.  */
+  while (atomic_flag_test_and_set_explicit (&locked, memory_order_acquire))
+    sched_yield ();
+}
+
+void
+gshm_registry_unlock (void)
+{
+  atomic_flag_clear_explicit (&locked, memory_order_release);
+}
+
+static int
+compare (const void *a, const void *b)
+{
+  const struct gshm_mapping *one = a, *other = b;
+
+  if (one->base + one->length <= other->base)
+    return -1;
+  return other->base + other->length <= one->base;
+}
+
+int
+gshm_registry_add (struct gshm_mapping *mapping)
+{
+  int added;
+
+  gshm_registry_lock ();
+  added = tsearch (mapping, &tree, compare) != NULL;
+  if (added)
+    count++;
+  gshm_registry_unlock ();
+  return added;
+}
+
+void
+gshm_registry_remove (const struct gshm_mapping *mapping)
+{
+  tdelete (mapping, &tree, compare);
+  count--;
+}
+
+struct gshm_mapping *
+gshm_registry_find (const void *address)
+{
+  struct gshm_mapping wanted = { .base = (char *) (uintptr_t) address,
+                                 .length = 1 };
+  struct gshm_mapping **found = tfind (&wanted, &tree, compare);
+
+  return found == NULL ? NULL : *found;
+}
+
+size_t
+gshm_registry_count (void)
+{
+  size_t result;
+
+  gshm_registry_lock ();
+  result = count;
+  gshm_registry_unlock ();
+  return result;
+}
+
+void
+gshm_registry_init (void)
+{
+  pthread_atfork (gshm_registry_lock, gshm_registry_unlock,
+                  gshm_registry_unlock);
+}
