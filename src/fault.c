@@ -7,12 +7,12 @@
    of an instruction.  It lets the instruction go on, with private memory, and
    sees to it that the thread raises one at its next safe point:
 
-   1. It moves the mapping's view of the page elsewhere ("aside") and puts a
-      private page in its place, of zeros or, where the page can be read, a
-      copy.  That is a patch.
-   2. It notes the fault in the thread's own record and has an async marked for
-      the thread, by a short-lived thread: marking allocates, which a handler
-      may not do on behalf of the interrupted code.
+   1. It has an async marked for the thread, by a short-lived other thread:
+      marking allocates, which a handler may not do on behalf of the
+      interrupted code.
+   2. It notes the fault in the thread's own record, moves the mapping's view of
+      the page elsewhere ("aside") and puts a private page in its place, of
+      zeros or, where the page can be read, a copy.  That is a patch.
    3. The async takes the fault (gshm_fault_take), which moves every page that
       the thread's faults have patched back, and raises the exception.
 
@@ -23,7 +23,6 @@
 #include <config.h>
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -188,68 +187,52 @@ gshm_fault_forget (const struct gshm_mapping *mapping)
 
 /* Marking the async.  */
 
-struct marking
-{
-  SCM thread;
-  sem_t done;
-};
-
 static void *
-mark_in_guile (void *data)
+mark_in_guile (void *thread)
 {
-  struct marking *marking = data;
-
-  scm_system_async_mark_for_thread (fault_async, marking->thread);
+  scm_system_async_mark_for_thread (fault_async, *(SCM *) thread);
   return NULL;
 }
 
 static void *
-mark_in_thread (void *data)
+mark_in_thread (void *thread)
 {
-  struct marking *marking = data;
-
-  scm_with_guile (mark_in_guile, marking);
-  sem_post (&marking->done);
-  return NULL;
+  return scm_with_guile (mark_in_guile, thread);
 }
 
-/* Have the async marked for this thread, which goes on when that was done.  */
+/* Have the async marked for this thread.  The other thread has ended when this
+   returns, so that nobody sees it, as a fork would.  */
 static void
 mark_async (void)
 {
-  struct marking marking = { .thread = scm_current_thread () };
-  pthread_attr_t attributes;
-  pthread_t thread;
+  SCM thread = scm_current_thread ();
+  pthread_t other;
 
-  sem_init (&marking.done, 0, 0);
-  pthread_attr_init (&attributes);
-  pthread_attr_setdetachstate (&attributes, PTHREAD_CREATE_DETACHED);
-  if (pthread_create (&thread, &attributes, mark_in_thread, &marking) == 0)
-    while (sem_wait (&marking.done) < 0)
-      continue;
+  if (pthread_create (&other, NULL, mark_in_thread, &thread) == 0)
+    pthread_join (other, NULL);
   else
-    mark_in_guile (&marking);
-  pthread_attr_destroy (&attributes);
-  sem_destroy (&marking.done);
+    mark_in_guile (&thread);
 }
 
 
 /* The handler.  */
 
-/* Deal with a fault at ADDRESS, if it is one of ours.  */
+/* Patch the page at ADDRESS and note the fault, if it is one of ours.  */
 static int
 handle_fault (enum kind kind, char *address)
 {
-  int handled = 0, mark = 0;
+  int handled = 0;
 
   gshm_registry_lock ();
   struct gshm_mapping *mapping = gshm_registry_find (address);
-  if (mapping != NULL && !mapping->unmapped)
+  if (mapping != NULL && mapping->unmapped)
+    /* By another thread: it has memory again, or soon.  */
+    handled = 1;
+  else if (mapping != NULL)
     {
       size_t within = (size_t) (address - mapping->base);
       char *page = mapping->base + within / page_size * page_size;
-      size_t length = (pending.kind == NONE || pending.next_length == 0
-                       ? page_size : pending.next_length);
+      size_t length = pending.kind == NONE ? page_size : pending.next_length;
 
       /* Another thread that faulted there may have been first.  */
       handled = (patch_at (page) != NULL
@@ -266,18 +249,20 @@ handle_fault (enum kind kind, char *address)
               pending.mapping = mapping;
               pending.offset = (within < mapping->skip ? 0
                                 : within - mapping->skip);
-              mark = 1;
             }
         }
     }
-  else if (mapping != NULL)
-    /* It was unmapped by another thread, and has memory again.  */
-    handled = 1;
   gshm_registry_unlock ();
-
-  if (mark)
-    mark_async ();
   return handled;
+}
+
+static int
+is_ours (const char *address)
+{
+  gshm_registry_lock ();
+  int ours = gshm_registry_find (address) != NULL;
+  gshm_registry_unlock ();
+  return ours;
 }
 
 /* Hand a signal on to the handler that was there before ours.  */
@@ -323,9 +308,17 @@ handle_signal (int signal, siginfo_t *info, void *context)
   int saved = errno;
   enum kind kind = kind_of (signal, info->si_code);
 
-  if (kind == NONE || !atomic_load (&wanted)
-      || !handle_fault (kind, info->si_addr))
+  if (kind == NONE || !atomic_load (&wanted) || !is_ours (info->si_addr))
     pass_on (signal, info, context);
+  else
+    {
+      /* Before the patch, since that takes long, and what other threads store
+         while there is a patch is lost.  */
+      if (pending.kind == NONE)
+        mark_async ();
+      if (!handle_fault (kind, info->si_addr))
+        pass_on (signal, info, context);
+    }
   errno = saved;
 }
 
@@ -355,7 +348,7 @@ gshm_fault_watch (void)
     }
 }
 
-/* () -> #f, or (kind name offset address): the fault that this thread has not
+/* () -> #f, or (kind name offset): the fault that this thread has not
    raised yet, and with it the memory as it was before.  */
 static SCM
 gshm_fault_take (void)
@@ -364,21 +357,20 @@ gshm_fault_take (void)
     return SCM_BOOL_F;
 
   struct gshm_mapping *mapping = pending.mapping;
-  SCM kind = scm_from_utf8_symbol (pending.kind == LOST ? "lost"
-                                   : "read-only");
-  SCM result = scm_list_3 (kind, gshm_mapping_name (mapping),
-                           scm_from_size_t (pending.offset));
+  const char *kind = pending.kind == LOST ? "lost" : "read-only";
+  size_t offset = pending.offset;
 
   gshm_registry_lock ();
   for (size_t i = 0; i < PATCHES; i++)
     if (patches[i].length != 0 && patches[i].owner == &pending)
       move_back (&patches[i]);
   pending.kind = NONE;
-  pending.next_length = 0;
   gshm_registry_unlock ();
 
+  SCM name = gshm_mapping_name (mapping);
   gshm_mapping_release (mapping);
-  return result;
+  return scm_list_3 (scm_from_utf8_symbol (kind), name,
+                     scm_from_size_t (offset));
 }
 
 /* (THUNK): have threads run THUNK at their next safe point after a fault.  */

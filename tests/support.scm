@@ -23,6 +23,7 @@
             run
             start-guile
             guile-says
+            program
 
             ;; The system.
             root?

@@ -1,0 +1,425 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; fault.scm - what would end a program and must not, tested.
+
+;;; Each case is a process of its own, which would die without the guard.
+
+(use-modules (ice-9 popen)
+             (ice-9 match)
+             ((ice-9 textual-ports) #:select (get-string-all))
+             (posix-shm)
+             (srfi srfi-64)
+             (tests support))
+
+;; What each process begins with.  (fault EXPRESSION) is what touching memory
+;; comes to.
+(define prelude
+  '(begin
+     (use-modules (rnrs bytevectors)
+                  (srfi srfi-1)
+                  (srfi srfi-4)
+                  (ice-9 exceptions)
+                  (ice-9 ftw)
+                  (ice-9 match)
+                  (ice-9 threads)
+                  (ice-9 textual-ports)
+                  ((system base compile) #:select (compile)))
+     (define sink #f)
+     (define-syntax-rule (fault expression)
+       (guard (c ((shm-fault? c)
+                  (list (shm-fault-kind c)
+                        (shm-fault-name c)
+                        (shm-fault-offset c))))
+         (list 'returned expression)))
+     (define-syntax-rule (compiled expression)
+       (compile 'expression
+                #:env (current-module)
+                #:opts '(#:to-file? #f)
+                #:optimization-level 2))
+     (define (cut name size)
+       (let ((fd (shm-open name (list O_RDWR))))
+         (shm-resize! fd size)
+         (close-fdes fd)))
+     (define (say datum)
+       (write datum)
+       (newline)
+       (force-output))))
+
+(define (process . expressions)
+  (apply guile-says prelude expressions))
+
+;; A process that meanwhile says "ready", upon which PROC is called with what
+;; it says.
+(define (process-with proc . expressions)
+  (let* ((port (apply start-guile OPEN_READ prelude expressions))
+         (ready (read port)))
+    (proc)
+    (let* ((result (read port))
+           (status (close-pipe port)))
+      (if (zero? status) result (list ready result 'status status)))))
+
+(define (cut name size)
+  (call-with-descriptor (shm-open name (list O_RDWR))
+    (lambda (fd) (shm-resize! fd size))))
+
+(define page 4096)
+(define size (* 64 page))
+
+(define-syntax-rule (with-object (name bytes) body ...)
+  (with-fresh-name name
+    (shm-unmap! (shm-create name bytes #:initialize
+                            (lambda (bv)
+                              ((@ (rnrs bytevectors) bytevector-fill!) bv 7))))
+    body ...))
+
+;; It stores what it reads, since the compiler leaves out what nobody uses, and
+;; reads at another place each time, since it reads only once at the same.
+(define (reading-loop ref bv length)
+  `(compiled (lambda ()
+               (let loop ((i 0))
+                 (set! sink (,ref ,bv i))
+                 (loop (if (= i (- ,length 1)) 0 (+ i 1)))))))
+
+(define (test-lost)
+  (define (test-cut what to offset? loop)
+    (with-object (name size)
+      (let ((result (process-with
+                     (lambda () (cut name to))
+                     `(define bv (shm-attach ,name))
+                     `(define view (shm-view bv 'u64 64))
+                     `(define other (shm-create #f 100))
+                     '(say 'ready)
+                     `(let ((result (fault (,loop))))
+                        (say (list result
+                                   (bytevector-u8-ref other 0)
+                                   (shm-unmap! bv)))
+                        (shm-unlink (shm-name other))))))
+        (test-assert what
+          (match result
+            ((('lost (? (lambda (n) (equal? n name))) offset) 0 #t)
+             (offset? offset))
+            (_ (format (current-error-port) "~s~%" result) #f))))))
+
+  (test-cut "cut to 0 while a compiled loop reads" 0 exact-integer?
+            (reading-loop 'bytevector-u8-ref 'bv size))
+  (test-cut "cut to half while a compiled loop reads" (* 32 page)
+            (lambda (offset) (>= offset (* 32 page)))
+            (reading-loop 'bytevector-u8-ref 'bv size))
+  (test-cut "cut to half during bytevector-copy!" (* 32 page)
+            (lambda (offset) (>= offset (* 32 page)))
+            `(lambda ()
+               (let ((to (make-bytevector ,size)))
+                 (let loop ()
+                   (bytevector-copy! bv 0 to 0 ,size)
+                   (loop)))))
+  (test-cut "cut to 0 during utf8->string" 0 exact-integer?
+            '(lambda ()
+               (let loop ()
+                 (utf8->string bv)
+                 (loop))))
+  (test-cut "cut to 0 while a view is read" 0
+            (lambda (offset) (>= offset 64))
+            (reading-loop 'u64vector-ref 'view (quotient (- size 64) 8)))
+
+  (with-object (name size)
+    (test-equal "each access raises, until the object grows again"
+      `((lost ,name 0) (lost ,name 5) (lost ,name ,(- size 1))
+        (returned 0))
+      (process `(define bv (shm-attach ,name))
+               `(cut ,name 0)
+               `(define results
+                  (list (fault (bytevector-u8-ref bv 0))
+                        (fault (bytevector-u8-ref bv 5))
+                        (fault (bytevector-u8-ref bv ,(- size 1)))))
+               `(cut ,name ,size)
+               '(say (append results
+                             (list (fault (bytevector-u8-ref bv 5))))))))
+
+  (with-object (name size)
+    (test-equal "a store is lost, too" `((lost ,name 10) (lost ,name 0))
+      (process `(define bv (shm-attach ,name #:writable? #t))
+               `(cut ,name 0)
+               '(say (list (fault (bytevector-u8-set! bv 10 1))
+                           (fault (bytevector-fill! bv 1)))))))
+
+  (with-object (name size)
+    (test-equal "what was cut from a mapping with an offset"
+      `(lost ,name 1)
+      (process `(define fd (shm-open ,name (list O_RDONLY)))
+               `(define bv (shm-map fd 100 #:offset 5001))
+               `(cut ,name 0)
+               '(say (fault (bytevector-u8-ref bv 1))))))
+
+  (test-equal "an object without a name" '(lost #f 3)
+    (process '(define fd (shm-open-anonymous #:size 10))
+             '(define bv (shm-map fd))
+             '(shm-resize! fd 0)
+             '(say (fault (bytevector-u8-ref bv 3)))))
+
+  (with-object (name size)
+    (test-equal "its message"
+      '("Shared memory is lost: the object was cut shorter than the mapping, \
+or the system has no memory left for it" #t)
+      (process `(define bv (shm-attach ,name))
+               `(cut ,name 0)
+               '(say (guard (c (#t (list (exception-message c) (error? c))))
+                       (bytevector-u8-ref bv 3)))))))
+
+;; In a mount namespace of its own, which takes root.
+(define (test-full)
+  (define (in-small-folder . expressions)
+    (let* ((port (open-pipe* OPEN_READ "unshare" "--mount" "sh" "-c"
+                             "mount -t tmpfs -o size=64k tmpfs /dev/shm && \
+exec \"$0\" --no-auto-compile -c \"$1\""
+                             guile
+                             (program (cons prelude expressions))))
+           (result (read port)))
+      (close-pipe port)
+      result))
+  (unless (zero? (status:exit-val
+                  (system* "sh" "-c" "unshare --mount true 2> /dev/null")))
+    (test-skip 4))
+  (test-equal "a page that the system does not have" '(lost "/full")
+    (in-small-folder
+     '(define bv (shm-create "/full" (* 1024 1024)))
+     '(say (list-head (fault (bytevector-fill! bv 1)) 2))))
+  (test-equal "and the first pages hold what was stored" 1
+    (in-small-folder
+     '(define bv (shm-create "/full" (* 1024 1024)))
+     '(fault (bytevector-fill! bv 1))
+     '(say (bytevector-u8-ref bv 0))))
+  (test-equal "with reserve?: ENOSPC and nothing left behind" '(ENOSPC ())
+    (in-small-folder
+     '(say (list (catch 'system-error
+                   (lambda () (shm-create "/full" (* 1024 1024) #:reserve? #t))
+                   (lambda arguments
+                     (if (= ENOSPC (system-error-errno arguments))
+                         'ENOSPC
+                         arguments)))
+                 (shm-list)))))
+  (test-equal "shm-resize! with reserve?: the size stays" '(ENOSPC 100)
+    (in-small-folder
+     '(define fd (shm-open "/full" (list O_RDWR O_CREAT)))
+     '(shm-resize! fd 100)
+     '(say (list (catch 'system-error
+                   (lambda () (shm-resize! fd (* 1024 1024) #:reserve? #t))
+                   (lambda arguments
+                     (if (= ENOSPC (system-error-errno arguments))
+                         'ENOSPC
+                         arguments)))
+                 (shm-size fd))))))
+
+(define (test-read-only)
+  (with-object (name size)
+    (test-equal "one byte; the object unchanged, the mapping follows it"
+      `((read-only ,name 9) 7 7 5)
+      (process `(define writer (shm-attach ,name #:writable? #t))
+               `(define bv (shm-attach ,name))
+               '(define result (fault (bytevector-u8-set! bv 9 1)))
+               '(define after (bytevector-u8-ref bv 9))
+               '(define object (bytevector-u8-ref writer 9))
+               '(bytevector-u8-set! writer 9 5)
+               '(say (list result after object (bytevector-u8-ref bv 9))))))
+
+  (with-object (name size)
+    (test-equal "bytevector-fill! over 64 pages"
+      `((read-only ,name 0) (7) (8))
+      (process `(define writer (shm-attach ,name #:writable? #t))
+               `(define bv (shm-attach ,name))
+               '(define result (fault (bytevector-fill! bv 1)))
+               '(define after (delete-duplicates (bytevector->u8-list bv)))
+               '(bytevector-fill! writer 8)
+               '(say (list result after
+                           (delete-duplicates (bytevector->u8-list bv)))))))
+
+  (with-object (name size)
+    (test-equal "from another thread" `(read-only ,name 100)
+      (process `(define bv (shm-attach ,name))
+               '(say (join-thread
+                      ;; With a pause, since libgc's lock is not fair.
+                       (lambda ()
+                         (fault (bytevector-u8-set! bv 100 1)))))))))
+
+  (with-object (name size)
+    (test-equal "500 times from each of two threads, the collector running"
+      '(500 500 7 (7))
+      (process `(define bv (shm-attach ,name))
+               '(define stop? #f)
+               '(define collector
+                  ;; With a pause, since libgc's lock is not fair.
+                   (lambda ()
+                     (let loop ()
+                       (unless stop? (gc) (usleep 100) (loop))))))
+               '(define (faults start)
+                  (lambda ()
+                    (let loop ((i 0) (caught 0))
+                      (if (= i 500)
+                          caught
+                          (loop (+ i 1)
+                                (if (eq? 'read-only
+                                         (car (fault
+                                               (bytevector-u8-set!
+                                                bv (+ start (* i 64)) 1))))
+                                    (+ caught 1)
+                                    caught))))))
+               '(define threads
+                  ;; In pages of their own: what a thread stores in a page that
+                  ;; another has just faulted in may be lost without a word.
+                  (list (call-with-new-thread (faults 0))
+                        (call-with-new-thread (faults 32768))))
+               '(define results (map join-thread threads))
+               '(set! stop? #t)
+               '(join-thread collector)
+               '(say (append results
+                             (list (bytevector-u8-ref bv 64)
+                                   (delete-duplicates
+                                    (bytevector->u8-list bv))))))))
+
+  (with-object (name size)
+    (test-equal "from a loop that is compiled, in which it is the last thing"
+      `(read-only ,name 3)
+      (process `(define bv (shm-attach ,name))
+               '(define store
+                  (compiled (lambda () (bytevector-u8-set! bv 3 1))))
+               '(say (fault (store)))))))
+
+(define (test-processes)
+  (with-object (name size)
+    (test-equal "in a child of primitive-fork"
+      `((lost ,name 1) (lost ,name 2))
+      (process `(define bv (shm-attach ,name))
+               `(cut ,name 0)
+               '(define result (fault (bytevector-u8-ref bv 1)))
+               '(define ends (pipe))
+               '(match (primitive-fork)
+                  (0 (write (fault (bytevector-u8-ref bv 2)) (cdr ends))
+                     (force-output (cdr ends))
+                     (primitive-_exit 0))
+                  (pid
+                   (close-port (cdr ends))
+                   (let ((childs (read (car ends))))
+                     (waitpid pid)
+                     (say (list result childs))))))))
+
+  (with-object (name size)
+    (test-equal "no thread is left that a fork would warn of" ""
+      (let ((file (port-filename (mkstemp! (string-copy "/tmp/gshm-XXXXXX")))))
+        (process `(define bv (shm-attach ,name))
+                 '(do ((i 0 (+ i 1)))
+                      ((= i 50))
+                    (fault (bytevector-u8-set! bv i 1)))
+                 `(redirect-port (open-output-file ,file) (current-error-port))
+                 '(match (primitive-fork)
+                    (0 (primitive-_exit 0))
+                    (pid (waitpid pid)))
+                 '(force-output (current-error-port)))
+        (let ((warnings (call-with-input-file file get-string-all)))
+          (delete-file file)
+          warnings)))))
+
+(define (test-elsewhere)
+  (define bad-access
+    '(bytevector-u8-ref
+      ((@ (system foreign) pointer->bytevector)
+       ((@ (system foreign) make-pointer) 8) 1)
+      0))
+  ;; A handler in C, since Guile's sigaction does nothing about these signals:
+  ;; _exit, which then exits with the number of the signal.
+  (define (exit-upon signal)
+    `(((@ (system foreign) pointer->procedure)
+       '* (dynamic-func "signal" (dynamic-link))
+       (list (@ (system foreign) int) '*))
+      ,signal (dynamic-func "_exit" (dynamic-link))))
+  (define (ends-by expected . expressions)
+    (match (apply process expressions)
+      ((_ 'status status)
+       (equal? expected (or (status:term-sig status)
+                            (list (status:exit-val status)))))
+      (_ #f)))
+
+  (test-assert "a fault outside ends the process by SIGSEGV, as ever"
+    (ends-by SIGSEGV '(define bv (shm-map (shm-open-anonymous #:size 10)))
+             bad-access))
+  (test-assert "or goes to the handler that was there before"
+    (ends-by (list SIGSEGV)
+             (exit-upon 'SIGSEGV)
+             '(define bv (shm-map (shm-open-anonymous #:size 10)))
+             bad-access))
+  (test-assert "a SIGBUS that is sent ends the process"
+    (ends-by SIGBUS '(define bv (shm-map (shm-open-anonymous #:size 10)))
+             '(kill (getpid) SIGBUS)
+             '(pause)))
+  (test-assert "or goes to the handler that was there before"
+    (ends-by (list SIGBUS)
+             (exit-upon 'SIGBUS)
+             '(define bv (shm-map (shm-open-anonymous #:size 10)))
+             '(kill (getpid) SIGBUS)
+             '(pause)))
+  (test-equal "a handler that replaces the guard, until the next mapping"
+    '(lost #f 0)
+    (process '(define fd (shm-open-anonymous #:size 10))
+             '(define bv (shm-map fd))
+             (exit-upon 'SIGBUS)
+             '(define other (shm-map fd))
+             '(shm-resize! fd 0)
+             '(say (fault (bytevector-u8-ref bv 0))))))
+
+(define (test-guard)
+  (test-equal "on, off, on" '(#t #t #f #f #t)
+    (process '(let* ((a (shm-fault-guard)) (b (shm-fault-guard #f))
+                     (c (shm-fault-guard)) (d (shm-fault-guard #t))
+                     (e (shm-fault-guard)))
+                (say (list a b c d e)))))
+  (test-assert "off: the process ends by SIGBUS"
+    (match (process '(shm-fault-guard #f)
+                    '(define fd (shm-open-anonymous #:size 10))
+                    '(define bv (shm-map fd))
+                    '(shm-resize! fd 0)
+                    '(say (fault (bytevector-u8-ref bv 0))))
+      ((_ 'status status) (eqv? (status:term-sig status) SIGBUS))
+      (_ #f)))
+  (test-raises "no boolean"
+    '(wrong-type-arg "shm-fault-guard"
+      "Wrong type argument (expecting boolean): 1")
+    (shm-fault-guard 1))
+
+  (with-object (name size)
+    (test-equal "while asyncs are blocked: raised when they no longer are"
+      `((read-only ,name 3) went-on 7)
+      (process `(define bv (shm-attach ,name))
+               '(define state 'began)
+               '(define result
+                  (fault
+                   (begin
+                     (call-with-blocked-asyncs
+                      (lambda ()
+                        (bytevector-u8-set! bv 3 1)
+                        (bytevector-u8-set! bv 5000 1)
+                        (let loop ((i 0))
+                          (when (< i 100000)
+                            (loop (+ i 1))))
+                        (set! state 'went-on)))
+                     (set! state 'went-too-far))))
+               '(say (list result state (bytevector-u8-ref bv 3)))))))
+
+(test-begin "fault")
+
+(cond ((not posix-shm?)
+       (test-raises "without shared memory: #t"
+         `(returned ,(shm-fault-guard))
+         (shm-fault-guard)))
+      ((not (shm-fault-guard))
+       (test-raises "where the system cannot guard"
+         `(system-error "shm-fault-guard"
+           ,(format #f "~a: #t (this system can't move pages)"
+                    (strerror ENOSYS))
+           ,ENOSYS)
+         (shm-fault-guard #t)))
+      (else
+       (test-group "lost" (test-lost))
+       (test-group "full" (test-full))
+       (test-group "read-only" (test-read-only))
+       (test-group "processes" (test-processes))
+       (test-group "elsewhere" (test-elsewhere))
+       (test-group "guard" (test-guard))))
+
+(test-end "fault")
