@@ -235,7 +235,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
     (test-equal "from another thread" `(read-only ,name 100)
       (process `(define bv (shm-attach ,name))
                '(say (join-thread
-                      ;; With a pause, since libgc's lock is not fair.
+                      (call-with-new-thread
                        (lambda ()
                          (fault (bytevector-u8-set! bv 100 1)))))))))
 
@@ -246,6 +246,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                '(define stop? #f)
                '(define collector
                   ;; With a pause, since libgc's lock is not fair.
+                  (call-with-new-thread
                    (lambda ()
                      (let loop ()
                        (unless stop? (gc) (usleep 100) (loop))))))
