@@ -48,7 +48,7 @@ void gshm_wait_until_ready (int fd, short events);
 void gshm_collect (void);
 
 /* What to call the object behind the descriptor FD in a message: its name, or
-   where that cannot be told FD itself.  */
+   where that cannot be told FD itself.  This leaves errno alone.  */
 SCM gshm_descriptor_object (SCM scm_fd);
 
 /* Store in RESULT the value of the system call EXPRESSION, again for as long

@@ -302,9 +302,11 @@ SCM
 gshm_descriptor_object (SCM scm_fd)
 {
   char link[64], path[sizeof FOLDER + NAME_MAX + 1];
+  int saved = errno;
 
   snprintf (link, sizeof link, "/proc/self/fd/%d", scm_to_int (scm_fd));
   ssize_t length = readlink (link, path, sizeof path - 1);
+  errno = saved;
   if (length <= (ssize_t) sizeof FOLDER
       || memcmp (path, FOLDER "/", sizeof FOLDER) != 0)
     return scm_fd;
