@@ -29,7 +29,7 @@
 
 ;; @deffn Procedure shm-open name oflags, @defvrx Constant open/rdwr, ...
 (define definition
-  (make-regexp "^@def(fn|vr)x? (Procedure|Constant|Syntax) ([^ \n]+)(.*)$"
+  (make-regexp "^@def(fn|vr)x? (Procedure|Constant|Syntax|\\{Exception Type\\}) ([^ \n]+)(.*)$"
                regexp/newline))
 
 (define documented

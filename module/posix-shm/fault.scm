@@ -33,11 +33,11 @@
   "Return #t if the argument, any object, is a condition of type
 @code{&shm-fault}, else #f.")
 
-(define-syntax-rule (define-accessor name field documentation)
+(define-syntax-rule (define-accessor name field text)
   (begin
     (define name
       (exception-accessor &shm-fault (record-accessor &shm-fault 'field)))
-    (set-procedure-property! name 'documentation documentation)))
+    (set-procedure-property! name 'documentation text)))
 
 (define-accessor shm-fault-kind kind
   "Return why the memory could not be accessed, a symbol: @code{lost} if the
