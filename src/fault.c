@@ -33,7 +33,7 @@
 #include "gshm.h"
 #include "mapping.h"
 
-#if HAVE_MREMAP && HAVE_PROCESS_VM_READV
+#if defined HAVE_MREMAP && defined HAVE_PROCESS_VM_READV
 # define CAN_GUARD 1
 #else
 # define CAN_GUARD 0

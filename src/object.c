@@ -349,9 +349,9 @@ reserve (int fd, off_t size)
 
   if (size == 0)
     return 0;
-#if HAVE_FALLOCATE
+#ifdef HAVE_FALLOCATE
   GSHM_SYSTEM_CALL (result, fallocate (fd, 0, 0, size));
-#elif HAVE_POSIX_FALLOCATE
+#elif defined HAVE_POSIX_FALLOCATE
   do
     errno = posix_fallocate (fd, 0, size);
   while (errno == EINTR);
@@ -393,7 +393,7 @@ gshm_open_anonymous (SCM scm_label)
 {
   if (!scm_is_string (scm_label))
     scm_wrong_type_arg_msg (ANONYMOUS, 0, scm_label, "string");
-#if HAVE_MEMFD_CREATE
+#ifdef HAVE_MEMFD_CREATE
   char *label = scm_to_utf8_string (scm_label);
   int fd = memfd_create (label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0 && (errno == EMFILE || errno == ENFILE))
