@@ -156,7 +156,7 @@ name_from_system (const struct gshm_mapping *mapping)
       size_t path_length = strlen (path);
       if (path_length > sizeof gone
           && strcmp (path + path_length - (sizeof gone - 1), gone) == 0)
-        path[path_length - (sizeof gone - 1)] = '\0';
+        break;
       unescape (path);
       name = scm_from_utf8_string (path + sizeof folder - 2);
     }

@@ -65,19 +65,6 @@
 (define seek/cur SEEK_CUR)
 (define seek/end SEEK_END)
 
-(define-syntax-rule (in-the-name-of procedure object body)
-  ;; Guile's own procedures do not say which file a system call failed on, and
-  ;; some not even who they are.
-  (catch #t
-    (lambda () body)
-    (lambda (key subr message arguments data)
-      (case key
-        ((system-error)
-         (scm-error key procedure "~A: ~S"
-                    (list (strerror (car data)) object) data))
-        (else
-         (scm-error key procedure message arguments data))))))
-
 (define (file-truncate file size)
   "Set the size of FILE, a file descriptor or a string that names a file, to
 SIZE bytes.  Raise @code{system-error} where the system refuses."

@@ -116,12 +116,15 @@ positive, or not a multiple of the size of TYPE."
     (dynamic-wind
       (const #t)
       (lambda ()
-        (set! fd (%shm-open-unnamed name mode))
-        (if fd
-            (set! unnamed? #t)
-            (set! fd (shm-open name (list O_RDWR O_CREAT O_EXCL) mode)))
-        (shm-resize! fd size #:reserve? reserve?)
-        (set! bv (map-object fd 0 #f type #t populate? lock? huge-pages? name))
+        (in-the-name-of "shm-create" name
+          (begin
+            (set! fd (%shm-open-unnamed name mode))
+            (if fd
+                (set! unnamed? #t)
+                (set! fd (shm-open name (list O_RDWR O_CREAT O_EXCL) mode)))
+            (shm-resize! fd size #:reserve? reserve?)
+            (set! bv (map-object fd 0 #f type #t populate? lock? huge-pages?
+                                 name))))
         (when initialize
           (initialize bv))
         (when unnamed?
@@ -189,12 +192,15 @@ no WAIT, or not a multiple of the size of TYPE."
     (dynamic-wind
       (const #t)
       (lambda ()
-        (set! fd (if wait
-                     (attach-when-there name writable?
-                                        (deadline "shm-attach" wait))
-                     (shm-open name (list (if writable? O_RDWR O_RDONLY)))))
-        (and fd
-             (map-object fd 0 #f type (->bool writable?) #f #f #f name)))
+        (in-the-name-of "shm-attach" name
+          (begin
+            (set! fd (if wait
+                         (attach-when-there name writable?
+                                            (deadline "shm-attach" wait))
+                         (shm-open name
+                                   (list (if writable? O_RDWR O_RDONLY)))))
+            (and fd
+                 (map-object fd 0 #f type writable? #f #f #f name)))))
       (lambda ()
         (when fd
           (close-fdes fd)

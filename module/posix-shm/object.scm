@@ -23,6 +23,7 @@
 
             ;; For the other rooms.
             fresh-name
+            in-the-name-of
             require-shm))
 
 ;; Whether this platform has POSIX shared memory.  Where it is #f, each
@@ -38,6 +39,19 @@
              (list (strerror ENOSYS) object
                    "this system has no POSIX shared memory")
              (list ENOSYS)))
+
+(define-syntax-rule (in-the-name-of procedure object body)
+  ;; The procedures that BODY calls do not say which object the user meant, and
+  ;; Guile's not even who they are.
+  (catch #t
+    (lambda () body)
+    (lambda (key subr message arguments data)
+      (case key
+        ((system-error)
+         (scm-error key procedure "~A: ~S"
+                    (list (strerror (car data)) object) data))
+        (else
+         (scm-error key procedure message arguments data))))))
 
 (define* (shm-open name oflags #:optional (mode #o744)
                    #:key (keyword-mode mode #:mode))
