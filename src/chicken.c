@@ -6,6 +6,7 @@
 
 #include <config.h>
 
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdint.h>
@@ -44,19 +45,33 @@ type_of (int fd)
   return fstat (fd, &status) == 0 ? status.st_mode & S_IFMT : 0;
 }
 
+/* Let asyncs run while read or write would wait for FD, of TYPE, to be ready for
+   EVENTS, POLLIN or POLLOUT.  */
+static void
+wait_if_needed (int fd, mode_t type, short events)
+{
+  int flags = fcntl (fd, F_GETFL);
+  int wrong_way = events == POLLIN ? O_WRONLY : O_RDONLY;
+
+  /* Some answer at once, perhaps with an error that poll does not know.  */
+  if (type != S_IFREG && flags >= 0 && !(flags & O_NONBLOCK)
+      && (flags & O_ACCMODE) != wrong_way)
+    gshm_wait_until_ready (fd, events);
+}
+
 /* Read up to SIZE bytes: fewer at the end of a file, and from a pipe, which
    would wait for bytes that may never come.  */
 static size_t
 read_bytes (int fd, SCM scm_fd, signed char *bytes, size_t size)
 {
-  int file = type_of (fd) == S_IFREG;
+  mode_t type = type_of (fd);
   size_t done = 0;
   ssize_t n;
 
   do
     {
-      if (!file && size > 0)
-        gshm_wait_until_ready (fd, POLLIN);
+      if (size > 0)
+        wait_if_needed (fd, type, POLLIN);
       GSHM_SYSTEM_CALL (n, read (fd, bytes + done,
                                  at_most (FILE_CHUNK, size - done)));
       if (n < 0 && done == 0)
@@ -64,7 +79,7 @@ read_bytes (int fd, SCM scm_fd, signed char *bytes, size_t size)
       if (n > 0)
         done += (size_t) n;
     }
-  while (file && n > 0 && done < size);
+  while (type == S_IFREG && n > 0 && done < size);
   return done;
 }
 
@@ -80,8 +95,8 @@ write_bytes (int fd, SCM scm_fd, const void *bytes, size_t size)
     {
       ssize_t n;
 
-      if (type != S_IFREG && size > 0)
-        gshm_wait_until_ready (fd, POLLOUT);
+      if (size > 0)
+        wait_if_needed (fd, type, POLLOUT);
       GSHM_SYSTEM_CALL (n, write (fd, (const char *) bytes + done,
                                   at_most (chunk, size - done)));
       if (n < 0 || (n == 0 && size > 0))

@@ -64,8 +64,9 @@ static _Thread_local struct
   size_t next_length;
 } pending __attribute__ ((tls_model ("initial-exec")));
 
-/* Guarded by the registry's lock.  A run of faults doubles its patches, so a
-   thread has few; where there are too many the oldest stay.  */
+/* Guarded by the registry's lock.  There is room for more than the system lets
+   a process have ranges of memory, by default; the first `used' may be in
+   use.  */
 static struct patch
 {
   char *page;
@@ -73,22 +74,65 @@ static struct patch
   char *aside;
   const struct gshm_mapping *mapping;
   const void *owner;     /* &pending of the thread that has to take it */
-} patches[1024];
+} patches[1 << 15];
 
 #define PATCHES (sizeof patches / sizeof *patches)
+
+static size_t used;
 
 static size_t page_size;
 static SCM fault_async;
 
-static struct sigaction previous_bus, previous_segv;
+/* The handlers that faults elsewhere go to: those that were there before ours,
+   the last time and the first time.  */
+struct handlers
+{
+  struct sigaction previous, first;
+  int known;
+};
+
+static struct handlers bus_handlers, segv_handlers;
+
+static pthread_key_t thread_exit;
 
 
 /* Patches.  The caller holds the registry's lock.  */
 
+/* Read SIZE bytes, as far as they can be had.  This does not fault.  */
+static size_t
+read_memory (char *to, char *from, size_t size)
+{
+  struct iovec local = { to, size }, remote = { from, size };
+  ssize_t n = process_vm_readv (getpid (), &local, 1, &remote, 1, 0);
+
+  return n < 0 ? 0 : (size_t) n;
+}
+
+static int
+is_readable (char *address)
+{
+  char byte;
+
+  return read_memory (&byte, address, 1) == 1;
+}
+
+/* Copy what can be read; what cannot stays zero.  */
+static void
+copy_pages (char *to, char *from, size_t length)
+{
+  for (size_t done = 0; done < length;)
+    {
+      size_t n = read_memory (to + done, from + done, length - done);
+      done += n / page_size * page_size;
+      if (n == 0)
+        done += page_size;
+    }
+}
+
 static struct patch *
 patch_at (const char *page)
 {
-  for (size_t i = 0; i < PATCHES; i++)
+  for (size_t i = 0; i < used; i++)
     if (patches[i].length != 0 && page >= patches[i].page
         && page < patches[i].page + patches[i].length)
       return &patches[i];
@@ -98,39 +142,43 @@ patch_at (const char *page)
 static struct patch *
 free_patch (void)
 {
-  for (size_t i = 0; i < PATCHES; i++)
+  for (size_t i = 0; i < used; i++)
     if (patches[i].length == 0)
       return &patches[i];
-  return NULL;
+  return used < PATCHES ? &patches[used++] : NULL;
 }
 
-/* How far from PAGE, up to LENGTH, there is neither an end of the mapping nor
-   another patch.  */
-static size_t
-room_for_patch (const struct gshm_mapping *mapping, const char *page,
-                size_t length)
-{
-  size_t left = (size_t) (mapping->base + mapping->length - page);
-
-  if (length > left)
-    length = left;
-  for (size_t i = 0; i < PATCHES; i++)
-    if (patches[i].length != 0 && patches[i].page > page
-        && (size_t) (patches[i].page - page) < length)
-      length = (size_t) (patches[i].page - page);
-  return length;
-}
-
-/* Copy what can be read; what cannot stays zero.  This must not fault.  */
+/* Stretch the page *START to *LENGTH bytes, upwards or, if what is above it is
+   patched already, as by a copy that runs backwards, downwards; as far as there
+   is neither an end of the mapping nor another patch.  */
 static void
-copy_pages (char *to, char *from, size_t length)
+stretch (const struct gshm_mapping *mapping, enum kind kind, char **start,
+         size_t *length)
 {
-  for (size_t done = 0; done < length; done += page_size)
-    {
-      struct iovec local = { to + done, page_size };
-      struct iovec remote = { from + done, page_size };
-      (void) !process_vm_readv (getpid (), &local, 1, &remote, 1, 0);
-    }
+  char *from = *start, *to = *start + page_size;
+  int down = patch_at (to) != NULL;
+  char *end = down ? mapping->base : mapping->base + mapping->length;
+
+  for (size_t i = 0; i < used; i++)
+    if (patches[i].length != 0)
+      {
+        char *low = patches[i].page, *high = low + patches[i].length;
+
+        if (!down && low >= to && low < end)
+          end = low;
+        if (down && high <= from && high > end)
+          end = high;
+      }
+  size_t room = (size_t) (down ? to - end : end - from);
+  if (*length > room)
+    *length = room;
+  if (kind == LOST)
+    /* What others store in pages that are there must not be lost.  */
+    for (size_t done = page_size; done < *length; done += page_size)
+      if (is_readable (down ? to - done - page_size : from + done))
+        *length = done;
+  if (down)
+    *start = to - *length;
 }
 
 /* Put private memory over LENGTH bytes at PAGE, and move the object's aside.
@@ -146,6 +194,10 @@ patch_pages (const struct gshm_mapping *mapping, char *page, size_t length,
   /* Of old size 0: a second view of shared pages, which stay where they are,
      so that no other thread ever finds nothing there.  */
   char *aside = mremap (page, 0, length, MREMAP_MAYMOVE);
+  if (aside == MAP_FAILED && errno == EAGAIN
+      && munlock (page, length) == 0)
+    /* The user may not lock that much.  */
+    aside = mremap (page, 0, length, MREMAP_MAYMOVE);
   if (aside == MAP_FAILED)
     return 0;
   char *copy = mmap (NULL, length, PROT_READ | PROT_WRITE,
@@ -168,7 +220,12 @@ patch_pages (const struct gshm_mapping *mapping, char *page, size_t length,
 static void
 move_back (struct patch *patch)
 {
-  if (mremap (patch->aside, patch->length, patch->length,
+  if (patch->mapping->unmapped)
+    {
+      munmap (patch->aside, patch->length);
+      patch->length = 0;
+    }
+  else if (mremap (patch->aside, patch->length, patch->length,
               MREMAP_MAYMOVE | MREMAP_FIXED, patch->page) != MAP_FAILED)
     patch->length = 0;
 }
@@ -176,7 +233,7 @@ move_back (struct patch *patch)
 void
 gshm_fault_forget (const struct gshm_mapping *mapping)
 {
-  for (size_t i = 0; i < PATCHES; i++)
+  for (size_t i = 0; i < used; i++)
     if (patches[i].length != 0 && patches[i].mapping == mapping)
       {
         munmap (patches[i].aside, patches[i].length);
@@ -197,6 +254,13 @@ mark_in_guile (void *thread)
 static void *
 mark_in_thread (void *thread)
 {
+  sigset_t faults;
+
+  /* Guile may start threads of its own from here, which inherit the mask.  */
+  sigemptyset (&faults);
+  sigaddset (&faults, SIGBUS);
+  sigaddset (&faults, SIGSEGV);
+  pthread_sigmask (SIG_UNBLOCK, &faults, NULL);
   return scm_with_guile (mark_in_guile, thread);
 }
 
@@ -225,26 +289,32 @@ handle_fault (enum kind kind, char *address)
 
   gshm_registry_lock ();
   struct gshm_mapping *mapping = gshm_registry_find (address);
+  size_t within = mapping == NULL ? 0 : (size_t) (address - mapping->base);
+  char *page = (mapping == NULL ? NULL
+                : mapping->base + within / page_size * page_size);
   if (mapping != NULL && mapping->unmapped)
-    /* By another thread: it has memory again, or soon.  */
-    handled = 1;
+    /* It has private memory, or will soon, perhaps only for reading.  */
+    handled = mmap (page, page_size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
+              != MAP_FAILED;
   else if (mapping != NULL)
     {
-      size_t within = (size_t) (address - mapping->base);
-      char *page = mapping->base + within / page_size * page_size;
       size_t length = pending.kind == NONE ? page_size : pending.next_length;
 
       /* Another thread that faulted there may have been first.  */
-      handled = (patch_at (page) != NULL
-                 || patch_pages (mapping, page,
-                                 room_for_patch (mapping, page, length),
-                                 &pending));
+      handled = patch_at (page) != NULL;
+      if (!handled)
+        {
+          stretch (mapping, kind, &page, &length);
+          handled = patch_pages (mapping, page, length, &pending);
+          pending.next_length = length > SIZE_MAX / 2 ? length : 2 * length;
+        }
       if (handled)
         {
-          pending.next_length = length > SIZE_MAX / 2 ? length : 2 * length;
           if (pending.kind == NONE)
             {
               mapping->references++;
+              pthread_setspecific (thread_exit, &pending);
               pending.kind = kind;
               pending.mapping = mapping;
               pending.offset = (within < mapping->skip ? 0
@@ -265,27 +335,34 @@ is_ours (const char *address)
   return ours;
 }
 
-/* Hand a signal on to the handler that was there before ours.  */
+/* Hand a signal on to the handler that was there before ours, or, if that one
+   hands it to ours again, to the first.  */
 static void
 pass_on (int signal, siginfo_t *info, void *context)
 {
-  const struct sigaction *previous
-    = signal == SIGBUS ? &previous_bus : &previous_segv;
+  static _Thread_local int passing
+    __attribute__ ((tls_model ("initial-exec")));
+  const struct handlers *handlers
+    = signal == SIGBUS ? &bus_handlers : &segv_handlers;
+  const struct sigaction *next
+    = passing ? &handlers->first : &handlers->previous;
   int sent = info->si_code <= 0;
 
-  if (previous->sa_flags & SA_SIGINFO)
-    previous->sa_sigaction (signal, info, context);
-  else if (previous->sa_handler == SIG_IGN && sent)
-    return;
-  else if (previous->sa_handler == SIG_DFL || previous->sa_handler == SIG_IGN)
+  passing++;
+  if (next->sa_flags & SA_SIGINFO)
+    next->sa_sigaction (signal, info, context);
+  else if (next->sa_handler == SIG_DFL
+           || (next->sa_handler == SIG_IGN && !sent))
     {
       /* The instruction faults again, with nobody in the way.  */
-      sigaction (signal, previous, NULL);
+      struct sigaction standard = { .sa_handler = SIG_DFL };
+      sigaction (signal, &standard, NULL);
       if (sent)
         raise (signal);
     }
-  else
-    previous->sa_handler (signal);
+  else if (next->sa_handler != SIG_IGN)
+    next->sa_handler (signal);
+  passing--;
 }
 
 /* What a signal tells of; nothing for us if a process sent it, or if it was
@@ -323,7 +400,7 @@ handle_signal (int signal, siginfo_t *info, void *context)
 }
 
 static void
-watch_signal (int signal, struct sigaction *previous)
+watch_signal (int signal, struct handlers *handlers)
 {
   struct sigaction now;
 
@@ -334,7 +411,10 @@ watch_signal (int signal, struct sigaction *previous)
   struct sigaction ours = { .sa_sigaction = handle_signal,
                             .sa_flags = SA_SIGINFO | SA_ONSTACK };
   sigemptyset (&ours.sa_mask);
-  *previous = now;
+  if (!handlers->known)
+    handlers->first = now;
+  handlers->known = 1;
+  handlers->previous = now;
   sigaction (signal, &ours, NULL);
 }
 
@@ -343,9 +423,43 @@ gshm_fault_watch (void)
 {
   if (atomic_load (&wanted))
     {
-      watch_signal (SIGBUS, &previous_bus);
-      watch_signal (SIGSEGV, &previous_segv);
+      watch_signal (SIGBUS, &bus_handlers);
+      watch_signal (SIGSEGV, &segv_handlers);
     }
+}
+
+/* Give up the fault of this thread, and what it patched; return the mapping,
+   with the reference that the fault held.  */
+static struct gshm_mapping *
+take_pending (void)
+{
+  gshm_registry_lock ();
+  for (size_t i = 0; i < used; i++)
+    if (patches[i].length != 0 && patches[i].owner == &pending)
+      move_back (&patches[i]);
+  pending.kind = NONE;
+  gshm_registry_unlock ();
+  return pending.mapping;
+}
+
+/* A thread that ends before its next safe point.  */
+static void
+take_at_exit (void *data)
+{
+  (void) data;
+  if (pending.kind != NONE)
+    gshm_mapping_release (take_pending ());
+}
+
+/* In the child of a fork, where the other threads are no more.  */
+static void
+take_of_others (void)
+{
+  gshm_registry_lock ();
+  for (size_t i = 0; i < used; i++)
+    if (patches[i].length != 0 && patches[i].owner != &pending)
+      move_back (&patches[i]);
+  gshm_registry_unlock ();
 }
 
 /* () -> #f, or (kind name offset): the fault that this thread has not
@@ -355,18 +469,9 @@ gshm_fault_take (void)
 {
   if (pending.kind == NONE)
     return SCM_BOOL_F;
-
-  struct gshm_mapping *mapping = pending.mapping;
   const char *kind = pending.kind == LOST ? "lost" : "read-only";
   size_t offset = pending.offset;
-
-  gshm_registry_lock ();
-  for (size_t i = 0; i < PATCHES; i++)
-    if (patches[i].length != 0 && patches[i].owner == &pending)
-      move_back (&patches[i]);
-  pending.kind = NONE;
-  gshm_registry_unlock ();
-
+  struct gshm_mapping *mapping = take_pending ();
   SCM name = gshm_mapping_name (mapping);
   gshm_mapping_release (mapping);
   return scm_list_3 (scm_from_utf8_symbol (kind), name,
@@ -430,8 +535,12 @@ gshm_fault_guard (SCM value)
 void
 gshm_fault_init (void)
 {
+  gshm_registry_init ();
 #if CAN_GUARD
   page_size = (size_t) sysconf (_SC_PAGESIZE);
+  pthread_key_create (&thread_exit, take_at_exit);
+  /* After the registry's, which frees the lock.  */
+  pthread_atfork (NULL, NULL, take_of_others);
 #endif
   gshm_define ("%shm-take-fault!", 0, gshm_fault_take);
   gshm_define ("%shm-fault-guard", 1, gshm_fault_guard);

@@ -38,8 +38,7 @@ size_t gshm_to_size (const char *subr, int pos, SCM value, size_t max);
    "Offset", says which for the message.  */
 off_t gshm_to_off (const char *subr, const char *what, SCM value);
 
-/* Wait until FD is ready for EVENTS, POLLIN or POLLOUT, or for an error, unless
-   the system call that is to follow will not wait.  Asyncs run
+/* Wait until FD is ready for EVENTS, as poll has them, or for an error.  Asyncs run
    meanwhile and may leave by an exception: own nothing that needs
    releasing.  */
 void gshm_wait_until_ready (int fd, short events);
@@ -61,6 +60,9 @@ SCM gshm_descriptor_object (SCM scm_fd);
         SCM_TICK;                                               \
     }                                                           \
   while (0)
+
+/* The bytes of a name as a string, "?" for what is not UTF-8.  */
+SCM gshm_name_to_scm (const char *bytes);
 
 /* Unlink NAME if it is that of the object of this device and inode, and return
    whether that was done.  */

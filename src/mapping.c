@@ -158,7 +158,7 @@ name_from_system (const struct gshm_mapping *mapping)
           && strcmp (path + path_length - (sizeof gone - 1), gone) == 0)
         break;
       unescape (path);
-      name = scm_from_utf8_string (path + sizeof folder - 2);
+      name = gshm_name_to_scm (path + sizeof folder - 2);
     }
   free (line);
   fclose (maps);
@@ -169,7 +169,7 @@ SCM
 gshm_mapping_name (const struct gshm_mapping *mapping)
 {
   if (mapping->name != NULL)
-    return scm_from_utf8_string (mapping->name);
+    return gshm_name_to_scm (mapping->name);
   return name_from_system (mapping);
 }
 
@@ -188,11 +188,41 @@ struct request
   struct stat status;
 };
 
+/* How many mappings there may be, so that the system's limit leaves some for
+   Guile, and for patching faults.  */
+static size_t
+most_mappings (void)
+{
+  static atomic_size_t most;
+  size_t known = atomic_load (&most);
+
+  if (known == 0)
+    {
+      unsigned long limit = 65530;
+      FILE *file = fopen ("/proc/sys/vm/max_map_count", "re");
+      if (file != NULL)
+        {
+          if (fscanf (file, "%lu", &limit) != 1)
+            limit = 65530;
+          fclose (file);
+        }
+      known = limit > 16384 ? limit - 8192 : limit / 2;
+      atomic_store (&most, known);
+    }
+  return known;
+}
+
 /* Map what REQUEST asks for.  Return where, or MAP_FAILED and errno.  */
 static char *
 map_pages (const struct request *request)
 {
   int flags = MAP_SHARED;
+
+  if (gshm_registry_count () >= most_mappings ())
+    {
+      errno = ENOMEM;
+      return MAP_FAILED;
+    }
 #ifdef MAP_POPULATE
   if (request->populate)
     flags |= MAP_POPULATE;
@@ -350,6 +380,12 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
 
   collect_if_many ();
   char *base = map_pages (&request);
+  if (base == MAP_FAILED && errno == EPERM && !scm_is_bool (writable))
+    {
+      /* The descriptor could, but a seal forbids it.  */
+      request.protection = PROT_READ;
+      base = map_pages (&request);
+    }
   if (base == MAP_FAILED && errno == ENOMEM)
     {
       gshm_collect ();
@@ -395,12 +431,25 @@ check_bytevector (const char *subr, SCM bytevector)
     scm_wrong_type_arg_msg (subr, 1, bytevector, "bytevector");
 }
 
+/* The pointer that stands for the mapping of BYTEVECTOR, a bytevector on it
+   or a slice of one.  What else it may be is of no mapping.  */
+static SCM
+pointer_of (SCM bytevector)
+{
+  SCM parent = bytevector;
+
+  while (scm_is_bytevector (parent))
+    parent = SCM_BYTEVECTOR_PARENT (parent);
+  return parent;
+}
+
 /* The mapping that BYTEVECTOR is on, or NULL.  */
 static struct gshm_mapping *
 mapping_of (const char *subr, SCM bytevector)
 {
   check_bytevector (subr, bytevector);
-  return mapping_at (SCM_BYTEVECTOR_CONTENTS (bytevector));
+  SCM pointer = pointer_of (bytevector);
+  return SCM_POINTER_P (pointer) ? mapping_at (scm_to_pointer (pointer)) : NULL;
 }
 
 static struct gshm_mapping *
@@ -414,16 +463,11 @@ mapping_wanted (const char *subr, SCM bytevector)
   return mapping;
 }
 
-/* The pointer that stands for the mapping of BYTEVECTOR, a bytevector on it
-   or a slice of one.  */
-static SCM
-pointer_of (SCM bytevector)
+static void
+set_empty (SCM bytevector)
 {
-  SCM parent = bytevector;
-
-  while (scm_is_bytevector (parent))
-    parent = SCM_BYTEVECTOR_PARENT (parent);
-  return parent;
+  /* The length, in bytevectors.h.  */
+  SCM_SET_CELL_WORD_1 (bytevector, 0);
 }
 
 /* (BYTEVECTOR TYPE START COUNT) -> bytevector.  COUNT #f reaches to the
@@ -451,10 +495,22 @@ gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)
   SCM pointer = pointer_of (bytevector);
   size_t offset = (size_t) (contents + start
                             - (char *) scm_to_pointer (pointer));
-  SCM view = scm_pointer_to_bytevector (pointer, scm_from_size_t (count),
+  /* For none Guile would return a bytevector that is of no mapping.  */
+  SCM view = scm_pointer_to_bytevector (pointer,
+                                        scm_from_size_t (count > 0 ? count
+                                                         : 1),
                                         scm_from_size_t (offset), type);
+  if (count == 0)
+    set_empty (view);
   scm_remember_upto_here_1 (bytevector);
   return view;
+}
+
+static int
+put_zeros_over (const struct gshm_mapping *mapping, int protection)
+{
+  return mmap (mapping->base, mapping->length, protection, TOMBSTONE, -1, 0)
+         != MAP_FAILED;
 }
 
 /* (BYTEVECTOR) -> boolean.  */
@@ -465,18 +521,14 @@ gshm_unmap (SCM bytevector)
 
   gshm_registry_lock ();
   int mapped = !mapping->unmapped;
-  if (mapped)
-    {
-      mapping->unmapped = 1;
-      gshm_fault_forget (mapping);
-    }
+  mapping->unmapped = 1;
   gshm_registry_unlock ();
 
-  /* Without the lock, since it can take long.  Who faults there meanwhile
-     faults again until this is done.  */
-  if (mapped
-      && mmap (mapping->base, mapping->length, PROT_READ | PROT_WRITE,
-               TOMBSTONE, -1, 0) == MAP_FAILED)
+  /* Without the lock, since it can take long.  Private memory that can be
+     written counts against a limit; the guard makes a page of the other kind
+     writable when it has to be.  */
+  if (mapped && !put_zeros_over (mapping, PROT_READ | PROT_WRITE)
+      && !put_zeros_over (mapping, PROT_READ))
     {
       int err = errno;
       gshm_registry_lock ();
@@ -484,9 +536,11 @@ gshm_unmap (SCM bytevector)
       gshm_registry_unlock ();
       gshm_system_error (UNMAP, err, gshm_mapping_name (mapping), NULL);
     }
+  gshm_registry_lock ();
+  gshm_fault_forget (mapping);
+  gshm_registry_unlock ();
 
-  /* Its length, in bytevectors.h.  */
-  SCM_SET_CELL_WORD_1 (bytevector, 0);
+  set_empty (bytevector);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (mapped);
 }
@@ -517,6 +571,19 @@ gshm_name (SCM bytevector)
   return name;
 }
 
+/* (SUBR TYPE): raise an exception if TYPE is none.  */
+static SCM
+gshm_check_type (SCM subr, SCM type)
+{
+  char *name = scm_to_utf8_string (subr);
+  char copy[32];
+
+  snprintf (copy, sizeof copy, "%s", name);
+  free (name);
+  type_size (copy, type);
+  return SCM_UNSPECIFIED;
+}
+
 /* (BYTEVECTOR) -> boolean: unlink the object's name, if it is still its
    name.  */
 static SCM
@@ -537,12 +604,12 @@ gshm_mapping_init (void)
   for (size_t i = 0; i < TYPES; i++)
     types[i].symbol
       = scm_permanent_object (scm_from_utf8_symbol (types[i].name));
-  gshm_registry_init ();
 
   gshm_define ("%shm-map", 9, gshm_map);
   gshm_define ("%shm-view", 4, gshm_view);
   gshm_define ("%shm-unmap!", 1, gshm_unmap);
   gshm_define ("%shm-mapped?", 1, gshm_mapped_p);
   gshm_define ("%shm-name", 1, gshm_name);
+  gshm_define ("%shm-check-type", 2, gshm_check_type);
   gshm_define ("%shm-unlink-mapped", 1, gshm_unlink_mapped);
 }

@@ -11,12 +11,16 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#ifdef HAVE_SYSINFO
+# include <sys/sysinfo.h>
+#endif
 #include <unistd.h>
 
 #include "gshm.h"
@@ -186,6 +190,15 @@ mode_from_scm (const char *subr, int pos, SCM mode)
   return (mode_t) scm_to_uint (mode);
 }
 
+static atomic_flag detached = ATOMIC_FLAG_INIT;
+
+static void
+attach_notifier (void *notifier)
+{
+  GC_set_finalizer_notifier (*(GC_finalizer_notifier_proc *) notifier);
+  atomic_flag_clear (&detached);
+}
+
 static SCM
 run_finalizers (void *data)
 {
@@ -202,23 +215,20 @@ run_finalizers (void *data)
 void
 gshm_collect (void)
 {
-  static atomic_flag detached = ATOMIC_FLAG_INIT;
-  GC_finalizer_notifier_proc notifier = NULL;
-  int first = !atomic_flag_test_and_set (&detached);
+  GC_finalizer_notifier_proc notifier;
 
-  if (first)
+  scm_dynwind_begin (0);
+  if (!atomic_flag_test_and_set (&detached))
     {
       notifier = GC_get_finalizer_notifier ();
+      scm_dynwind_unwind_handler (attach_notifier, &notifier,
+                                  SCM_F_WIND_EXPLICITLY);
       GC_set_finalizer_notifier (NULL);
     }
   GC_gcollect ();
   scm_internal_catch (SCM_BOOL_T, run_finalizers, NULL,
                       scm_handle_by_message_noexit, NULL);
-  if (first)
-    {
-      GC_set_finalizer_notifier (notifier);
-      atomic_flag_clear (&detached);
-    }
+  scm_dynwind_end ();
 }
 
 static int
@@ -299,6 +309,13 @@ gshm_unlink (SCM scm_name)
 /* Descriptors.  */
 
 SCM
+gshm_name_to_scm (const char *bytes)
+{
+  return scm_from_stringn (bytes, strlen (bytes), "UTF-8",
+                           SCM_FAILED_CONVERSION_QUESTION_MARK);
+}
+
+SCM
 gshm_descriptor_object (SCM scm_fd)
 {
   char link[64], path[sizeof FOLDER + NAME_MAX + 1];
@@ -311,7 +328,7 @@ gshm_descriptor_object (SCM scm_fd)
       || memcmp (path, FOLDER "/", sizeof FOLDER) != 0)
     return scm_fd;
   path[length] = '\0';
-  return scm_from_utf8_string (path + sizeof FOLDER - 1);
+  return gshm_name_to_scm (path + sizeof FOLDER - 1);
 }
 
 /* Raise errno for a call that failed on a descriptor.  */
@@ -349,6 +366,18 @@ reserve (int fd, off_t size)
 
   if (size == 0)
     return 0;
+#ifdef HAVE_SYSINFO
+  /* An anonymous object has no limit, and the system would kill processes to
+     find memory for it.  */
+  struct sysinfo memory;
+  if (sysinfo (&memory) == 0
+      && (uintmax_t) size / memory.mem_unit
+         > (uintmax_t) memory.totalram + memory.totalswap)
+    {
+      errno = ENOSPC;
+      return -1;
+    }
+#endif
 #ifdef HAVE_FALLOCATE
   GSHM_SYSTEM_CALL (result, fallocate (fd, 0, 0, size));
 #elif defined HAVE_POSIX_FALLOCATE
@@ -371,11 +400,14 @@ gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
 {
   int fd = descriptor_from_scm (RESIZE, scm_fd);
   off_t size = gshm_to_off (RESIZE, "Size", scm_size);
-  int result;
+  int result = 0;
 
-  if (scm_is_true (scm_reserve) && reserve (fd, size) < 0)
-    descriptor_error (RESIZE, scm_fd, NULL);
-  GSHM_SYSTEM_CALL (result, ftruncate (fd, size));
+  if (scm_is_true (scm_reserve))
+    result = reserve (fd, size);
+  if (result == 0)
+    GSHM_SYSTEM_CALL (result, ftruncate (fd, size));
+  if (result < 0 && errno == EBADF && fcntl (fd, F_GETFD) >= 0)
+    errno = EINVAL;
   if (result < 0)
     descriptor_error (RESIZE, scm_fd,
                       errno == EPERM ? "a seal forbids it"
@@ -499,15 +531,42 @@ gshm_seals (SCM scm_fd)
 
 /* Objects that appear whole.  */
 
+/* What the object NAME is, into STATUS, as stat does.  */
+static int
+object_status (const struct name *name, struct stat *status)
+{
+#ifdef __linux__
+  /* Even if the object may not be opened.  */
+  char path[sizeof FOLDER + sizeof name->bytes];
+
+  snprintf (path, sizeof path, FOLDER "%s", name->bytes);
+  return lstat (path, status);
+#else
+  int fd = open_object (name, O_RDONLY, 0);
+  if (fd < 0)
+    return -1;
+  int result = fstat (fd, status);
+  close (fd);
+  return result;
+#endif
+}
+
 /* (NAME MODE) -> descriptor of an object that does not have the name NAME yet,
    or #f where the system cannot give it one later.  */
 static SCM
 gshm_open_unnamed (SCM scm_name, SCM scm_mode)
 {
   struct name name;
+  struct stat status;
   name_from_scm (CREATE, scm_name, &name);
   mode_t mode = mode_from_scm (CREATE, 0, scm_mode);
+  /* Now already and not only at the end.  */
+  if (object_status (&name, &status) == 0)
+    gshm_system_error (CREATE, EEXIST, scm_name, NULL);
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
+  /* Without it gshm_publish cannot do its part.  */
+  if (access ("/proc/self/fd", X_OK) < 0)
+    return SCM_BOOL_F;
   int fd = open (FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
   if (fd < 0 && (errno == EMFILE || errno == ENFILE))
     {
@@ -543,26 +602,6 @@ gshm_publish (SCM scm_fd, SCM scm_name)
   errno = ENOSYS;
 #endif
   gshm_system_error (CREATE, errno, scm_name, NULL);
-}
-
-/* What the object NAME is, into STATUS, as stat does.  */
-static int
-object_status (const struct name *name, struct stat *status)
-{
-#ifdef __linux__
-  /* Even if the object may not be opened.  */
-  char path[sizeof FOLDER + sizeof name->bytes];
-
-  snprintf (path, sizeof path, FOLDER "%s", name->bytes);
-  return lstat (path, status);
-#else
-  int fd = open_object (name, O_RDONLY, 0);
-  if (fd < 0)
-    return -1;
-  int result = fstat (fd, status);
-  close (fd);
-  return result;
-#endif
 }
 
 SCM
@@ -616,9 +655,7 @@ gshm_list (void)
         && S_ISREG (status.st_mode))
       list = scm_cons (scm_string_append (scm_list_2 (
                          scm_from_utf8_string ("/"),
-                         scm_from_stringn (
-                           entry->d_name, strlen (entry->d_name), "UTF-8",
-                           SCM_FAILED_CONVERSION_QUESTION_MARK))),
+                         gshm_name_to_scm (entry->d_name))),
                        list);
   scm_dynwind_end ();
   return list;
@@ -719,7 +756,7 @@ gshm_receive_fd (SCM scm_socket)
   if (received < 0)
     gshm_system_error (RECEIVE, errno, scm_socket, NULL);
   int fd = take_descriptor (&message);
-  if (received == 0)
+  if (fd < 0 && received == 0)
     gshm_system_error (RECEIVE, ECONNRESET, scm_socket,
                        "the peer closed the socket and sent no descriptor");
   if (fd < 0)

@@ -3,7 +3,6 @@
 
 #include <config.h>
 
-#include <fcntl.h>
 #include <poll.h>
 
 #include "gshm.h"
@@ -14,13 +13,7 @@ void
 gshm_wait_until_ready (int fd, short events)
 {
   struct pollfd descriptor = { .fd = fd, .events = events };
-  int flags = fcntl (fd, F_GETFL);
   int ready;
-
-  /* What cannot become ready answers at once.  */
-  if (flags < 0 || (flags & O_NONBLOCK)
-      || (flags & O_ACCMODE) == (events == POLLIN ? O_WRONLY : O_RDONLY))
-    return;
 
   /* The thread that hands signals to Scheme may get to it only after a system
      call here was interrupted and called again: hence the slices.  */

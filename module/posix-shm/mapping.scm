@@ -108,72 +108,87 @@ Raise @code{system-error} with @code{EEXIST} if there is an object NAME,
 @code{shm-open} and @code{shm-map} do; @code{out-of-range} for a SIZE that is not
 positive, or not a multiple of the size of TYPE."
   (require-shm "shm-create" name)
+  (create "shm-create" name size identity mode type reserve? populate? lock?
+          huge-pages? initialize))
+
+(define-syntax-rule (without-asyncs body ...)
+  ;; No signal's handler, and no other thread, makes BODY leave half-way.
+  (call-with-blocked-asyncs (lambda () body ...)))
+
+(define (create subr name size keep mode type reserve? populate? lock?
+                huge-pages? initialize)
+  "Do as @code{shm-create} does, in the name of SUBR, and call KEEP with the
+bytevector in one step with giving the object its name."
   (let* ((name (or name (fresh-name)))
          (fd #f)
          (unnamed? #f)
          (bv #f)
          (made? #f))
+    (%shm-check-type subr type)
     (dynamic-wind
       (const #t)
       (lambda ()
-        (in-the-name-of "shm-create" name
-          (begin
-            (set! fd (%shm-open-unnamed name mode))
-            (if fd
-                (set! unnamed? #t)
-                (set! fd (shm-open name (list O_RDWR O_CREAT O_EXCL) mode)))
-            (shm-resize! fd size #:reserve? reserve?)
-            (set! bv (map-object fd 0 #f type #t populate? lock? huge-pages?
-                                 name))))
+        (in-the-name-of subr name
+          (without-asyncs
+           (set! fd (%shm-open-unnamed name mode))
+           (if fd
+               (set! unnamed? #t)
+               (set! fd (shm-open name (list O_RDWR O_CREAT O_EXCL) mode)))
+           (shm-resize! fd size #:reserve? reserve?)
+           (set! bv (map-object fd 0 #f type #t populate? lock? huge-pages?
+                                name))))
         (when initialize
           (initialize bv))
-        (when unnamed?
-          (%shm-publish fd name))
-        (set! made? #t)
+        ;; A continuation may get here again, after all was done or given up.
+        (unless (or fd made?)
+          (scm-error 'misc-error subr
+                     "The object was given up when initialize was left: ~S"
+                     (list name) #f))
+        (in-the-name-of subr name
+          (without-asyncs
+           (when (and unnamed? (not made?))
+             (%shm-publish fd name))
+           (set! made? #t)
+           (keep bv)))
         bv)
       (lambda ()
-        ;; Once: INITIALIZE may be left, and entered again, by a continuation.
-        (when fd
-          (unless (or made? unnamed?)
-            (%shm-unlink-own name fd))
-          (when (and bv (not made?))
-            (%shm-unmap! bv))
-          (close-fdes fd)
-          (set! fd #f))))))
-
-(define (try-attach name writable?)
-  "Return a descriptor of the object NAME and its size, or #f and 0 if there is
-no such object."
-  (catch 'system-error
-    (lambda ()
-      (let ((fd (shm-open name (list (if writable? O_RDWR O_RDONLY)))))
-        (values fd (shm-size fd))))
-    (lambda arguments
-      (if (= (system-error-errno arguments) ENOENT)
-          (values #f 0)
-          (apply throw arguments)))))
+        (without-asyncs
+         (when fd
+           (unless (or made? unnamed?)
+             (%shm-unlink-own name fd))
+           (when (and bv (not made?))
+             (%shm-unmap! bv))
+           (close-fdes fd)
+           (set! fd #f)))))))
 
 (define attach-interval 1000)           ; microseconds
 
-(define (attach-when-there name writable? deadline)
-  "Return a descriptor of the object NAME when it has a size, or #f after the
-DEADLINE, in units of @code{get-internal-real-time}."
-  (let again ()
-    (call-with-values (lambda () (try-attach name writable?))
-      (lambda (fd size)
-        (cond ((positive? size) fd)
-              (else
-               (when fd
-                 (close-fdes fd))
-               (and (< (get-internal-real-time) deadline)
-                    (begin
-                      (usleep attach-interval)
-                      (again)))))))))
+(define (try-attach name type writable? wait?)
+  "Return a bytevector on the object NAME, or #f if WAIT? and it is not there or
+has no size."
+  (catch 'system-error
+    (lambda ()
+      (let ((fd (shm-open name (list (if writable? O_RDWR O_RDONLY))))
+            (bv #f))
+        (dynamic-wind
+          (const #t)
+          (lambda ()
+            (unless (and wait? (zero? (shm-size fd)))
+              (set! bv (map-object fd 0 #f type writable? #f #f #f name)))
+            bv)
+          (lambda () (close-fdes fd)))))
+    (lambda arguments
+      (if (and wait? (= (system-error-errno arguments) ENOENT))
+          #f
+          (apply throw arguments)))))
 
 (define (deadline subr seconds)
   (unless (real? seconds)
     (scm-error 'wrong-type-arg subr "Wrong type argument (expecting a real \
 number of seconds): ~S" (list seconds) (list seconds)))
+  (when (nan? seconds)
+    (scm-error 'out-of-range subr "Not a number of seconds: ~S" (list seconds)
+               (list seconds)))
   (+ (get-internal-real-time)
      (* seconds internal-time-units-per-second)))
 
@@ -188,40 +203,39 @@ Raise @code{system-error} as @code{shm-open} does, with @code{ENOENT} if there i
 no such object and no WAIT, and @code{out-of-range} if its size is 0 and there is
 no WAIT, or not a multiple of the size of TYPE."
   (require-shm "shm-attach" name)
-  (let ((fd #f))
-    (dynamic-wind
-      (const #t)
-      (lambda ()
-        (in-the-name-of "shm-attach" name
-          (begin
-            (set! fd (if wait
-                         (attach-when-there name writable?
-                                            (deadline "shm-attach" wait))
-                         (shm-open name
-                                   (list (if writable? O_RDWR O_RDONLY)))))
-            (and fd
-                 (map-object fd 0 #f type writable? #f #f #f name)))))
-      (lambda ()
-        (when fd
-          (close-fdes fd)
-          (set! fd #f))))))
+  (%shm-check-type "shm-attach" type)
+  (let ((deadline (and wait (deadline "shm-attach" wait))))
+    (let again ()
+      (or (in-the-name-of "shm-attach" name
+            (without-asyncs (try-attach name type writable? (->bool wait))))
+          (and (< (get-internal-real-time) deadline)
+               (begin
+                 (usleep attach-interval)
+                 (again)))))))
 
-(define (call-with-shm name size proc . options)
+(define* (call-with-shm name size proc
+                        #:key (mode #o600) (type 'vu8) reserve? populate? lock?
+                        huge-pages? initialize)
   "Make the shared memory object NAME of SIZE bytes, call PROC with a bytevector
 on it and return what PROC returns.  However PROC is left, the memory is given
 back and the name is unlinked, once, and if it still is that of the object which
-this call made.  OPTIONS are the keywords of @code{shm-create}.
+this call made; but not where a child of a fork leaves PROC.  The keywords are
+those of @code{shm-create}.
 
 Raise what @code{shm-create} and PROC raise."
   (require-shm "call-with-shm" name)
-  (let ((bv #f))
+  (let ((bv #f)
+        (process (getpid)))
     (dynamic-wind
       (const #t)
       (lambda ()
-        (set! bv (apply shm-create name size options))
+        (create "call-with-shm" name size (lambda (made) (set! bv made)) mode
+                type reserve? populate? lock? huge-pages? initialize)
         (proc bv))
       (lambda ()
-        ;; #f if it was done before: a continuation may enter PROC again.
-        (when bv
-          (%shm-unlink-mapped bv)
-          (%shm-unmap! bv))))))
+        (when (and bv (= process (getpid)))
+          (without-asyncs
+           ;; It does nothing where it was done before, as a continuation may
+           ;; enter PROC again.
+           (%shm-unlink-mapped bv)
+           (%shm-unmap! bv)))))))

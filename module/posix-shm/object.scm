@@ -177,9 +177,11 @@ as for @code{shm-seal!}.  Raise @code{system-error} if FD is not open."
 
 (define (socket-descriptor subr socket)
   (unless (and (file-port? socket)
-               (eq? 'socket (stat:type (stat socket))))
+               (not (port-closed? socket))
+               (eq? 'socket (stat:type (stat socket)))
+               (= AF_UNIX (sockaddr:fam (getsockname socket))))
     (scm-error 'wrong-type-arg subr
-               "Wrong type argument (expecting socket): ~S"
+               "Wrong type argument (expecting Unix-domain socket): ~S"
                (list socket) (list socket)))
   (fileno socket))
 
