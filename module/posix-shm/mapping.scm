@@ -115,6 +115,20 @@ positive, or not a multiple of the size of TYPE."
   ;; No signal's handler, and no other thread, makes BODY leave half-way.
   (call-with-blocked-asyncs (lambda () body ...)))
 
+;; However BODY is left, CLEAN-UP, which may run more than once.  It does so a
+;; second time in case a signal's handler makes the first one leave, before it
+;; has blocked asyncs.
+(define-syntax-rule (with-cleanup clean-up body ...)
+  (let ((clean (lambda () (without-asyncs clean-up))))
+    (dynamic-wind
+      (const #t)
+      (lambda ()
+        (dynamic-wind
+          (const #t)
+          (lambda () body ...)
+          clean))
+      clean)))
+
 (define (create subr name size keep mode type reserve? populate? lock?
                 huge-pages? initialize)
   "Do as @code{shm-create} does, in the name of SUBR, and call KEEP with the
@@ -125,41 +139,37 @@ bytevector in one step with giving the object its name."
          (bv #f)
          (made? #f))
     (%shm-check-type subr type)
-    (dynamic-wind
-      (const #t)
-      (lambda ()
-        (in-the-name-of subr name
-          (without-asyncs
-           (set! fd (%shm-open-unnamed name mode))
-           (if fd
-               (set! unnamed? #t)
-               (set! fd (shm-open name (list O_RDWR O_CREAT O_EXCL) mode)))
-           (shm-resize! fd size #:reserve? reserve?)
-           (set! bv (map-object fd 0 #f type #t populate? lock? huge-pages?
-                                name))))
-        (when initialize
-          (initialize bv))
-        ;; A continuation may get here again, after all was done or given up.
-        (unless (or fd made?)
-          (scm-error 'misc-error subr
-                     "The object was given up when initialize was left: ~S"
-                     (list name) #f))
-        (in-the-name-of subr name
-          (without-asyncs
-           (when (and unnamed? (not made?))
-             (%shm-publish fd name))
-           (set! made? #t)
-           (keep bv)))
-        bv)
-      (lambda ()
+    (with-cleanup
+        (when fd
+          (unless (or made? unnamed?)
+            (%shm-unlink-own name fd))
+          (when (and bv (not made?))
+            (%shm-unmap! bv))
+          (close-fdes fd)
+          (set! fd #f))
+      (in-the-name-of subr name
         (without-asyncs
-         (when fd
-           (unless (or made? unnamed?)
-             (%shm-unlink-own name fd))
-           (when (and bv (not made?))
-             (%shm-unmap! bv))
-           (close-fdes fd)
-           (set! fd #f)))))))
+         (set! fd (%shm-open-unnamed name mode))
+         (if fd
+             (set! unnamed? #t)
+             (set! fd (shm-open name (list O_RDWR O_CREAT O_EXCL) mode)))
+         (shm-resize! fd size #:reserve? reserve?)
+         (set! bv (map-object fd 0 #f type #t populate? lock? huge-pages?
+                              name))))
+      (when initialize
+        (initialize bv))
+      ;; A continuation may get here again, after all was done or given up.
+      (unless (or fd made?)
+        (scm-error 'misc-error subr
+                   "The object was given up when initialize was left: ~S"
+                   (list name) #f))
+      (in-the-name-of subr name
+        (without-asyncs
+         (when (and unnamed? (not made?))
+           (%shm-publish fd name))
+         (set! made? #t)
+         (keep bv)))
+      bv)))
 
 (define attach-interval 1000)           ; microseconds
 
@@ -226,16 +236,11 @@ Raise what @code{shm-create} and PROC raise."
   (require-shm "call-with-shm" name)
   (let ((bv #f)
         (process (getpid)))
-    (dynamic-wind
-      (const #t)
-      (lambda ()
-        (create "call-with-shm" name size (lambda (made) (set! bv made)) mode
-                type reserve? populate? lock? huge-pages? initialize)
-        (proc bv))
-      (lambda ()
+    (with-cleanup
+        ;; This does nothing where it was done before.
         (when (and bv (= process (getpid)))
-          (without-asyncs
-           ;; It does nothing where it was done before, as a continuation may
-           ;; enter PROC again.
-           (%shm-unlink-mapped bv)
-           (%shm-unmap! bv)))))))
+          (%shm-unlink-mapped bv)
+          (%shm-unmap! bv))
+      (create "call-with-shm" name size (lambda (made) (set! bv made)) mode type
+              reserve? populate? lock? huge-pages? initialize)
+      (proc bv))))

@@ -45,13 +45,16 @@
   ;; Guile's not even who they are.
   (catch #t
     (lambda () body)
-    (lambda (key subr message arguments data)
+    (lambda (key . arguments)
       (case key
         ((system-error)
-         (scm-error key procedure "~A: ~S"
-                    (list (strerror (car data)) object) data))
+         (let ((data (cadddr arguments)))
+           (scm-error key procedure "~A: ~S"
+                      (list (strerror (car data)) object) data)))
+        ((wrong-type-arg out-of-range)
+         (apply scm-error key procedure (cdr arguments)))
         (else
-         (scm-error key procedure message arguments data))))))
+         (apply throw key arguments))))))
 
 (define* (shm-open name oflags #:optional (mode #o744)
                    #:key (keyword-mode mode #:mode))
