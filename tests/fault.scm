@@ -177,7 +177,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
       result))
   (unless (zero? (status:exit-val
                   (system* "sh" "-c" "unshare --mount true 2> /dev/null")))
-    (test-skip 4))
+    (test-skip 5))
   (test-equal "a page that the system does not have" '(lost "/full")
     (in-small-folder
      '(define bv (shm-create "/full" (* 1024 1024)))
@@ -187,6 +187,29 @@ exec \"$0\" --no-auto-compile -c \"$1\""
      '(define bv (shm-create "/full" (* 1024 1024)))
      '(fault (bytevector-fill! bv 1))
      '(say (bytevector-u8-ref bv 0))))
+  ;; Page 6 exists; pages 1 to 5 and 7 cannot be had.
+  (test-equal "what another thread stores meanwhile in a page that is there" 42
+    (in-small-folder
+     '(define bv (shm-create "/full" (* 1024 1024)))
+     '(bytevector-u8-set! bv (* 6 4096) 1)
+     '(fault (bytevector-fill! (shm-create "/rest" (* 1024 1024)) 1))
+     '(define ready? #f)
+     '(define done? #f)
+     '(define thread
+        (call-with-new-thread
+         (lambda ()
+           (fault
+            (call-with-blocked-asyncs
+             (lambda ()
+               (for-each (lambda (page) (bytevector-u8-ref bv (* page 4096)))
+                         '(1 2 4))
+               (set! ready? #t)
+               (let wait () (unless done? (usleep 100) (wait)))))))))
+     '(let wait () (unless ready? (usleep 100) (wait)))
+     '(bytevector-u8-set! bv (* 6 4096) 42)
+     '(set! done? #t)
+     '(join-thread thread)
+     '(say (bytevector-u8-ref bv (* 6 4096)))))
   (test-equal "with reserve?: ENOSPC and nothing left behind" '(ENOSPC ())
     (in-small-folder
      '(say (list (catch 'system-error
@@ -230,6 +253,64 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                '(bytevector-fill! writer 8)
                '(say (list result after
                            (delete-duplicates (bytevector->u8-list bv)))))))
+
+  (with-object (name (* 16 1024 1024))
+    (test-equal "a copy that runs backwards over 4,096 pages"
+      '(read-only 7)
+      (process `(define bv (shm-attach ,name))
+               '(define result
+                  (fault (bytevector-copy! bv 0 bv 64
+                                           (- (bytevector-length bv) 64))))
+               '(say (list (car result) (bytevector-u8-ref bv 100))))))
+
+  (test-equal "in 1,500 mappings before a safe point"
+    '((read-only #f 0) (0))
+    (process '(define fd (shm-open-anonymous #:size (* 4096 1500)))
+             '(define mappings
+                (map (lambda (i)
+                       (shm-map fd 4096 #:offset (* i 4096) #:writable? #f))
+                     (iota 1500)))
+             '(define result
+                (fault (call-with-blocked-asyncs
+                        (lambda ()
+                          (for-each (lambda (bv) (bytevector-u8-set! bv 0 1))
+                                    mappings)))))
+             '(say (list result
+                         (delete-duplicates
+                          (map (lambda (bv) (bytevector-u8-ref bv 0))
+                               mappings))))))
+
+  (test-equal "with as many mappings as there may be" '(full (read-only #f 0))
+    (process '(define fd (shm-open-anonymous #:size 4096))
+             '(define bv (shm-map fd #:writable? #f))
+             '(define others '())
+             '(define result
+                (catch 'system-error
+                  (lambda ()
+                    (let loop ()
+                      (set! others (cons (shm-map fd) others))
+                      (loop)))
+                  (lambda arguments
+                    (if (= ENOMEM (system-error-errno arguments))
+                        'full
+                        arguments))))
+             '(say (list result (fault (bytevector-u8-set! bv 0 1))))))
+
+  (test-equal "in a thread that ends before it could raise it" 99
+    (process '(define fd (shm-open-anonymous #:size 4096))
+             '(define writer (shm-map fd))
+             '(define bv (shm-map fd #:writable? #f))
+             '(define thread
+                (call-with-new-thread
+                 (lambda ()
+                   (call-with-blocked-asyncs
+                    (lambda ()
+                      (bytevector-u8-set! bv 0 1)
+                      (cancel-thread (current-thread))))
+                   #t)))
+             '(join-thread thread)
+             '(bytevector-u8-set! writer 0 99)
+             '(say (bytevector-u8-ref bv 0))))
 
   (with-object (name size)
     (test-equal "from another thread" `(read-only ,name 100)
