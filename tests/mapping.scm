@@ -681,6 +681,18 @@ not one of a shared memory object)" (strerror EINVAL) name)
         (list (status:exit-val
                (system* (string-append builddir "/tests/mapper") name))
               (f64vector-ref numbers 9)))))
+  (unless (resolve-module '(bytestructures guile) #:ensure #f)
+    (test-skip 1))
+  (test-equal "guile-bytestructures describes C's structs on a mapping"
+    '(2.5 2.5)
+    (guile-says
+     '(use-modules (bytestructures guile) (rnrs bytevectors))
+     '(define point (bs:struct `((x ,float64) (y ,float64))))
+     '(define bv (shm-map (shm-open-anonymous #:size 160)))
+     '(define points (make-bytestructure bv 0 (bs:vector 10 point)))
+     '(bytestructure-set! points 3 'y 2.5)
+     '(write (list (bytestructure-ref points 3 'y)
+                   (bytevector-ieee-double-native-ref bv 56)))))
   (unless (zero? (status:exit-val
                   (system* "sh" "-c" "python3 -c 'from multiprocessing import \
 shared_memory' 2> /dev/null")))
