@@ -73,6 +73,67 @@ type_size (const char *subr, SCM type)
 
 /* Life and death.  */
 
+/* Small ranges that hold nothing any more are given back many at a time, since
+   neighbours go in one system call, each of which stops all threads.  */
+struct range
+{
+  char *base;
+  size_t length;
+};
+
+#define BATCH 512
+#define SMALL ((size_t) 65536)
+
+static struct range batch[BATCH];      /* guarded by the registry's lock */
+static size_t batched;
+
+static int
+compare_ranges (const void *a, const void *b)
+{
+  const struct range *one = a, *other = b;
+
+  return (one->base > other->base) - (one->base < other->base);
+}
+
+static void
+give_back_batch (struct range *ranges)
+{
+  qsort (ranges, BATCH, sizeof *ranges, compare_ranges);
+  for (size_t i = 0, next; i < BATCH; i = next)
+    {
+      char *end = ranges[i].base + ranges[i].length;
+
+      for (next = i + 1; next < BATCH && ranges[next].base == end; next++)
+        end += ranges[next].length;
+      munmap (ranges[i].base, (size_t) (end - ranges[i].base));
+    }
+}
+
+/* Give back the addresses of MAPPING, which nobody knows any more.  */
+static void
+give_back (const struct gshm_mapping *mapping)
+{
+  struct range full[BATCH];
+  int is_full = 0;
+
+  if (!mapping->unmapped || mapping->length > SMALL)
+    {
+      munmap (mapping->base, mapping->length);
+      return;
+    }
+  gshm_registry_lock ();
+  batch[batched++] = (struct range) { mapping->base, mapping->length };
+  if (batched == BATCH)
+    {
+      memcpy (full, batch, sizeof full);
+      batched = 0;
+      is_full = 1;
+    }
+  gshm_registry_unlock ();
+  if (is_full)
+    give_back_batch (full);
+}
+
 void
 gshm_mapping_release (struct gshm_mapping *mapping)
 {
@@ -89,7 +150,7 @@ gshm_mapping_release (struct gshm_mapping *mapping)
      as they are given back.  */
   if (last)
     {
-      munmap (mapping->base, mapping->length);
+      give_back (mapping);
       free (mapping->name);
       free (mapping);
     }

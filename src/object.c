@@ -627,11 +627,13 @@ gshm_unlink_own (SCM scm_name, SCM scm_fd)
   return gshm_unlink_same (CREATE, scm_name, own.st_dev, own.st_ino);
 }
 
+#if HAVE_SHM_OPEN && defined __linux__
 static void
 close_folder (void *folder)
 {
   closedir (folder);
 }
+#endif
 
 /* () -> list of names.  */
 static SCM

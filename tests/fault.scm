@@ -308,7 +308,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                       (bytevector-u8-set! bv 0 1)
                       (cancel-thread (current-thread))))
                    #t)))
-             '(join-thread thread)
+             '(false-if-exception (join-thread thread))
              '(bytevector-u8-set! writer 0 99)
              '(say (bytevector-u8-ref bv 0))))
 

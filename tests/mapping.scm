@@ -396,6 +396,9 @@ not one of a shared memory object)" (strerror EINVAL) name)
           (join-thread thread)))
      '(write (list seen (bytevector-u8-ref other 0)))))
 
+  ;; ASan needs more.
+  (when (getenv "ASAN_OPTIONS")
+    (test-skip 1))
   (test-equal "where private memory is limited" '(#t 0 0)
     (guile-says
      '(use-modules (rnrs bytevectors))
