@@ -41,6 +41,12 @@
 
 static atomic_int wanted = CAN_GUARD;
 
+int
+gshm_fault_is_guarded (void)
+{
+  return atomic_load (&wanted);
+}
+
 #if CAN_GUARD
 
 /* libgc may have put its own in its place, which registers threads with the
@@ -293,7 +299,7 @@ handle_fault (enum kind kind, char *address)
   char *page = (mapping == NULL ? NULL
                 : mapping->base + within / page_size * page_size);
   if (mapping != NULL && mapping->unmapped)
-    /* It has private memory, or will soon, perhaps only for reading.  */
+    /* It has private memory for reading, or will soon.  */
     handled = mmap (page, page_size, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
               != MAP_FAILED;
@@ -326,13 +332,22 @@ handle_fault (enum kind kind, char *address)
   return handled;
 }
 
-static int
-is_ours (const char *address)
+enum place
+{
+  ELSEWHERE,
+  MAPPED,
+  UNMAPPED
+};
+
+static enum place
+place_of (const char *address)
 {
   gshm_registry_lock ();
-  int ours = gshm_registry_find (address) != NULL;
+  const struct gshm_mapping *mapping = gshm_registry_find (address);
+  enum place place = (mapping == NULL ? ELSEWHERE
+                      : mapping->unmapped ? UNMAPPED : MAPPED);
   gshm_registry_unlock ();
-  return ours;
+  return place;
 }
 
 /* Hand a signal on to the handler that was there before ours, or, if that one
@@ -385,17 +400,16 @@ handle_signal (int signal, siginfo_t *info, void *context)
   int saved = errno;
   enum kind kind = kind_of (signal, info->si_code);
 
-  if (kind == NONE || !atomic_load (&wanted) || !is_ours (info->si_addr))
+  enum place place = kind == NONE ? ELSEWHERE : place_of (info->si_addr);
+
+  if (place == MAPPED && !atomic_load (&wanted))
+    place = ELSEWHERE;
+  /* Before the patch, since that takes long, and what other threads store while
+     there is a patch is lost.  */
+  if (place == MAPPED && pending.kind == NONE)
+    mark_async ();
+  if (place == ELSEWHERE || !handle_fault (kind, info->si_addr))
     pass_on (signal, info, context);
-  else
-    {
-      /* Before the patch, since that takes long, and what other threads store
-         while there is a patch is lost.  */
-      if (pending.kind == NONE)
-        mark_async ();
-      if (!handle_fault (kind, info->si_addr))
-        pass_on (signal, info, context);
-    }
   errno = saved;
 }
 

@@ -567,9 +567,14 @@ gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)
   return view;
 }
 
+/* Put zeros over the range of MAPPING: for reading, if a store makes them
+   writable, since private memory that can be written counts against limits.  */
 static int
-put_zeros_over (const struct gshm_mapping *mapping, int protection)
+put_zeros_over (const struct gshm_mapping *mapping)
 {
+  int protection = (gshm_fault_is_guarded () ? PROT_READ
+                    : PROT_READ | PROT_WRITE);
+
   return mmap (mapping->base, mapping->length, protection, TOMBSTONE, -1, 0)
          != MAP_FAILED;
 }
@@ -585,11 +590,8 @@ gshm_unmap (SCM bytevector)
   mapping->unmapped = 1;
   gshm_registry_unlock ();
 
-  /* Without the lock, since it can take long.  Private memory that can be
-     written counts against a limit; the guard makes a page of the other kind
-     writable when it has to be.  */
-  if (mapped && !put_zeros_over (mapping, PROT_READ | PROT_WRITE)
-      && !put_zeros_over (mapping, PROT_READ))
+  /* Without the lock, since it can take long.  */
+  if (mapped && !put_zeros_over (mapping))
     {
       int err = errno;
       gshm_registry_lock ();

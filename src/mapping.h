@@ -47,6 +47,10 @@ void gshm_mapping_release (struct gshm_mapping *mapping);
    that.  */
 void gshm_fault_watch (void);
 
+/* Whether they are, so that a store into the memory of a mapping that was
+   unmapped makes that memory writable.  */
+int gshm_fault_is_guarded (void);
+
 /* With the lock held: give up what faults have put over a mapping.  */
 void gshm_fault_forget (const struct gshm_mapping *mapping);
 
