@@ -422,8 +422,10 @@ watch_signal (int signal, struct handlers *handlers)
   if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handle_signal)
     return;
 
+  /* On the thread's own stack, which the collector may look through while the
+     handler waits.  */
   struct sigaction ours = { .sa_sigaction = handle_signal,
-                            .sa_flags = SA_SIGINFO | SA_ONSTACK };
+                            .sa_flags = SA_SIGINFO };
   sigemptyset (&ours.sa_mask);
   if (!handlers->known)
     handlers->first = now;
