@@ -129,9 +129,7 @@ copy_pages (char *to, char *from, size_t length)
   for (size_t done = 0; done < length;)
     {
       size_t n = read_memory (to + done, from + done, length - done);
-      done += n / page_size * page_size;
-      if (n == 0)
-        done += page_size;
+      done += n < page_size ? page_size : n / page_size * page_size;
     }
 }
 
@@ -232,7 +230,8 @@ move_back (struct patch *patch)
       patch->length = 0;
     }
   else if (mremap (patch->aside, patch->length, patch->length,
-              MREMAP_MAYMOVE | MREMAP_FIXED, patch->page) != MAP_FAILED)
+                   MREMAP_MAYMOVE | MREMAP_FIXED, patch->page)
+           != MAP_FAILED)
     patch->length = 0;
 }
 
@@ -305,7 +304,9 @@ handle_fault (enum kind kind, char *address)
               != MAP_FAILED;
   else if (mapping != NULL)
     {
-      size_t length = pending.kind == NONE ? page_size : pending.next_length;
+      if (pending.kind == NONE)
+        pending.next_length = page_size;
+      size_t length = pending.next_length;
 
       /* Another thread that faulted there may have been first.  */
       handled = patch_at (page) != NULL;
@@ -315,17 +316,13 @@ handle_fault (enum kind kind, char *address)
           handled = patch_pages (mapping, page, length, &pending);
           pending.next_length = length > SIZE_MAX / 2 ? length : 2 * length;
         }
-      if (handled)
+      if (handled && pending.kind == NONE)
         {
-          if (pending.kind == NONE)
-            {
-              mapping->references++;
-              pthread_setspecific (thread_exit, &pending);
-              pending.kind = kind;
-              pending.mapping = mapping;
-              pending.offset = (within < mapping->skip ? 0
-                                : within - mapping->skip);
-            }
+          mapping->references++;
+          pthread_setspecific (thread_exit, &pending);
+          pending.kind = kind;
+          pending.mapping = mapping;
+          pending.offset = within < mapping->skip ? 0 : within - mapping->skip;
         }
     }
   gshm_registry_unlock ();

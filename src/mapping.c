@@ -407,16 +407,14 @@ check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
 static int
 protection (int fd, SCM scm_fd, SCM writable)
 {
-  int flags = fcntl (fd, F_GETFL);
-
-  if (flags < 0)
-    gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd), NULL);
-  int could = (flags & O_ACCMODE) == O_RDWR;
-  if (scm_is_eq (writable, SCM_BOOL_T) && !could)
-    gshm_system_error (MAP, EACCES, gshm_descriptor_object (scm_fd),
-                       "the descriptor is not open for writing");
-  return (could && scm_is_true (writable) ? PROT_READ | PROT_WRITE
-          : PROT_READ);
+  if (!scm_is_bool (writable))
+    {
+      int flags = fcntl (fd, F_GETFL);
+      if (flags < 0)
+        gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd), NULL);
+      writable = scm_from_bool ((flags & O_ACCMODE) == O_RDWR);
+    }
+  return scm_is_true (writable) ? PROT_READ | PROT_WRITE : PROT_READ;
 }
 
 /* (FD OFFSET LENGTH TYPE WRITABLE POPULATE LOCK HUGE-PAGES NAME) ->
@@ -453,7 +451,10 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
       base = map_pages (&request);
     }
   if (base == MAP_FAILED)
-    gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd), NULL);
+    gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd),
+                       errno == EACCES ? "the descriptor is not open for what "
+                                         "is asked"
+                       : NULL);
   int err = advise (&request, base);
   char *name = NULL;
   struct gshm_mapping *mapping = NULL;

@@ -551,21 +551,33 @@ object_status (const struct name *name, struct stat *status)
 #endif
 }
 
-/* (NAME MODE) -> descriptor of an object that does not have the name NAME yet,
-   or #f where the system cannot give it one later.  */
+#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
+/* Whether gshm_publish can do its part.  */
+static int
+can_publish (void)
+{
+  static atomic_int can;
+
+  if (!atomic_load (&can))
+    atomic_store (&can, access ("/proc/self/fd", X_OK) == 0);
+  return atomic_load (&can);
+}
+#endif
+
+/* (NAME MODE CHECK) -> descriptor of an object that does not have the name NAME
+   yet, or #f where the system cannot give it one later.  If CHECK, raise an
+   exception now already and not only then if the name is taken.  */
 static SCM
-gshm_open_unnamed (SCM scm_name, SCM scm_mode)
+gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
 {
   struct name name;
   struct stat status;
   name_from_scm (CREATE, scm_name, &name);
   mode_t mode = mode_from_scm (CREATE, 0, scm_mode);
-  /* Now already and not only at the end.  */
-  if (object_status (&name, &status) == 0)
+  if (scm_is_true (scm_check) && object_status (&name, &status) == 0)
     gshm_system_error (CREATE, EEXIST, scm_name, NULL);
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
-  /* Without it gshm_publish cannot do its part.  */
-  if (access ("/proc/self/fd", X_OK) < 0)
+  if (!can_publish ())
     return SCM_BOOL_F;
   int fd = open (FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
   if (fd < 0 && (errno == EMFILE || errno == ENFILE))
@@ -783,7 +795,7 @@ gshm_object_init (void)
   gshm_define ("%shm-unlink", 1, gshm_unlink);
   gshm_define ("%shm-unlink-own", 2, gshm_unlink_own);
   gshm_define ("%shm-open-anonymous", 1, gshm_open_anonymous);
-  gshm_define ("%shm-open-unnamed", 2, gshm_open_unnamed);
+  gshm_define ("%shm-open-unnamed", 3, gshm_open_unnamed);
   gshm_define ("%shm-publish", 2, gshm_publish);
   gshm_define ("%shm-size", 1, gshm_size);
   gshm_define ("%shm-resize!", 3, gshm_resize);

@@ -222,7 +222,7 @@ not one of a shared memory object)" (strerror EINVAL) name)
     (call-with-descriptor (shm-open name (list O_RDONLY))
       (lambda (fd)
         (test-equal "writable? on a descriptor that is not, named"
-          (format #f "~a: ~s (the descriptor is not open for writing)"
+          (format #f "~a: ~s (the descriptor is not open for what is asked)"
                   (strerror EACCES) name)
           (caddr (raised (lambda () (shm-map fd #:writable? #t)))))
         (test-equal "a range beyond its end, named"
@@ -438,7 +438,8 @@ not one of a shared memory object)" (strerror EINVAL) name)
 ;; Whether the system can make an object first and give it its name later.
 (define unnamed?
   (and posix-shm?
-       (and=> ((@@ (posix-shm mapping) %shm-open-unnamed) (fresh-name) #o600)
+       (and=> ((@@ (posix-shm mapping) %shm-open-unnamed) (fresh-name) #o600
+                                                       #f)
               (lambda (fd) (close-fdes fd) #t))))
 
 (define (test-create)
@@ -577,6 +578,12 @@ not one of a shared memory object)" (strerror EINVAL) name)
 
 ;; Killed at each system call that it makes on the object, in turn.
 (define (test-killed-creator)
+  (with-fresh-name name
+    (guile-says `(shm-create ,name 8192
+                             #:initialize
+                             (lambda (bv) (kill (getpid) SIGKILL))))
+    (test-equal "killed in initialize" unnamed?
+      (not (shm-attach name #:wait 0))))
   (define expression
     (format #f "~s"
             '(begin

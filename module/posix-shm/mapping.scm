@@ -149,7 +149,7 @@ bytevector in one step with giving the object its name."
           (set! fd #f))
       (in-the-name-of subr name
         (without-asyncs
-         (set! fd (%shm-open-unnamed name mode))
+         (set! fd (%shm-open-unnamed name mode (->bool initialize)))
          (if fd
              (set! unnamed? #t)
              (set! fd (shm-open name (list O_RDWR O_CREAT O_EXCL) mode)))
