@@ -254,8 +254,8 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                '(say (list result after
                            (delete-duplicates (bytevector->u8-list bv)))))))
 
-  (with-object (name (* 128 1024 1024))
-    (test-equal "a copy that runs backwards over 32,768 pages"
+  (with-object (name (* 130 1024 1024))
+    (test-equal "a copy that runs backwards over 33,280 pages"
       '(read-only 7)
       (process `(define bv (shm-attach ,name))
                '(define result
