@@ -299,9 +299,10 @@ advise (const struct request *request, char *base)
   size_t length = request->skip + request->size;
 
 #ifndef MAP_POPULATE
-  if (request->populate && posix_madvise (base, length,
-                                          POSIX_MADV_WILLNEED) != 0)
-    return errno;
+  int err = request->populate ? posix_madvise (base, length,
+                                               POSIX_MADV_WILLNEED) : 0;
+  if (err != 0)
+    return err;
 #endif
   if (request->huge_pages)
     {

@@ -11,6 +11,7 @@
              (srfi srfi-4)
              (srfi srfi-4 gnu)
              (srfi srfi-64)
+             ((system base compile) #:select (compile))
              (tests support))
 
 (define builddir (or (getenv "abs_top_builddir") "."))
@@ -366,6 +367,7 @@ not one of a shared memory object)" (strerror EINVAL) name)
      '(define fd (shm-open-anonymous #:size 65536))
      '(define started? #f)
      '(define stop? #f)
+     '(define rounds 0)
      '(define seen 'never-seen)
      '(define use
         (compile '(lambda (bv)
@@ -375,6 +377,8 @@ not one of a shared memory object)" (strerror EINVAL) name)
                         (when (= (bytevector-u8-ref bv i) 99)
                           (set! seen i))
                         (bytevector-u8-set! bv i 1)
+                        (when (= i 0)
+                          (set! rounds (+ rounds 1)))
                         (unless stop?
                           (loop (if (= i (- n 1)) 0 (+ i 1)))))))
                  #:env (current-module)))
@@ -391,7 +395,14 @@ not one of a shared memory object)" (strerror EINVAL) name)
           (let wait () (unless started? (yield) (wait)))
           (shm-unmap! bv)
           (bytevector-fill! other 99)
-          (usleep 100)
+          ;; Until it has been through all of it; or it has left, when it did
+          ;; find the bytevector empty.
+          (let ((before rounds))
+            (let wait ()
+              (when (and (< rounds (+ before 2))
+                         (not (thread-exited? thread)))
+                (yield)
+                (wait))))
           (set! stop? #t)
           (join-thread thread)))
      '(write (list seen (bytevector-u8-ref other 0)))))
@@ -416,6 +427,8 @@ not one of a shared memory object)" (strerror EINVAL) name)
     (car (raised (lambda () (shm-unmap! 'bv)))))
   (test-equal "shm-mapped? of an ordinary one" #f
     (shm-mapped? (make-bytevector 8)))
+  (test-equal "shm-mapped? of a literal" #f
+    (shm-mapped? ((compile '(lambda () #vu8(1 2 3))))))
   (test-equal "shm-name of an ordinary one" #f
     (shm-name (make-bytevector 8))))
 
