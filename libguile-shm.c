@@ -7,15 +7,21 @@
      object    names and descriptors of shared memory objects
      mapping   bytevectors on shared memory
      fault     bad memory becomes an exception
+     atomic    atomic operations, wait and notify
+     sync      locks and their like in shared memory
+     semaphore the system's named semaphores
      chicken   the file operations of the CHICKEN egg's programs
 
-   Beside them src/error.c raises what every room raises, and src/registry.c
-   finds mappings by their addresses.  Calls run down only: mapping -> fault ->
-   registry, mapping -> object, chicken -> object.  */
+   Beside them src/error.c raises what every room raises, src/place.h says where
+   in a bytevector something is, src/wait.c waits, src/owner.c knows who lives,
+   and src/registry.c finds mappings by their addresses.  Calls run down only:
+   sync -> atomic -> mapping -> fault -> registry, mapping -> object, chicken ->
+   object; all but registry may wait and raise.  */
 
 #include <config.h>
 
 #include "gshm.h"
+#include "wait.h"
 
 /* Called by (load-extension "libguile-shm" "gshm_init") in module
    (posix-shm primitives), which is the current module here.  */
@@ -23,8 +29,13 @@ __attribute__ ((visibility ("default")))
 void
 gshm_init (void)
 {
+  gshm_error_init ();
+  gshm_wait_init ();
   gshm_object_init ();
   gshm_fault_init ();
   gshm_mapping_init ();
+  gshm_atomic_init ();
+  gshm_sync_init ();
+  gshm_semaphore_init ();
   gshm_chicken_init ();
 }

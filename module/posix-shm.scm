@@ -2,6 +2,7 @@
 ;;; (posix-shm) - POSIX shared memory, the module that programs import.
 
 (define-module (posix-shm)
+  #:use-module (posix-shm exceptions)
   #:use-module (posix-shm fault)
   #:use-module (posix-shm mapping)
   #:use-module (posix-shm object)
@@ -38,4 +39,10 @@
                shm-fault-kind
                shm-fault-name
                shm-fault-offset
-               shm-fault-guard))
+               shm-fault-guard
+
+               ;; What other modules raise.
+               &shm-abandoned
+               shm-abandoned?
+               &shm-format
+               shm-format-error?))

@@ -227,6 +227,6 @@ gshm_file_write (SCM scm_fd, SCM buffer, SCM scm_size)
 void
 gshm_chicken_init (void)
 {
-  gshm_define ("%file-read", 3, gshm_file_read);
-  gshm_define ("%file-write", 3, gshm_file_write);
+  gshm_define ("%file-read", 3, 0, gshm_file_read);
+  gshm_define ("%file-write", 3, 0, gshm_file_write);
 }

@@ -6,11 +6,21 @@
 #include <stdint.h>
 
 #include "gshm.h"
+#include "mapping.h"
+#include "place.h"
 
 void
-gshm_define (const char *name, int required, scm_t_subr function)
+gshm_define (const char *name, int required, int optional,
+             scm_t_subr function)
 {
-  scm_c_define_gsubr (name, required, 0, 0, function);
+  scm_c_define_gsubr (name, required, optional, 0, function);
+  scm_c_export (name, NULL);
+}
+
+void
+gshm_define_size (const char *name, size_t size)
+{
+  scm_c_define (name, scm_from_size_t (size));
   scm_c_export (name, NULL);
 }
 
@@ -25,6 +35,41 @@ gshm_system_error (const char *subr, int err, SCM object, const char *hint)
     scm_syserror_msg (subr, "~A: ~S (~A)",
                       scm_list_3 (cause, object, scm_from_utf8_string (hint)),
                       err);
+}
+
+void
+gshm_place_error (const char *subr, int err, const char *what, SCM bytevector,
+                  SCM k, const char *hint)
+{
+  scm_syserror_msg (subr, "~A: the ~A at offset ~S of ~A (~A)",
+                    scm_list_5 (scm_strerror (scm_from_int (err)),
+                                scm_from_utf8_string (what), k,
+                                gshm_describe (bytevector),
+                                scm_from_utf8_string (hint)),
+                    err);
+}
+
+/* A procedure of Scheme, since the condition's type is Scheme's.  */
+static SCM raise_format_error;
+
+void
+gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
+{
+  /* If the memory is lost, that is what there is to say.  */
+  SCM_TICK;
+  scm_call_4 (raise_format_error, scm_from_utf8_string (subr),
+              scm_from_utf8_string (what), gshm_describe (bytevector), k);
+  scm_misc_error (subr, "There is no ~A at offset ~S",
+                  scm_list_2 (scm_from_utf8_string (what), k));
+}
+
+/* (PROC): call PROC, which does not return, with a procedure's name, what is
+   missing, where, and at which offset.  */
+static SCM
+gshm_set_format_error (SCM procedure)
+{
+  raise_format_error = scm_permanent_object (procedure);
+  return SCM_UNSPECIFIED;
 }
 
 void
@@ -80,4 +125,35 @@ gshm_to_off (const char *subr, const char *what, SCM value)
                scm_list_2 (scm_from_utf8_string (what), value),
                scm_list_1 (value));
   return (off_t) scm_to_int64 (value);
+}
+
+void
+gshm_bad_place (const char *subr, SCM bytevector, SCM k, size_t size,
+                size_t alignment, int is_written)
+{
+  if (!scm_is_bytevector (bytevector))
+    scm_wrong_type_arg_msg (subr, 1, bytevector, "bytevector");
+  if (is_written && !SCM_MUTABLE_BYTEVECTOR_P (bytevector))
+    scm_wrong_type_arg_msg (subr, 1, bytevector, "mutable bytevector");
+  check_exact_integer (subr, 2, k);
+
+  size_t length = SCM_BYTEVECTOR_LENGTH (bytevector);
+  if (length < size
+      || !scm_is_unsigned_integer (k, 0, length - size))
+    scm_error (scm_out_of_range_key, subr,
+               "There are not ~A bytes from offset ~S on in a bytevector of ~A",
+               scm_list_3 (scm_from_size_t (size), k, scm_from_size_t (length)),
+               scm_list_1 (k));
+  scm_error (scm_out_of_range_key, subr,
+             scm_to_size_t (k) % alignment != 0
+             ? "Offset is not a multiple of ~A: ~S"
+             : "The bytevector's memory is not at a multiple of ~A bytes: ~S",
+             scm_list_2 (scm_from_size_t (alignment), k), scm_list_1 (k));
+}
+
+void
+gshm_error_init (void)
+{
+  raise_format_error = SCM_BOOL_F;
+  gshm_define ("%shm-format-error!", 1, 0, gshm_set_format_error);
 }

@@ -555,7 +555,7 @@ gshm_fault_init (void)
   /* After the registry's, which frees the lock.  */
   pthread_atfork (NULL, NULL, take_of_others);
 #endif
-  gshm_define ("%shm-take-fault!", 0, gshm_fault_take);
-  gshm_define ("%shm-fault-guard", 1, gshm_fault_guard);
-  gshm_define ("%shm-fault-async!", 1, gshm_fault_async);
+  gshm_define ("%shm-take-fault!", 0, 0, gshm_fault_take);
+  gshm_define ("%shm-fault-guard", 1, 0, gshm_fault_guard);
+  gshm_define ("%shm-fault-async!", 1, 0, gshm_fault_async);
 }

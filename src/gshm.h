@@ -6,19 +6,28 @@
 
 #include <libguile.h>
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 /* The entry, and what it calls: each defines and exports a room's primitives
    in the current module.  */
 void gshm_init (void);
+void gshm_error_init (void);
 void gshm_object_init (void);
 void gshm_fault_init (void);
 void gshm_mapping_init (void);
 void gshm_chicken_init (void);
+void gshm_atomic_init (void);
+void gshm_sync_init (void);
+void gshm_semaphore_init (void);
 
 /* Define the primitive NAME and export it.  */
-void gshm_define (const char *name, int required, scm_t_subr function);
+void gshm_define (const char *name, int required, int optional,
+                  scm_t_subr function);
+
+/* Define the number of bytes NAME and export it.  */
+void gshm_define_size (const char *name, size_t size);
 
 /* Each raises an exception in the name of the procedure SUBR, as Guile's own
    procedures do.  HINT, which may be NULL, tells the user what to do.  */
@@ -29,6 +38,14 @@ SCM_NORETURN void gshm_out_of_range (const char *subr, SCM value,
 SCM_NORETURN void gshm_out_of_range_of (const char *subr, SCM value,
                                         const char *message, SCM object);
 
+/* The same of what is at offset K of BYTEVECTOR, a WHAT such as "mutex".  */
+SCM_NORETURN void gshm_place_error (const char *subr, int err, const char *what,
+                                    SCM bytevector, SCM k, const char *hint);
+
+/* Raise &shm-format: there is no such thing.  */
+SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
+                                     SCM bytevector, SCM k);
+
 /* The argument VALUE at position POS of SUBR as a C value: wrong-type-arg for
    what is no exact integer, out-of-range for one that does not fit.  */
 int gshm_to_int (const char *subr, int pos, SCM value, int min, int max);
@@ -37,6 +54,24 @@ size_t gshm_to_size (const char *subr, int pos, SCM value, size_t max);
 /* The argument VALUE as an offset or a size that the system knows; WHAT, as in
    "Offset", says which for the message.  */
 off_t gshm_to_off (const char *subr, const char *what, SCM value);
+
+#ifdef NAME_MAX
+# define GSHM_NAME_MAX NAME_MAX
+#else
+# define GSHM_NAME_MAX _POSIX_NAME_MAX
+#endif
+
+/* A name as the system takes it: the slash, the bytes, the final NUL.  */
+struct gshm_name
+{
+  char bytes[GSHM_NAME_MAX + 2];
+};
+
+/* The argument SCM_NAME, the first one, as a NAME.  */
+void gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name);
+
+/* The argument MODE as permission bits.  */
+mode_t gshm_to_mode (const char *subr, int pos, SCM mode);
 
 /* Wait until FD is ready for EVENTS, as poll has them, or for an error.  Asyncs run
    meanwhile and may leave by an exception: own nothing that needs

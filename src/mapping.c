@@ -25,6 +25,7 @@
 
 #include "gshm.h"
 #include "mapping.h"
+#include "wait.h"
 
 #define MAP "shm-map"
 #define VIEW "shm-view"
@@ -515,6 +516,18 @@ mapping_of (const char *subr, SCM bytevector)
   return SCM_POINTER_P (pointer) ? mapping_at (scm_to_pointer (pointer)) : NULL;
 }
 
+SCM
+gshm_describe (SCM bytevector)
+{
+  const struct gshm_mapping *mapping = mapping_of ("shm-name", bytevector);
+
+  if (mapping == NULL)
+    return scm_from_utf8_string ("a bytevector");
+  SCM name = gshm_mapping_name (mapping);
+  return scm_is_false (name) ? scm_from_utf8_string ("nameless shared memory")
+         : scm_object_to_string (name, SCM_UNDEFINED);
+}
+
 static struct gshm_mapping *
 mapping_wanted (const char *subr, SCM bytevector)
 {
@@ -604,6 +617,7 @@ gshm_unmap (SCM bytevector)
   gshm_registry_lock ();
   gshm_fault_forget (mapping);
   gshm_registry_unlock ();
+  gshm_wake_unmapped (mapping);
 
   set_empty (bytevector);
   scm_remember_upto_here_1 (bytevector);
@@ -670,11 +684,12 @@ gshm_mapping_init (void)
     types[i].symbol
       = scm_permanent_object (scm_from_utf8_symbol (types[i].name));
 
-  gshm_define ("%shm-map", 9, gshm_map);
-  gshm_define ("%shm-view", 4, gshm_view);
-  gshm_define ("%shm-unmap!", 1, gshm_unmap);
-  gshm_define ("%shm-mapped?", 1, gshm_mapped_p);
-  gshm_define ("%shm-name", 1, gshm_name);
-  gshm_define ("%shm-check-type", 2, gshm_check_type);
-  gshm_define ("%shm-unlink-mapped", 1, gshm_unlink_mapped);
+  gshm_define ("%shm-map", 9, 0, gshm_map);
+  gshm_define ("%shm-view", 4, 0, gshm_view);
+  gshm_define ("%shm-unmap!", 1, 0, gshm_unmap);
+  gshm_define ("%shm-mapped?", 1, 0, gshm_mapped_p);
+  gshm_define ("%shm-name", 1, 0, gshm_name);
+  gshm_define ("%shm-check-type", 2, 0, gshm_check_type);
+  gshm_define ("%shm-unlink-mapped", 1, 0, gshm_unlink_mapped);
+  gshm_define ("%shm-describe", 1, 0, gshm_describe);
 }

@@ -40,6 +40,9 @@ void gshm_registry_init (void);
 /* The name of the object, a string, or #f.  */
 SCM gshm_mapping_name (const struct gshm_mapping *mapping);
 
+/* What to call BYTEVECTOR in a message, a string.  */
+SCM gshm_describe (SCM bytevector);
+
 /* Give up a reference; the last one gives back the range.  */
 void gshm_mapping_release (struct gshm_mapping *mapping);
 

@@ -41,16 +41,6 @@
 /* Where Linux has the objects, each a file by its name.  */
 #define FOLDER "/dev/shm"
 
-#ifndef NAME_MAX
-# define NAME_MAX _POSIX_NAME_MAX
-#endif
-
-/* A name as the system takes it: the slash, NAME_MAX bytes, the final NUL.  */
-struct name
-{
-  char bytes[NAME_MAX + 2];
-};
-
 /* Why the LENGTH bytes at NAME are no name: an errno, or 0.  The system's own
    answers differ: glibc adds a missing slash and drops a second one.  */
 static int
@@ -62,13 +52,13 @@ name_error (const char *name, size_t length)
       || (length == 2 && memcmp (name, "/.", 2) == 0)
       || (length == 3 && memcmp (name, "/..", 3) == 0))
     return EINVAL;
-  if (length > 1 + NAME_MAX)
+  if (length > 1 + GSHM_NAME_MAX)
     return ENAMETOOLONG;
   return 0;
 }
 
-static void
-name_from_scm (const char *subr, SCM scm_name, struct name *name)
+void
+gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name)
 {
   if (!scm_is_string (scm_name))
     scm_wrong_type_arg_msg (subr, 1, scm_name, "string");
@@ -180,8 +170,8 @@ flags_from_integer (SCM integer)
   return flags;
 }
 
-static mode_t
-mode_from_scm (const char *subr, int pos, SCM mode)
+mode_t
+gshm_to_mode (const char *subr, int pos, SCM mode)
 {
   if (!scm_is_exact_integer (mode))
     scm_wrong_type_arg_msg (subr, pos, mode, "exact integer");
@@ -232,7 +222,7 @@ gshm_collect (void)
 }
 
 static int
-open_object (const struct name *name, int flags, mode_t mode)
+open_object (const struct gshm_name *name, int flags, mode_t mode)
 {
 #if HAVE_SHM_OPEN
   int fd;
@@ -249,7 +239,7 @@ open_object (const struct name *name, int flags, mode_t mode)
 }
 
 static int
-unlink_object (const struct name *name)
+unlink_object (const struct gshm_name *name)
 {
 #if HAVE_SHM_OPEN
   int result;
@@ -272,12 +262,12 @@ unlink_object (const struct name *name)
 static SCM
 gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
 {
-  struct name name;
-  name_from_scm (OPEN, scm_name, &name);
+  struct gshm_name name;
+  gshm_to_name (OPEN, scm_name, &name);
   int flags = (scm_is_pair (scm_oflags) || scm_is_null (scm_oflags)
                ? flags_from_list (scm_oflags)
                : flags_from_integer (scm_oflags));
-  mode_t mode = mode_from_scm (OPEN, 3, scm_mode);
+  mode_t mode = gshm_to_mode (OPEN, 3, scm_mode);
 
   int fd = open_object (&name, flags, mode);
   if (fd < 0 && (errno == EMFILE || errno == ENFILE))
@@ -295,8 +285,8 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
 static SCM
 gshm_unlink (SCM scm_name)
 {
-  struct name name;
-  name_from_scm (UNLINK, scm_name, &name);
+  struct gshm_name name;
+  gshm_to_name (UNLINK, scm_name, &name);
 
   if (unlink_object (&name) < 0)
     gshm_system_error (UNLINK, errno, scm_name, HINT);
@@ -533,7 +523,7 @@ gshm_seals (SCM scm_fd)
 
 /* What the object NAME is, into STATUS, as stat does.  */
 static int
-object_status (const struct name *name, struct stat *status)
+object_status (const struct gshm_name *name, struct stat *status)
 {
 #ifdef __linux__
   /* Even if the object may not be opened.  */
@@ -570,10 +560,10 @@ can_publish (void)
 static SCM
 gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
 {
-  struct name name;
+  struct gshm_name name;
   struct stat status;
-  name_from_scm (CREATE, scm_name, &name);
-  mode_t mode = mode_from_scm (CREATE, 0, scm_mode);
+  gshm_to_name (CREATE, scm_name, &name);
+  mode_t mode = gshm_to_mode (CREATE, 0, scm_mode);
   if (scm_is_true (scm_check) && object_status (&name, &status) == 0)
     gshm_system_error (CREATE, EEXIST, scm_name, NULL);
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
@@ -599,9 +589,9 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
 static SCM
 gshm_publish (SCM scm_fd, SCM scm_name)
 {
-  struct name name;
+  struct gshm_name name;
   int fd = descriptor_from_scm (CREATE, scm_fd);
-  name_from_scm (CREATE, scm_name, &name);
+  gshm_to_name (CREATE, scm_name, &name);
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
   char from[64], to[sizeof FOLDER + NAME_MAX + 2];
 
@@ -619,9 +609,9 @@ gshm_publish (SCM scm_fd, SCM scm_name)
 SCM
 gshm_unlink_same (const char *subr, SCM scm_name, dev_t device, ino_t inode)
 {
-  struct name name;
+  struct gshm_name name;
   struct stat status;
-  name_from_scm (subr, scm_name, &name);
+  gshm_to_name (subr, scm_name, &name);
 
   return scm_from_bool (object_status (&name, &status) == 0
                         && status.st_dev == device && status.st_ino == inode
@@ -791,17 +781,17 @@ gshm_object_init (void)
     seals[i].symbol
       = scm_permanent_object (scm_from_utf8_symbol (seals[i].name));
 
-  gshm_define ("%shm-open", 3, gshm_open);
-  gshm_define ("%shm-unlink", 1, gshm_unlink);
-  gshm_define ("%shm-unlink-own", 2, gshm_unlink_own);
-  gshm_define ("%shm-open-anonymous", 1, gshm_open_anonymous);
-  gshm_define ("%shm-open-unnamed", 3, gshm_open_unnamed);
-  gshm_define ("%shm-publish", 2, gshm_publish);
-  gshm_define ("%shm-size", 1, gshm_size);
-  gshm_define ("%shm-resize!", 3, gshm_resize);
-  gshm_define ("%shm-seal!", 2, gshm_seal);
-  gshm_define ("%shm-seals", 1, gshm_seals);
-  gshm_define ("%shm-list", 0, gshm_list);
-  gshm_define ("%shm-send-fd", 2, gshm_send_fd);
-  gshm_define ("%shm-receive-fd", 1, gshm_receive_fd);
+  gshm_define ("%shm-open", 3, 0, gshm_open);
+  gshm_define ("%shm-unlink", 1, 0, gshm_unlink);
+  gshm_define ("%shm-unlink-own", 2, 0, gshm_unlink_own);
+  gshm_define ("%shm-open-anonymous", 1, 0, gshm_open_anonymous);
+  gshm_define ("%shm-open-unnamed", 3, 0, gshm_open_unnamed);
+  gshm_define ("%shm-publish", 2, 0, gshm_publish);
+  gshm_define ("%shm-size", 1, 0, gshm_size);
+  gshm_define ("%shm-resize!", 3, 0, gshm_resize);
+  gshm_define ("%shm-seal!", 2, 0, gshm_seal);
+  gshm_define ("%shm-seals", 1, 0, gshm_seals);
+  gshm_define ("%shm-list", 0, 0, gshm_list);
+  gshm_define ("%shm-send-fd", 2, 0, gshm_send_fd);
+  gshm_define ("%shm-receive-fd", 1, 0, gshm_receive_fd);
 }

@@ -1,13 +1,57 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   wait.c - waiting that lets signals, asyncs and the collector through.  */
+   wait.c - waiting that lets signals, asyncs and the collector through.
+
+   There is one way to wait for a word in memory that threads share
+   (gshm_wait): try; try for some microseconds again, if there is a processor
+   left for whoever it is that is waited for; then leave Guile and sleep in
+   slices, between which Guile runs what it has to.  A signal's handler may be
+   queued only after a system call was interrupted and called again: hence the
+   slices.  They also bound what a waker that was killed can cost.
+
+   A thread that must keep its place in the system's queue (gshm_wait_in_queue)
+   sleeps without slices, on two words at once.  The other one is its own, and
+   changes when Guile has something for it to run: Guile says so by a condition
+   variable, on which another, plain thread waits, its watcher.  Unmapping the
+   memory changes it, too.  */
 
 #include <config.h>
 
+#include <limits.h>
+#include <math.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef HAVE_LINUX_FUTEX_H
+# include <linux/futex.h>
+#endif
 
 #include "gshm.h"
+#include "mapping.h"
+#include "wait.h"
 
-#define SLICE_MILLISECONDS 50
+#if defined HAVE_LINUX_FUTEX_H && defined SYS_futex
+# define HAVE_FUTEX 1
+#else
+# define HAVE_FUTEX 0
+#endif
+
+#if HAVE_FUTEX && HAVE_DECL_SYS_FUTEX_WAITV && SCM_USE_PTHREAD_THREADS
+# define CAN_QUEUE 1
+#else
+# define CAN_QUEUE 0
+#endif
+
+#define SECOND GSHM_SECOND
+#define SLICE (SECOND / 20)
+
+/* Longer than a round trip between two processors, and not much longer than
+   going to sleep and being woken.  */
+#define SPIN 20000
 
 void
 gshm_wait_until_ready (int fd, short events)
@@ -15,12 +59,581 @@ gshm_wait_until_ready (int fd, short events)
   struct pollfd descriptor = { .fd = fd, .events = events };
   int ready;
 
-  /* The thread that hands signals to Scheme may get to it only after a system
-     call here was interrupted and called again: hence the slices.  */
   do
     {
       SCM_TICK;
-      ready = poll (&descriptor, 1, SLICE_MILLISECONDS);
+      ready = poll (&descriptor, 1, (int) (SLICE / 1000000));
     }
   while (ready == 0 || (ready < 0 && errno == EINTR));
+}
+
+
+/* Time.  */
+
+int64_t
+gshm_now (void)
+{
+  struct timespec time;
+
+  clock_gettime (CLOCK_MONOTONIC, &time);
+  return (int64_t) time.tv_sec * SECOND + time.tv_nsec;
+}
+
+static int64_t
+end_of (int64_t start, int64_t timeout)
+{
+  return timeout < GSHM_FOREVER - start ? start + timeout : GSHM_FOREVER;
+}
+
+int64_t
+gshm_to_timeout (const char *subr, int pos, SCM timeout)
+{
+  if (SCM_UNBNDP (timeout) || scm_is_false (timeout))
+    return GSHM_FOREVER;
+  if (!scm_is_real (timeout))
+    scm_wrong_type_arg_msg (subr, pos, timeout, "real number of seconds, or #f");
+
+  double nanoseconds = ceil (scm_to_double (timeout) * SECOND);
+  if (isnan (nanoseconds))
+    gshm_out_of_range (subr, timeout, "Not a number of seconds");
+  if (nanoseconds <= 0)
+    return 0;
+  return nanoseconds < 9e18 ? (int64_t) nanoseconds : GSHM_FOREVER;
+}
+
+
+/* Sleeping and waking, outside of Guile.  */
+
+struct sleeping
+{
+  gshm_word *word;
+  uint32_t value;
+  int64_t nanoseconds;
+  int error;            /* 0: woken */
+};
+
+void
+gshm_pause (int64_t nanoseconds)
+{
+  struct timespec time = { .tv_sec = (time_t) (nanoseconds / SECOND),
+                           .tv_nsec = (long) (nanoseconds % SECOND) };
+
+  nanosleep (&time, NULL);
+}
+
+#if HAVE_FUTEX
+
+/* The kernel's timespec for this system call, whatever size time_t has.  */
+struct futex_time
+{
+  long seconds, nanoseconds;
+};
+
+static void *
+sleep_outside (void *data)
+{
+  struct sleeping *sleeping = data;
+  struct futex_time time
+    = { .seconds = (long) (sleeping->nanoseconds / SECOND),
+        .nanoseconds = (long) (sleeping->nanoseconds % SECOND) };
+
+  long result = syscall (SYS_futex, sleeping->word, FUTEX_WAIT,
+                         sleeping->value, &time, NULL, 0);
+  sleeping->error = result == 0 ? 0 : errno;
+  if (sleeping->error == EFAULT)
+    /* The page is lost, as whoever tries to read it will find.  */
+    gshm_pause (SECOND / 1000);
+  return NULL;
+}
+
+int
+gshm_wake (gshm_word *word, int count)
+{
+  long woken = syscall (SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+
+  return woken < 0 ? 0 : (int) woken;
+}
+
+#else /* !HAVE_FUTEX */
+
+static void *
+sleep_outside (void *data)
+{
+  struct sleeping *sleeping = data;
+  int64_t end = gshm_now () + sleeping->nanoseconds;
+
+  sleeping->error = 0;
+  while (atomic_load (sleeping->word) == sleeping->value)
+    {
+      int64_t left = end - gshm_now ();
+      if (left <= 0)
+        {
+          sleeping->error = ETIMEDOUT;
+          break;
+        }
+      gshm_pause (left < SECOND / 1000 ? left : SECOND / 1000);
+    }
+  return NULL;
+}
+
+int
+gshm_wake (gshm_word *word, int count)
+{
+  (void) word;
+  (void) count;
+  return 0;
+}
+
+#endif /* !HAVE_FUTEX */
+
+/* How long a slice that begins now may last.  */
+static int64_t
+slice_before (int64_t deadline)
+{
+  if (deadline == GSHM_FOREVER)
+    return SLICE;
+  int64_t left = deadline - gshm_now ();
+  return left < 0 ? 0 : left < SLICE ? left : SLICE;
+}
+
+/* Sleep until WORD is not VALUE, DEADLINE or the end of a slice.  Return 0 if
+   somebody woke this thread.  */
+static int
+sleep_for_a_slice (gshm_word *word, uint32_t value, int64_t deadline)
+{
+  struct sleeping sleeping = { .word = word, .value = value,
+                               .nanoseconds = slice_before (deadline) };
+
+  scm_without_guile (sleep_outside, &sleeping);
+  return sleeping.error;
+}
+
+struct napping
+{
+  void (*nap) (void *data, int64_t nanoseconds);
+  void *data;
+  int64_t nanoseconds;
+};
+
+static void *
+nap_outside (void *data)
+{
+  struct napping *napping = data;
+
+  napping->nap (napping->data, napping->nanoseconds);
+  return NULL;
+}
+
+
+/* Spinning.  */
+
+static atomic_int processors;
+
+static void
+count_processors (void)
+{
+#ifdef CPU_COUNT
+  cpu_set_t set;
+
+  if (sched_getaffinity (0, sizeof set, &set) == 0)
+    {
+      atomic_store_explicit (&processors, CPU_COUNT (&set),
+                             memory_order_relaxed);
+      return;
+    }
+#endif
+  atomic_store_explicit (&processors, (int) sysconf (_SC_NPROCESSORS_ONLN),
+                         memory_order_relaxed);
+}
+
+static inline void
+relax (void)
+{
+#if defined __x86_64__ || defined __i386__
+  __builtin_ia32_pause ();
+#elif defined __aarch64__
+  __asm__ __volatile__ ("yield");
+#endif
+}
+
+/* Wait some microseconds, to END, for WORD not to be VALUE, if there is another
+   processor; return whether it is not.  */
+static int
+spin (const gshm_word *word, uint32_t value, int64_t end)
+{
+  if (atomic_load_explicit (&processors, memory_order_relaxed) > 1)
+    do
+      for (int i = 0; i < 32; i++)
+        {
+          if (atomic_load_explicit (word, memory_order_relaxed) != value)
+            return 1;
+          relax ();
+        }
+    while (gshm_now () < end);
+  return 0;
+}
+
+/* Wait a moment, if there is another processor and it is not yet END.  */
+static int
+spin_without_word (int64_t end)
+{
+  if (atomic_load_explicit (&processors, memory_order_relaxed) <= 1
+      || gshm_now () >= end)
+    return 0;
+  for (int i = 0; i < 32; i++)
+    relax ();
+  return 1;
+}
+
+
+/* Waiting.  */
+
+/* With the registry's lock held.  */
+static int
+is_unmapped (const gshm_word *word)
+{
+  const struct gshm_mapping *mapping
+    = gshm_registry_find ((const void *) (uintptr_t) word);
+
+  return mapping != NULL && mapping->unmapped;
+}
+
+static void
+check_mapped (const char *subr, SCM k, const gshm_word *word)
+{
+  gshm_registry_lock ();
+  int unmapped = is_unmapped (word);
+  gshm_registry_unlock ();
+  if (unmapped)
+    gshm_out_of_range (subr, k, "The memory was unmapped while it was waited in,"
+                       " at offset");
+}
+
+int
+gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
+           void *data)
+{
+  struct gshm_sleep sleep = { .look = timeout == 0 };
+  int result = attempt (data, &sleep);
+
+  if (result != 0 || timeout == 0)
+    return result;
+
+  int64_t start = gshm_now (), deadline = end_of (start, timeout);
+  int64_t next_look = start + SLICE;
+  while (sleep.word == NULL ? spin_without_word (start + SPIN)
+         : spin (sleep.word, sleep.value, start + SPIN))
+    if ((result = attempt (data, &sleep)) != 0)
+      return result;
+  sleep.announce = 1;
+  if ((result = attempt (data, &sleep)) != 0)
+    return result;
+  for (;;)
+    {
+      if (sleep.word == NULL)
+        {
+          struct napping napping = { .nap = sleep.nap, .data = data,
+                                     .nanoseconds = slice_before (deadline) };
+          scm_without_guile (nap_outside, &napping);
+        }
+      else
+        {
+          sleep_for_a_slice (sleep.word, sleep.value, deadline);
+          check_mapped (subr, k, sleep.word);
+        }
+      int64_t time = gshm_now ();
+      sleep.look = time >= next_look || time >= deadline;
+      if (sleep.look)
+        next_look = time + SLICE;
+      /* Before anything can leave, so that nothing is given to a thread that
+         goes away.  */
+      result = attempt (data, &sleep);
+      if (result != 0 || time >= deadline)
+        return result;
+      SCM_TICK;
+      count_processors ();
+    }
+}
+
+
+/* Waiting in a queue.  */
+
+/* Guarded by the registry's lock: the threads that sleep without slices.  */
+struct sleeper
+{
+  const gshm_word *word;
+  gshm_word *kick;
+  struct sleeper *next;
+};
+
+static struct sleeper *sleepers;
+
+static void
+kick (gshm_word *word)
+{
+  atomic_store (word, 1);
+  gshm_wake (word, 1);
+}
+
+void
+gshm_wake_unmapped (const struct gshm_mapping *mapping)
+{
+  gshm_registry_lock ();
+  for (const struct sleeper *s = sleepers; s != NULL; s = s->next)
+    {
+      const char *address = (const char *) (uintptr_t) s->word;
+
+      if (address >= mapping->base
+          && address < mapping->base + mapping->length)
+        kick (s->kick);
+    }
+  gshm_registry_unlock ();
+}
+
+#if CAN_QUEUE
+
+/* libgc may have put its own in its place, which registers threads with the
+   collector that know nothing of Scheme.  */
+# undef pthread_create
+# undef pthread_join
+
+struct watcher
+{
+  pthread_mutex_t mutex;
+  pthread_cond_t started, marked;
+  pthread_t thread;
+  int is_ready, is_done;
+  gshm_word kicked;     /* this thread has something to run */
+};
+
+static _Thread_local struct watcher *own_watcher
+  __attribute__ ((tls_model ("initial-exec")));
+
+static pthread_key_t thread_exit;
+
+static void *
+watch (void *data)
+{
+  struct watcher *watcher = data;
+
+  pthread_mutex_lock (&watcher->mutex);
+  watcher->is_ready = 1;
+  pthread_cond_signal (&watcher->started);
+  while (!watcher->is_done)
+    {
+      pthread_cond_wait (&watcher->marked, &watcher->mutex);
+      kick (&watcher->kicked);
+    }
+  pthread_mutex_unlock (&watcher->mutex);
+  return NULL;
+}
+
+static int
+start_watching (struct watcher *watcher)
+{
+  sigset_t all, before;
+  pthread_attr_t attributes;
+
+  pthread_attr_init (&attributes);
+  pthread_attr_setstacksize (&attributes, 65536);
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &before);
+  int err = pthread_create (&watcher->thread, &attributes, watch, watcher);
+  pthread_sigmask (SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy (&attributes);
+  if (err != 0)
+    return 0;
+
+  /* It gives up the mutex when it waits to be told.  */
+  pthread_mutex_lock (&watcher->mutex);
+  while (!watcher->is_ready)
+    pthread_cond_wait (&watcher->started, &watcher->mutex);
+  pthread_mutex_unlock (&watcher->mutex);
+  return 1;
+}
+
+/* This thread's watcher, or NULL where there can be none.  */
+static struct watcher *
+watcher_of_this_thread (void)
+{
+  if (own_watcher != NULL)
+    return own_watcher;
+
+  struct watcher *watcher = calloc (1, sizeof *watcher);
+  if (watcher == NULL)
+    return NULL;
+  pthread_mutex_init (&watcher->mutex, NULL);
+  pthread_cond_init (&watcher->started, NULL);
+  pthread_cond_init (&watcher->marked, NULL);
+  if (!start_watching (watcher))
+    {
+      free (watcher);
+      return NULL;
+    }
+  own_watcher = watcher;
+  pthread_setspecific (thread_exit, watcher);
+  return watcher;
+}
+
+/* At the end of a thread.  */
+static void
+stop_watching (void *data)
+{
+  struct watcher *watcher = data;
+
+  pthread_mutex_lock (&watcher->mutex);
+  watcher->is_done = 1;
+  pthread_cond_signal (&watcher->marked);
+  pthread_mutex_unlock (&watcher->mutex);
+  pthread_join (watcher->thread, NULL);
+  free (watcher);
+}
+
+/* In the child of a fork there are no watchers, and one that waited has left
+   its condition variable in a state of which nobody knows.  */
+static void
+forget_watchers (void)
+{
+  sleepers = NULL;
+  free (own_watcher);
+  own_watcher = NULL;
+  pthread_setspecific (thread_exit, NULL);
+}
+
+struct queueing
+{
+  struct sleeping sleeping;
+  struct watcher *watcher;
+  int64_t deadline;
+};
+
+/* The index of the word that queue_outside waits for.  If both were woken it
+   is the last that the system tells of.  */
+# define WANTED 1
+
+static void *
+queue_outside (void *data)
+{
+  struct queueing *queueing = data;
+  struct futex_waitv words[] = {
+    { .uaddr = (uintptr_t) &queueing->watcher->kicked, .flags = FUTEX_32 },
+    [WANTED] = { .uaddr = (uintptr_t) queueing->sleeping.word,
+                 .val = queueing->sleeping.value, .flags = FUTEX_32 },
+  };
+  struct
+  {
+    int64_t seconds, nanoseconds;
+  } time = { queueing->deadline / SECOND, queueing->deadline % SECOND };
+
+  long result = syscall (SYS_futex_waitv, words, 2, 0,
+                         queueing->deadline == GSHM_FOREVER ? NULL : &time,
+                         CLOCK_MONOTONIC);
+  queueing->sleeping.error = result == WANTED ? 0
+                             : result == 0 ? EINTR : errno;
+  return NULL;
+}
+
+static int
+enter_queue (struct sleeper *sleeper)
+{
+  gshm_registry_lock ();
+  int mapped = !is_unmapped (sleeper->word);
+  if (mapped)
+    {
+      sleeper->next = sleepers;
+      sleepers = sleeper;
+    }
+  gshm_registry_unlock ();
+  return mapped;
+}
+
+static void
+leave_queue (struct sleeper *sleeper)
+{
+  gshm_registry_lock ();
+  for (struct sleeper **s = &sleepers; *s != NULL; s = &(*s)->next)
+    if (*s == sleeper)
+      {
+        *s = sleeper->next;
+        break;
+      }
+  gshm_registry_unlock ();
+}
+
+/* Sleep until WORD is not VALUE, DEADLINE, or something for this thread to do.
+   Return 0 if somebody woke it, else an errno; ENOSYS if this can't be done
+   here.  */
+static int
+sleep_in_queue (gshm_word *word, uint32_t value, int64_t deadline)
+{
+  struct watcher *watcher = watcher_of_this_thread ();
+  if (watcher == NULL)
+    return ENOSYS;
+
+  struct sleeper sleeper = { .word = word, .kick = &watcher->kicked };
+  struct queueing queueing
+    = { .sleeping = { .word = word, .value = value, .error = EINTR },
+        .watcher = watcher, .deadline = deadline };
+
+  /* In this order: what happens from here on kicks, and what happened before is
+     seen.  */
+  atomic_store (&watcher->kicked, 0);
+  if (scm_c_prepare_to_wait_on_cond (&watcher->mutex, &watcher->marked))
+    return EINTR;
+  if (enter_queue (&sleeper))
+    {
+      scm_without_guile (queue_outside, &queueing);
+      leave_queue (&sleeper);
+    }
+  scm_c_wait_finished ();
+  return queueing.sleeping.error;
+}
+
+#else /* !CAN_QUEUE */
+
+static int
+sleep_in_queue (gshm_word *word, uint32_t value, int64_t deadline)
+{
+  (void) word;
+  (void) value;
+  (void) deadline;
+  return ENOSYS;
+}
+
+#endif /* !CAN_QUEUE */
+
+enum gshm_woken
+gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
+                    int64_t timeout)
+{
+  int64_t start = gshm_now (), deadline = end_of (start, timeout);
+
+  if (spin (word, value, start + SPIN))
+    return GSHM_CHANGED;
+  for (int interrupted = 0;; interrupted = 1)
+    {
+      int err = sleep_in_queue (word, value, deadline);
+      if (err == ENOSYS)
+        err = sleep_for_a_slice (word, value, deadline);
+      check_mapped (subr, k, word);
+      if (err == 0)
+        return GSHM_WOKEN;
+      if (atomic_load (word) != value)
+        /* Whoever changed it may have found nobody in the queue.  */
+        return interrupted ? GSHM_WOKEN : GSHM_CHANGED;
+      if (deadline != GSHM_FOREVER && gshm_now () >= deadline)
+        return GSHM_TIMED_OUT;
+      SCM_TICK;
+      count_processors ();
+    }
+}
+
+void
+gshm_wait_init (void)
+{
+  count_processors ();
+#if CAN_QUEUE
+  pthread_key_create (&thread_exit, stop_watching);
+  pthread_atfork (NULL, NULL, forget_watchers);
+#endif
 }

@@ -1,0 +1,69 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; (posix-shm exceptions) - the conditions that more than one room raises.
+
+(define-module (posix-shm exceptions)
+  #:use-module ((ice-9 exceptions)
+                #:select (&error
+                          exception-predicate
+                          make-exception
+                          make-exception-type
+                          make-exception-with-irritants
+                          make-exception-with-message
+                          make-exception-with-origin))
+  #:use-module (posix-shm primitives)
+  #:export (&shm-format
+            shm-format-error?
+            &shm-abandoned
+            shm-abandoned?
+
+            ;; For the other rooms.
+            document
+            raise-abandoned))
+
+(define-syntax-rule (document procedure text)
+  (set-procedure-property! procedure 'documentation text))
+
+;; The type of the condition for memory that does not hold what it should.
+(define &shm-format
+  (make-exception-type '&shm-format &error '()))
+
+(define make-shm-format (record-constructor &shm-format))
+
+(define shm-format-error? (exception-predicate &shm-format))
+(document shm-format-error?
+  "Return #t if the argument, any object, is a condition of type
+@code{&shm-format}: shared memory does not hold what a procedure was told that
+it does.")
+
+;; The type of the condition for a lock whose owner died.
+(define &shm-abandoned
+  (make-exception-type '&shm-abandoned &error '()))
+
+(define make-shm-abandoned (record-constructor &shm-abandoned))
+
+(define shm-abandoned? (exception-predicate &shm-abandoned))
+(document shm-abandoned?
+  "Return #t if the argument, any object, is a condition of type
+@code{&shm-abandoned}: a thread died holding a lock.")
+
+(define (raise-with make procedure message . irritants)
+  (raise-exception
+   (make-exception (make)
+                   (make-exception-with-origin procedure)
+                   (make-exception-with-message
+                    (apply format #f message irritants))
+                   (make-exception-with-irritants irritants))))
+
+(%shm-format-error!
+ (lambda (procedure what where offset)
+   (raise-with make-shm-format procedure
+               "There is no ~a at offset ~a of ~a: it was not initialized, or \
+something else was stored there"
+               what offset where)))
+
+(define (raise-abandoned procedure where offset)
+  "Raise the condition for a mutex at OFFSET in WHERE, a string."
+  (raise-with make-shm-abandoned procedure
+              "The thread that held the mutex at offset ~a of ~a died, and what \
+the mutex guards may be half done"
+              offset where))

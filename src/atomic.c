@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   atomic.c - atomic operations on bytevectors, wait and notify.
+
+   All operations are sequentially consistent: whoever uses them from Scheme is
+   owed the simplest order there is.  They take no lock, which other processes
+   would not know of.  */
+
+#include <config.h>
+
+#include <limits.h>
+#include <math.h>
+#include <stdatomic.h>
+
+#include "gshm.h"
+#include "place.h"
+#include "wait.h"
+
+#define WAIT "atomic-wait"
+#define NOTIFY "atomic-notify!"
+
+_Static_assert (__atomic_always_lock_free (8, 0),
+                "atomic operations on 64 bits need no lock");
+_Static_assert (sizeof (_Atomic uint64_t) == 8
+                && sizeof (_Atomic uint32_t) == 4,
+                "atomic integers are as large as others");
+
+SCM_NORETURN static void
+bad_value (const char *subr, int pos, SCM value, const char *type)
+{
+  if (!scm_is_exact_integer (value))
+    scm_wrong_type_arg_msg (subr, pos, value, "exact integer");
+  scm_error (scm_out_of_range_key, subr, "Not a value of type ~A: ~S",
+             scm_list_2 (scm_from_utf8_symbol (type), value),
+             scm_list_1 (value));
+}
+
+/* How the integers of TYPE come from Scheme and go there: FITS is whether they
+   hold the small integer N.  */
+#define DEFINE_TYPE(tag, type, fits, is_integer, min, max, to_c, to_scm)      \
+  static inline type                                                          \
+  tag##_from_scm (const char *subr, int pos, SCM value)                       \
+  {                                                                           \
+    if (SCM_I_INUMP (value))                                                  \
+      {                                                                       \
+        int64_t n = SCM_I_INUM (value);                                       \
+        if (fits)                                                             \
+          return (type) n;                                                    \
+      }                                                                       \
+    if (!is_integer (value, min, max))                                        \
+      bad_value (subr, pos, value, #tag);                                     \
+    return to_c (value);                                                      \
+  }                                                                           \
+  static inline SCM                                                           \
+  tag##_to_scm (type value)                                                   \
+  {                                                                           \
+    return to_scm (value);                                                    \
+  }
+
+DEFINE_TYPE (u32, uint32_t, n >= 0 && n <= UINT32_MAX, scm_is_unsigned_integer,
+             0, UINT32_MAX, scm_to_uint32, scm_from_uint32)
+DEFINE_TYPE (s32, int32_t, n >= INT32_MIN && n <= INT32_MAX,
+             scm_is_signed_integer, INT32_MIN, INT32_MAX, scm_to_int32,
+             scm_from_int32)
+DEFINE_TYPE (u64, uint64_t, n >= 0, scm_is_unsigned_integer, 0, UINT64_MAX,
+             scm_to_uint64, scm_from_uint64)
+DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
+             scm_to_int64, scm_from_int64)
+
+#define DEFINE_REF(tag, type)                                                 \
+  static SCM                                                                  \
+  tag##_ref (SCM bytevector, SCM k)                                           \
+  {                                                                           \
+    const _Atomic type *place                                                 \
+      = gshm_place ("atomic-" #tag "-ref", bytevector, k, sizeof (type),      \
+                    sizeof (type), 0);                                        \
+    return tag##_to_scm (atomic_load (place));                                \
+  }
+
+#define DEFINE_COMPARE_EXCHANGE(tag, type)                                    \
+  static SCM                                                                  \
+  tag##_compare_exchange (SCM bytevector, SCM k, SCM scm_expected,            \
+                          SCM scm_value)                                      \
+  {                                                                           \
+    static const char subr[] = "atomic-" #tag "-compare-exchange!";           \
+    _Atomic type *place = gshm_place (subr, bytevector, k, sizeof (type),     \
+                                      sizeof (type), 1);                      \
+    type expected = tag##_from_scm (subr, 3, scm_expected);                   \
+    type value = tag##_from_scm (subr, 4, scm_value);                         \
+    atomic_compare_exchange_strong (place, &expected, value);                 \
+    return tag##_to_scm (expected);                                           \
+  }
+
+/* EXCHANGE gives the value before, as does whatever else is here.  */
+#define DEFINE_EXCHANGE(tag, type, function, name, exchange)                  \
+  static SCM                                                                  \
+  tag##_##function (SCM bytevector, SCM k, SCM scm_value)                     \
+  {                                                                           \
+    static const char subr[] = "atomic-" #tag "-" name;                       \
+    _Atomic type *place = gshm_place (subr, bytevector, k, sizeof (type),     \
+                                      sizeof (type), 1);                      \
+    type value = tag##_from_scm (subr, 3, scm_value);                         \
+    return tag##_to_scm (exchange (place, value));                            \
+  }
+
+#define FOR_EACH_EXCHANGE(do, tag, type)                                      \
+  do (tag, type, set, "set!", atomic_exchange)                                \
+  do (tag, type, exchange, "exchange!", atomic_exchange)                      \
+  do (tag, type, fetch_add, "fetch-add!", atomic_fetch_add)                   \
+  do (tag, type, fetch_sub, "fetch-sub!", atomic_fetch_sub)                   \
+  do (tag, type, fetch_and, "fetch-and!", atomic_fetch_and)                   \
+  do (tag, type, fetch_or, "fetch-or!", atomic_fetch_or)                      \
+  do (tag, type, fetch_xor, "fetch-xor!", atomic_fetch_xor)
+
+#define DEFINE_OPERATIONS(tag, type)                                          \
+  DEFINE_REF (tag, type)                                                      \
+  DEFINE_COMPARE_EXCHANGE (tag, type)                                         \
+  FOR_EACH_EXCHANGE (DEFINE_EXCHANGE, tag, type)
+
+#define EXPORT_EXCHANGE(tag, type, function, name, exchange)                  \
+  gshm_define ("atomic-" #tag "-" name, 3, 0, tag##_##function);
+
+#define EXPORT_OPERATIONS(tag, type)                                          \
+  gshm_define ("atomic-" #tag "-ref", 2, 0, tag##_ref);                       \
+  gshm_define ("atomic-" #tag "-compare-exchange!", 4, 0,                     \
+               tag##_compare_exchange);                                       \
+  FOR_EACH_EXCHANGE (EXPORT_EXCHANGE, tag, type)
+
+#define FOR_EACH_TYPE(do)                                                     \
+  do (u32, uint32_t)                                                          \
+  do (s32, int32_t)                                                           \
+  do (u64, uint64_t)                                                          \
+  do (s64, int64_t)
+
+FOR_EACH_TYPE (DEFINE_OPERATIONS)
+
+
+/* Waiting.  */
+
+static SCM ok, not_equal, timed_out;
+
+static gshm_word *
+word_place (const char *subr, SCM bytevector, SCM k)
+{
+  return gshm_place (subr, bytevector, k, sizeof (gshm_word),
+                     sizeof (gshm_word), 0);
+}
+
+/* (BYTEVECTOR K EXPECTED [TIMEOUT]) -> ok, not-equal or timed-out.  */
+static SCM
+gshm_atomic_wait (SCM bytevector, SCM k, SCM scm_expected, SCM scm_timeout)
+{
+  gshm_word *word = word_place (WAIT, bytevector, k);
+  uint32_t expected = u32_from_scm (WAIT, 3, scm_expected);
+  int64_t timeout = gshm_to_timeout (WAIT, 4, scm_timeout);
+
+  enum gshm_woken woken = GSHM_CHANGED;
+  if (atomic_load (word) == expected)
+    woken = (timeout == 0 ? GSHM_TIMED_OUT
+             : gshm_wait_in_queue (WAIT, k, word, expected, timeout));
+  scm_remember_upto_here_1 (bytevector);
+  return woken == GSHM_WOKEN ? ok
+         : woken == GSHM_CHANGED ? not_equal : timed_out;
+}
+
+static int
+count_from_scm (SCM count)
+{
+  if (SCM_UNBNDP (count) || scm_is_false (count)
+      || (SCM_REALP (count) && isinf (SCM_REAL_VALUE (count))
+          && SCM_REAL_VALUE (count) > 0))
+    return INT_MAX;
+  if (!scm_is_exact_integer (count))
+    scm_wrong_type_arg_msg (NOTIFY, 3, count,
+                            "exact integer, +inf.0 for all, or #f");
+  if (scm_is_true (scm_negative_p (count)))
+    gshm_out_of_range (NOTIFY, count, "Count of threads is negative");
+  return scm_is_signed_integer (count, 0, INT_MAX) ? scm_to_int (count)
+         : INT_MAX;
+}
+
+/* (BYTEVECTOR K [COUNT]) -> how many were woken.  */
+static SCM
+gshm_atomic_notify (SCM bytevector, SCM k, SCM scm_count)
+{
+  gshm_word *word = word_place (NOTIFY, bytevector, k);
+  int count = count_from_scm (scm_count);
+
+  /* The kernel would wake one.  */
+  int woken = count == 0 ? 0 : gshm_wake (word, count);
+  scm_remember_upto_here_1 (bytevector);
+  return scm_from_int (woken);
+}
+
+static SCM
+permanent_symbol (const char *name)
+{
+  return scm_permanent_object (scm_from_utf8_symbol (name));
+}
+
+void
+gshm_atomic_init (void)
+{
+  ok = permanent_symbol ("ok");
+  not_equal = permanent_symbol ("not-equal");
+  timed_out = permanent_symbol ("timed-out");
+
+  FOR_EACH_TYPE (EXPORT_OPERATIONS)
+  gshm_define (WAIT, 3, 1, gshm_atomic_wait);
+  gshm_define (NOTIFY, 2, 1, gshm_atomic_notify);
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   owner.c - which thread of which process holds something, and does it live?
+
+   A thread is dead if there is none of its id, or one that has ended and was
+   not waited for, or one that started at another time.  What cannot be told
+   counts as alive.  Starting another program (exec) does not end a thread.  */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "owner.h"
+
+#define ID_SHIFT 3
+#define ID_BITS 22
+#define START_SHIFT (ID_SHIFT + ID_BITS)
+#define ID_MASK ((UINT64_C (1) << ID_BITS) - 1)
+#define START_MASK (UINT64_MAX >> START_SHIFT)
+
+_Static_assert (sizeof (pid_t) <= sizeof (uint32_t), "ids are 32 bits");
+
+struct life
+{
+  char state;           /* as Linux writes it: Z and X are dead */
+  uint64_t start;
+};
+
+/* What the system says of the thread ID.  Return whether it does.  */
+static int
+read_life (long id, struct life *life)
+{
+  char path[40], text[512];
+
+  snprintf (path, sizeof path, "/proc/%ld/stat", id);
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return 0;
+  ssize_t length = read (fd, text, sizeof text - 1);
+  close (fd);
+  if (length <= 0)
+    return 0;
+  text[length] = '\0';
+
+  /* ID (NAME) STATE ...: the 3rd field is after the last parenthesis, since a
+     name may hold some.  The start is the 22nd.  */
+  char *field = strrchr (text, ')');
+  if (field == NULL || field[1] != ' ')
+    return 0;
+  field += 2;
+  life->state = *field;
+  for (int i = 3; i < 22; i++)
+    {
+      field = strchr (field, ' ');
+      if (field == NULL)
+        return 0;
+      field++;
+    }
+  life->start = strtoull (field, NULL, 10) & START_MASK;
+  return 1;
+}
+
+static long
+thread_id (void)
+{
+#ifdef SYS_gettid
+  return syscall (SYS_gettid);
+#else
+  return (long) getpid ();
+#endif
+}
+
+/* Where a thread has no id of its own it is told from the others of its process
+   by a number, which stands where others have their start.  */
+static uint64_t
+thread_start (long id)
+{
+#ifdef SYS_gettid
+  struct life life;
+
+  return read_life (id, &life) ? life.start : 0;
+#else
+  static atomic_ulong count;
+
+  (void) id;
+  return ((uint64_t) atomic_fetch_add (&count, 1) + 1) & START_MASK;
+#endif
+}
+
+/* 0 until it is known, and in the child of a fork again.  */
+static _Thread_local uint64_t self
+  __attribute__ ((tls_model ("initial-exec")));
+static _Atomic uint64_t own_namespace;
+
+static uint64_t
+inode_of (const char *path)
+{
+  struct stat status;
+
+  return stat (path, &status) == 0 ? (uint64_t) status.st_ino : 0;
+}
+
+uint32_t
+gshm_namespace (void)
+{
+  uint64_t known = atomic_load_explicit (&own_namespace, memory_order_relaxed);
+
+  if (known == 0)
+    {
+      /* That of clocks as well, which starts are told by.  The bit above says
+         that it is known.  */
+      known = ((inode_of ("/proc/self/ns/pid")
+                ^ inode_of ("/proc/self/ns/time") * 0x9e3779b1u)
+               & UINT32_MAX)
+              | UINT64_C (1) << 32;
+      atomic_store_explicit (&own_namespace, known, memory_order_relaxed);
+    }
+  return (uint32_t) known;
+}
+
+uint64_t
+gshm_self (uint32_t namespace)
+{
+  if (self == 0)
+    {
+      long id = thread_id ();
+      self = thread_start (id) << START_SHIFT
+             | ((uint64_t) id & ID_MASK) << ID_SHIFT;
+    }
+  return namespace == gshm_namespace () ? self : self | GSHM_FOREIGN;
+}
+
+int
+gshm_is_dead (uint64_t owner, uint32_t namespace)
+{
+  long id = (long) (owner >> ID_SHIFT & ID_MASK);
+
+  if ((owner & GSHM_FOREIGN) || namespace != gshm_namespace ())
+    return 0;
+  if (id == 0)
+    return 1;
+  if (kill ((pid_t) id, 0) < 0 && errno == ESRCH)
+    return 1;
+#ifdef SYS_gettid
+  struct life life;
+  uint64_t start = owner >> START_SHIFT;
+
+  return read_life (id, &life)
+         && (life.state == 'Z' || life.state == 'X'
+             || (start != 0 && life.start != start));
+#else
+  return 0;
+#endif
+}
+
+static void
+forget (void)
+{
+  self = 0;
+  atomic_store (&own_namespace, 0);
+}
+
+void
+gshm_owner_init (void)
+{
+  pthread_atfork (NULL, NULL, forget);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   owner.h - which thread of which process holds something, and does it live?
+
+   An owner is 64 bits, so that one compare-and-swap settles who it is:
+
+     bits 0 to 2    flags, free for the structure that the owner is in, but for
+                    GSHM_FOREIGN
+     bits 3 to 24   the thread's id
+     bits 25 to 63  when it started, in the system's clock ticks since the boot,
+                    0 where that is not known
+
+   Ids mean something in one namespace of them (as containers have their own).
+   A structure records the one in which it was initialized; whoever is of
+   another one says so in its owner, and is taken to live.  */
+
+#ifndef GSHM_OWNER_H
+#define GSHM_OWNER_H
+
+#include <stdint.h>
+
+#define GSHM_FOREIGN UINT64_C (2)
+#define GSHM_OWNER_FLAGS UINT64_C (7)
+
+/* The namespace of this process.  */
+uint32_t gshm_namespace (void);
+
+/* This thread as an owner, with no flags, in a structure of NAMESPACE.  */
+uint64_t gshm_self (uint32_t namespace);
+
+/* Whether OWNER, in a structure of NAMESPACE, is known to be dead.  Its flags
+   but for GSHM_FOREIGN mean nothing.  */
+int gshm_is_dead (uint64_t owner, uint32_t namespace);
+
+void gshm_owner_init (void);
+
+#endif /* GSHM_OWNER_H */

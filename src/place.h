@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   place.h - where in a bytevector something is that threads share.  */
+
+#ifndef GSHM_PLACE_H
+#define GSHM_PLACE_H
+
+#include <libguile.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Say what is wrong with the place K of SIZE bytes in BYTEVECTOR.  */
+SCM_NORETURN void gshm_bad_place (const char *subr, SCM bytevector, SCM k,
+                                  size_t size, size_t alignment,
+                                  int is_written);
+
+/* The address of the SIZE bytes at offset K of BYTEVECTOR.  Both K and the
+   address must be multiples of ALIGNMENT.  The memory stays for as long as the
+   bytevector is known, also if it is unmapped meanwhile.  */
+static inline void *
+gshm_place (const char *subr, SCM bytevector, SCM k, size_t size,
+            size_t alignment, int is_written)
+{
+  if (is_written ? SCM_MUTABLE_BYTEVECTOR_P (bytevector)
+      : SCM_BYTEVECTOR_P (bytevector))
+    if (SCM_I_INUMP (k) && SCM_I_INUM (k) >= 0)
+      {
+        size_t offset = (size_t) SCM_I_INUM (k);
+        size_t length = SCM_BYTEVECTOR_LENGTH (bytevector);
+        signed char *address = SCM_BYTEVECTOR_CONTENTS (bytevector) + offset;
+
+        if (offset <= length && length - offset >= size
+            && ((offset | (uintptr_t) address) & (alignment - 1)) == 0)
+          return address;
+      }
+  gshm_bad_place (subr, bytevector, k, size, alignment, is_written);
+}
+
+#endif /* GSHM_PLACE_H */

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   semaphore.c - the system's named semaphores.
+
+   A semaphore is an object of Guile's with one reference to the system's, which
+   is given up when it is closed or collected, but not before the last thread
+   that uses it is done.  */
+
+#include <config.h>
+
+#include <fcntl.h>
+#include <limits.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "gshm.h"
+#include "wait.h"
+
+#define OPEN "semaphore-open"
+#define POST "semaphore-post!"
+#define WAIT "semaphore-wait!"
+#define VALUE "semaphore-value"
+#define CLOSE "semaphore-close!"
+#define UNLINK "semaphore-unlink"
+
+#ifndef SEM_VALUE_MAX
+# define SEM_VALUE_MAX INT_MAX
+#endif
+
+/* Of STATE: it is closed; how much each user adds.  */
+#define CLOSED 1u
+#define USER 2u
+
+struct semaphore
+{
+  sem_t *system;
+  atomic_uint state;
+  char name[];
+};
+
+static scm_t_bits semaphore_tag;
+
+/* Named semaphores are not everywhere.  */
+#if HAVE_SEM_OPEN
+
+static sem_t *
+open_semaphore (const char *name, int flags, mode_t mode, unsigned value)
+{
+  return sem_open (name, flags, mode, value);
+}
+
+static void
+close_semaphore (struct semaphore *semaphore)
+{
+  sem_close (semaphore->system);
+}
+
+static int
+unlink_semaphore (const char *name)
+{
+  return sem_unlink (name);
+}
+
+#else
+
+static sem_t *
+open_semaphore (const char *name, int flags, mode_t mode, unsigned value)
+{
+  (void) name;
+  (void) flags;
+  (void) mode;
+  (void) value;
+  errno = ENOSYS;
+  return SEM_FAILED;
+}
+
+static void
+close_semaphore (struct semaphore *semaphore)
+{
+  (void) semaphore;
+}
+
+static int
+unlink_semaphore (const char *name)
+{
+  (void) name;
+  errno = ENOSYS;
+  return -1;
+}
+
+#endif
+
+SCM_NORETURN static void
+refuse (const char *subr, int err, SCM name)
+{
+  gshm_system_error (subr, err, name,
+                     err == ENOSYS ? "this system has no named semaphores"
+                     : err == EINVAL ? "there is no semaphore under this name, "
+                                       "but something else"
+                     : NULL);
+}
+
+/* Whether that was not done before.  */
+static int
+close_once (struct semaphore *semaphore)
+{
+  unsigned before = atomic_fetch_or (&semaphore->state, CLOSED);
+
+  if (before == 0)
+    close_semaphore (semaphore);
+  return (before & CLOSED) == 0;
+}
+
+static size_t
+free_semaphore (SCM object)
+{
+  struct semaphore *semaphore = (struct semaphore *) SCM_SMOB_DATA (object);
+
+  close_once (semaphore);
+  free (semaphore);
+  return 0;
+}
+
+static int
+print_semaphore (SCM object, SCM port, scm_print_state *state)
+{
+  const struct semaphore *semaphore
+    = (const struct semaphore *) SCM_SMOB_DATA (object);
+
+  (void) state;
+  scm_puts ("#<semaphore ", port);
+  scm_write (gshm_name_to_scm (semaphore->name), port);
+  if (atomic_load (&semaphore->state) & CLOSED)
+    scm_puts (" closed", port);
+  scm_puts (">", port);
+  return 1;
+}
+
+
+/* Using one.  */
+
+SCM_NORETURN static void
+refuse_closed (const char *subr, const struct semaphore *semaphore)
+{
+  gshm_system_error (subr, EINVAL, gshm_name_to_scm (semaphore->name),
+                     "the semaphore was closed");
+}
+
+/* The semaphore, which is not closed for the system before stop_using.  */
+static struct semaphore *
+start_using (const char *subr, SCM object)
+{
+  if (!SCM_SMOB_PREDICATE (semaphore_tag, object))
+    scm_wrong_type_arg_msg (subr, 1, object, "semaphore");
+
+  struct semaphore *semaphore = (struct semaphore *) SCM_SMOB_DATA (object);
+  unsigned state = atomic_load (&semaphore->state);
+  do
+    if (state & CLOSED)
+      refuse_closed (subr, semaphore);
+  while (!atomic_compare_exchange_weak (&semaphore->state, &state,
+                                        state + USER));
+  return semaphore;
+}
+
+static void
+stop_using (void *data)
+{
+  struct semaphore *semaphore = data;
+
+  if (atomic_fetch_sub (&semaphore->state, USER) == (USER | CLOSED))
+    close_semaphore (semaphore);
+}
+
+static int
+flags_from_scm (SCM oflags)
+{
+  SCM rest = scm_is_exact_integer (oflags) ? scm_list_1 (oflags) : oflags;
+  const int accepted = O_CREAT | O_EXCL | O_RDWR;
+  int flags = 0;
+
+  if (scm_ilength (rest) < 0)
+    scm_wrong_type_arg_msg (OPEN, 2, oflags, "list of flags, or an integer");
+  for (; scm_is_pair (rest); rest = SCM_CDR (rest))
+    {
+      SCM flag = SCM_CAR (rest);
+
+      if (!scm_is_exact_integer (flag))
+        scm_wrong_type_arg_msg (OPEN, 2, flag, "flag such as O_CREAT");
+      if (!scm_is_signed_integer (flag, 0, INT_MAX)
+          || (scm_to_int (flag) & ~accepted) != 0)
+        gshm_out_of_range (OPEN, flag, "Flag is not one of O_CREAT and O_EXCL");
+      flags |= scm_to_int (flag);
+    }
+  return flags & (O_CREAT | O_EXCL);
+}
+
+/* (NAME OFLAGS MODE VALUE) -> semaphore.  */
+static SCM
+gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
+{
+  struct gshm_name name;
+  gshm_to_name (OPEN, scm_name, &name);
+  int flags = flags_from_scm (oflags);
+  mode_t mode = gshm_to_mode (OPEN, 3, scm_mode);
+  unsigned value = (unsigned) gshm_to_int (OPEN, 4, scm_value, 0,
+                                           SEM_VALUE_MAX);
+
+  size_t size = strlen (name.bytes) + 1;
+  struct semaphore *semaphore = malloc (sizeof *semaphore + size);
+  if (semaphore == NULL)
+    refuse (OPEN, ENOMEM, scm_name);
+  memcpy (semaphore->name, name.bytes, size);
+  atomic_init (&semaphore->state, 0);
+
+  int tries = 0;
+  do
+    semaphore->system = open_semaphore (name.bytes, flags, mode, value);
+  while (semaphore->system == SEM_FAILED && errno == EINTR && ++tries < 1000);
+  if (semaphore->system == SEM_FAILED)
+    {
+      int err = errno;
+      free (semaphore);
+      refuse (OPEN, err, scm_name);
+    }
+  return scm_new_smob (semaphore_tag, (scm_t_bits) semaphore);
+}
+
+static SCM
+gshm_semaphore_post (SCM object)
+{
+  struct semaphore *semaphore = start_using (POST, object);
+  int err = sem_post (semaphore->system) < 0 ? errno : 0;
+
+  stop_using (semaphore);
+  if (err != 0)
+    gshm_system_error (POST, err, gshm_name_to_scm (semaphore->name),
+                       err == EOVERFLOW ? "its value is the largest that there "
+                                          "is"
+                       : NULL);
+  scm_remember_upto_here_1 (object);
+  return SCM_UNSPECIFIED;
+}
+
+struct taking
+{
+  struct semaphore *semaphore;
+  int taken;
+};
+
+enum outcome
+{
+  TAKEN = 1,
+  CLOSED_MEANWHILE
+};
+
+static void
+nap (void *data, int64_t nanoseconds)
+{
+  struct taking *taking = data;
+
+#ifdef HAVE_SEM_CLOCKWAIT
+  int64_t end = gshm_now () + nanoseconds;
+  struct timespec time = { .tv_sec = (time_t) (end / GSHM_SECOND),
+                           .tv_nsec = (long) (end % GSHM_SECOND) };
+
+  taking->taken = sem_clockwait (taking->semaphore->system, CLOCK_MONOTONIC,
+                                 &time) == 0;
+#else
+  (void) taking;
+  gshm_pause (nanoseconds < GSHM_SECOND / 1000 ? nanoseconds
+              : GSHM_SECOND / 1000);
+#endif
+}
+
+static int
+attempt_to_take (void *data, struct gshm_sleep *sleep)
+{
+  struct taking *taking = data;
+
+  if (taking->taken || sem_trywait (taking->semaphore->system) == 0)
+    return TAKEN;
+  if (atomic_load (&taking->semaphore->state) & CLOSED)
+    return CLOSED_MEANWHILE;
+  sleep->nap = nap;
+  return 0;
+}
+
+/* (SEMAPHORE [TIMEOUT]) -> boolean.  */
+static SCM
+gshm_semaphore_wait (SCM object, SCM scm_timeout)
+{
+  int64_t timeout = gshm_to_timeout (WAIT, 2, scm_timeout);
+  struct semaphore *semaphore = start_using (WAIT, object);
+  struct taking taking = { .semaphore = semaphore };
+  int outcome = TAKEN;
+
+  if (sem_trywait (semaphore->system) == 0)
+    stop_using (semaphore);
+  else
+    {
+      scm_dynwind_begin (0);
+      scm_dynwind_unwind_handler (stop_using, semaphore,
+                                  SCM_F_WIND_EXPLICITLY);
+      outcome = gshm_wait (WAIT, SCM_BOOL_F, timeout, attempt_to_take,
+                           &taking);
+      scm_dynwind_end ();
+    }
+  if (outcome == CLOSED_MEANWHILE)
+    refuse_closed (WAIT, semaphore);
+  scm_remember_upto_here_1 (object);
+  return scm_from_bool (outcome == TAKEN);
+}
+
+static SCM
+gshm_semaphore_value (SCM object)
+{
+  struct semaphore *semaphore = start_using (VALUE, object);
+  int value;
+  int err = sem_getvalue (semaphore->system, &value) < 0 ? errno : 0;
+
+  stop_using (semaphore);
+  if (err != 0)
+    gshm_system_error (VALUE, err, gshm_name_to_scm (semaphore->name), NULL);
+  scm_remember_upto_here_1 (object);
+  /* POSIX lets it be negative where threads wait.  */
+  return scm_from_int (value < 0 ? 0 : value);
+}
+
+/* (SEMAPHORE) -> boolean: #f if that was done before.  */
+static SCM
+gshm_semaphore_close (SCM object)
+{
+  if (!SCM_SMOB_PREDICATE (semaphore_tag, object))
+    scm_wrong_type_arg_msg (CLOSE, 1, object, "semaphore");
+  int closed = close_once ((struct semaphore *) SCM_SMOB_DATA (object));
+
+  scm_remember_upto_here_1 (object);
+  return scm_from_bool (closed);
+}
+
+static SCM
+gshm_semaphore_unlink (SCM scm_name)
+{
+  struct gshm_name name;
+
+  gshm_to_name (UNLINK, scm_name, &name);
+  if (unlink_semaphore (name.bytes) < 0)
+    refuse (UNLINK, errno, scm_name);
+  return SCM_UNSPECIFIED;
+}
+
+void
+gshm_semaphore_init (void)
+{
+  semaphore_tag = scm_make_smob_type ("semaphore", 0);
+  scm_set_smob_free (semaphore_tag, free_semaphore);
+  scm_set_smob_print (semaphore_tag, print_semaphore);
+
+  gshm_define ("%semaphore-open", 4, 0, gshm_semaphore_open);
+  gshm_define (POST, 1, 0, gshm_semaphore_post);
+  gshm_define (WAIT, 1, 1, gshm_semaphore_wait);
+  gshm_define (VALUE, 1, 0, gshm_semaphore_value);
+  gshm_define (CLOSE, 1, 0, gshm_semaphore_close);
+  gshm_define ("%semaphore-unlink", 1, 0, gshm_semaphore_unlink);
+}

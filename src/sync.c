@@ -1,0 +1,1109 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   sync.c - locks and their like in memory that processes share.
+
+   Each lives in a bytevector and consists of words of fixed size, so that 32-
+   and 64-bit processes share it, and of nothing that leads anywhere: no pointer
+   and no index that is followed unchecked.  Whatever is written there, by
+   whomever, an attempt to use it ends.  The first word says what it is.
+
+   Waiting is gshm_wait's.  Nobody depends on being woken: who sleeps looks again
+   after a slice, so that a waker that was killed costs that much time.  And
+   nobody depends on a thread that holds something: who waits sees whether the
+   thread lives (owner.h), and takes over if it does not.
+
+   Where an operation takes more than one step, each step leaves what others can
+   go on with.  The steps of the mutex and of the condition have the names that
+   tests/models/ gives them, in brackets.  */
+
+#include <config.h>
+
+#include <limits.h>
+#include <stdatomic.h>
+
+#include "gshm.h"
+#include "mapping.h"
+#include "owner.h"
+#include "place.h"
+#include "wait.h"
+
+/* What a structure begins with: "GSHM" on a little-endian machine, what it is,
+   and the version of its layout.  */
+#define LAYOUT 1
+#define FORMAT(kind)                                    \
+  (UINT64_C (0x4d485347) | (uint64_t) (kind) << 32      \
+   | (uint64_t) LAYOUT << 48)
+
+enum kind
+{
+  MUTEX = 1,
+  CONDITION,
+  SEMAPHORE,
+  BARRIER,
+  RWLOCK
+};
+
+static const char *const kinds[] = {
+  [MUTEX] = "mutex", [CONDITION] = "condition", [SEMAPHORE] = "semaphore",
+  [BARRIER] = "barrier", [RWLOCK] = "read-write lock",
+};
+
+#define PARTIES 256
+#define READERS 128
+
+struct mutex
+{
+  gshm_long_word format;
+  gshm_long_word owner;         /* and WAITERS; 0: free */
+  gshm_word namespace;
+  gshm_word unused;
+};
+
+struct condition
+{
+  gshm_long_word format;
+  gshm_word sequence;           /* changes with each signal */
+  gshm_word waiting;            /* threads; too many if some were killed */
+  gshm_word owed;               /* signals that nobody has taken yet */
+  gshm_word unused;
+};
+
+struct semaphore
+{
+  gshm_long_word format;
+  gshm_word value;              /* and SLEEPERS */
+  gshm_word unused;
+};
+
+struct barrier
+{
+  gshm_long_word format;
+  gshm_word namespace;
+  gshm_word parties;
+  /* In the low half the generation: how often the barrier opened.  In the high
+     half the withdrawals of this generation.  */
+  gshm_long_word state;
+  /* Who has arrived, with the lowest bit of the generation as a flag.  */
+  gshm_long_word arrived[PARTIES];
+};
+
+struct rwlock
+{
+  gshm_long_word format;
+  gshm_long_word writer;        /* an owner, WAITERS and PENDING; 0: none */
+  gshm_word namespace;
+  gshm_word leaving;            /* changes when a reader leaves for a writer */
+  gshm_long_word readers[READERS];
+};
+
+_Static_assert (sizeof (struct mutex) == 24, "a layout that processes share");
+_Static_assert (sizeof (struct condition) == 24, "a layout that processes share");
+_Static_assert (sizeof (struct semaphore) == 16, "a layout that processes share");
+_Static_assert (sizeof (struct barrier) == 24 + 8 * PARTIES,
+                "a layout that processes share");
+_Static_assert (sizeof (struct rwlock) == 24 + 8 * READERS,
+                "a layout that processes share");
+
+/* Flags of an owner.  WAITERS: somebody may sleep until it changes.  PENDING: a
+   writer that still waits for readers to leave.  */
+#define WAITERS UINT64_C (1)
+#define PENDING UINT64_C (4)
+#define WHO(owner) ((owner) & ~(WAITERS | PENDING))
+
+/* The half of a long word that one can sleep on.  It holds the flags.  */
+static gshm_word *
+low_half (gshm_long_word *word)
+{
+#if defined __BYTE_ORDER__ && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  return (gshm_word *) (uintptr_t) word + 1;
+#else
+  return (gshm_word *) (uintptr_t) word;
+#endif
+}
+
+static void
+sleep_on_half (struct gshm_sleep *sleep, gshm_long_word *word, uint64_t value)
+{
+  sleep->word = low_half (word);
+  sleep->value = (uint32_t) value;
+}
+
+static uint64_t
+load (const gshm_long_word *word)
+{
+  return atomic_load_explicit (word, memory_order_relaxed);
+}
+
+static int
+replace (gshm_long_word *word, uint64_t old, uint64_t new)
+{
+  return atomic_compare_exchange_strong (word, &old, new);
+}
+
+
+/* What a procedure is called with.  */
+struct use
+{
+  const char *subr;
+  SCM bytevector, k;
+  enum kind kind;
+};
+
+/* What attempts return, beside 0.  */
+enum outcome
+{
+  DONE = 1,
+  ABANDONED,
+  HELD_BY_SELF
+};
+
+static SCM abandoned;
+
+static void
+check_format (const struct use *use, const gshm_long_word *format)
+{
+  /* Acquire: what initialization stored before it, is seen.  */
+  if (atomic_load_explicit (format, memory_order_acquire)
+      != FORMAT (use->kind))
+    gshm_format_error (use->subr, kinds[use->kind], use->bytevector, use->k);
+}
+
+static inline void *
+structure (const struct use *use, size_t size)
+{
+  gshm_long_word *format = gshm_place (use->subr, use->bytevector, use->k,
+                                       size, 8, 1);
+  check_format (use, format);
+  return format;
+}
+
+/* The place of a structure that is to be initialized, which until it is, is
+   none.  */
+static void *
+new_structure (const char *subr, SCM bytevector, SCM k, size_t size)
+{
+  gshm_long_word *format = gshm_place (subr, bytevector, k, size, 8, 1);
+
+  atomic_store (format, 0);
+  return format;
+}
+
+static SCM
+initialized (gshm_long_word *format, enum kind kind)
+{
+  /* Release: what is initialized is seen by whoever sees what it is.  */
+  atomic_store_explicit (format, FORMAT (kind), memory_order_release);
+  return SCM_UNSPECIFIED;
+}
+
+SCM_NORETURN static void
+refuse (const struct use *use, int err, const char *hint)
+{
+  gshm_place_error (use->subr, err, kinds[use->kind], use->bytevector, use->k,
+                    hint);
+}
+
+static SCM
+outcome_to_scm (const struct use *use, int outcome)
+{
+  if (outcome == HELD_BY_SELF)
+    refuse (use, EDEADLK, "this thread holds it already");
+  return outcome == ABANDONED ? abandoned : scm_from_bool (outcome != 0);
+}
+
+
+/* Mutexes.  */
+
+#define MUTEX_INIT "shm-mutex-init!"
+#define MUTEX_LOCK "shm-mutex-lock!"
+#define MUTEX_TRY_LOCK "shm-mutex-try-lock!"
+#define MUTEX_UNLOCK "shm-mutex-unlock!"
+
+struct locking
+{
+  const struct use *use;
+  struct mutex *mutex;
+  uint64_t self;
+  int announced;        /* this thread may have slept, as others may do now */
+};
+
+static SCM
+init_mutex (SCM bytevector, SCM k)
+{
+  struct mutex *mutex
+    = new_structure (MUTEX_INIT, bytevector, k, sizeof *mutex);
+
+  atomic_store (&mutex->owner, 0);
+  atomic_store (&mutex->namespace, gshm_namespace ());
+  atomic_store (&mutex->unused, 0);
+  return initialized (&mutex->format, MUTEX);
+}
+
+static uint64_t
+self_in_mutex (const struct mutex *mutex)
+{
+  return gshm_self (atomic_load_explicit (&mutex->namespace,
+                                          memory_order_relaxed));
+}
+
+static int
+attempt_to_lock (void *data, struct gshm_sleep *sleep)
+{
+  struct locking *locking = data;
+  struct mutex *mutex = locking->mutex;
+  uint64_t owner = load (&mutex->owner), waiters;
+
+  check_format (locking->use, &mutex->format);
+  locking->announced |= sleep->announce;
+  waiters = locking->announced ? WAITERS : 0;
+  if (owner == 0)
+    {
+      /* [take] Acquire: what the last owner did is seen.  */
+      if (replace (&mutex->owner, 0, locking->self | waiters))
+        return DONE;
+      owner = load (&mutex->owner);
+    }
+  if (WHO (owner) == locking->self)
+    return HELD_BY_SELF;
+  if (owner != 0 && sleep->look
+      && gshm_is_dead (owner, atomic_load (&mutex->namespace)))
+    {
+      /* [take over] One of those who see this wins.  */
+      if (replace (&mutex->owner, owner, locking->self | WAITERS))
+        return ABANDONED;
+    }
+  else if (owner != 0 && sleep->announce && !(owner & WAITERS))
+    {
+      /* [announce] If this fails the owner is another, or none, and the sleep
+         ends at once.  */
+      replace (&mutex->owner, owner, owner | WAITERS);
+      owner |= WAITERS;
+    }
+  sleep_on_half (sleep, &mutex->owner, owner);
+  return 0;
+}
+
+static int
+lock (const struct use *use, struct mutex *mutex, int64_t timeout)
+{
+  struct locking locking = { .use = use, .mutex = mutex,
+                             .self = self_in_mutex (mutex) };
+  uint64_t none = 0;
+
+  /* [take] Acquire, as above.  */
+  if (atomic_compare_exchange_strong_explicit (&mutex->owner, &none,
+                                               locking.self,
+                                               memory_order_acquire,
+                                               memory_order_relaxed))
+    return DONE;
+  return gshm_wait (use->subr, use->k, timeout, attempt_to_lock, &locking);
+}
+
+static void
+unlock (struct mutex *mutex)
+{
+  /* [free] Release: what this owner did is seen by the next.  */
+  uint64_t owner = atomic_exchange_explicit (&mutex->owner, 0,
+                                             memory_order_release);
+
+  /* [wake] The mutex is free already: if this thread is killed here, they look
+     by themselves.  */
+  if (owner & WAITERS)
+    gshm_wake (low_half (&mutex->owner), 1);
+}
+
+static SCM
+gshm_mutex_lock (SCM bytevector, SCM k, SCM scm_timeout)
+{
+  struct use use = { MUTEX_LOCK, bytevector, k, MUTEX };
+  struct mutex *mutex = structure (&use, sizeof *mutex);
+  int64_t timeout = gshm_to_timeout (MUTEX_LOCK, 3, scm_timeout);
+  int outcome = lock (&use, mutex, timeout);
+
+  scm_remember_upto_here_1 (bytevector);
+  return outcome_to_scm (&use, outcome);
+}
+
+static SCM
+gshm_mutex_try_lock (SCM bytevector, SCM k)
+{
+  struct use use = { MUTEX_TRY_LOCK, bytevector, k, MUTEX };
+  struct mutex *mutex = structure (&use, sizeof *mutex);
+  int outcome = lock (&use, mutex, 0);
+
+  scm_remember_upto_here_1 (bytevector);
+  return outcome_to_scm (&use, outcome);
+}
+
+static int
+is_locked_by_self (const struct mutex *mutex)
+{
+  return WHO (load (&mutex->owner)) == self_in_mutex (mutex);
+}
+
+static SCM
+gshm_mutex_unlock (SCM bytevector, SCM k)
+{
+  struct use use = { MUTEX_UNLOCK, bytevector, k, MUTEX };
+  struct mutex *mutex = structure (&use, sizeof *mutex);
+
+  if (!is_locked_by_self (mutex))
+    refuse (&use, EPERM, "this thread does not hold it");
+  unlock (mutex);
+  scm_remember_upto_here_1 (bytevector);
+  return SCM_UNSPECIFIED;
+}
+
+/* (BYTEVECTOR K) -> boolean: does this thread hold the mutex?  */
+static SCM
+gshm_mutex_is_mine (SCM bytevector, SCM k)
+{
+  struct use use = { "call-with-shm-mutex", bytevector, k, MUTEX };
+  struct mutex *mutex = structure (&use, sizeof *mutex);
+  int mine = is_locked_by_self (mutex);
+
+  scm_remember_upto_here_1 (bytevector);
+  return scm_from_bool (mine);
+}
+
+
+/* Conditions.
+
+   A signal is a change of the sequence and one more that is owed.  A waiter may
+   take what is owed if the sequence changed since it came, and returns when it
+   has.  So a signal is not lost on a waiter that was killed: others that waited
+   then look after a slice and find it owed.  */
+
+#define CONDITION_INIT "shm-condition-init!"
+#define CONDITION_WAIT "shm-condition-wait!"
+#define CONDITION_SIGNAL "shm-condition-signal!"
+#define CONDITION_BROADCAST "shm-condition-broadcast!"
+
+struct awaiting
+{
+  const struct use *use;
+  struct condition *condition;
+  struct mutex *mutex;
+  uint32_t came;        /* the sequence then */
+};
+
+static SCM
+init_condition (SCM bytevector, SCM k)
+{
+  struct condition *condition
+    = new_structure (CONDITION_INIT, bytevector, k, sizeof *condition);
+
+  atomic_store (&condition->sequence, 0);
+  atomic_store (&condition->waiting, 0);
+  atomic_store (&condition->owed, 0);
+  atomic_store (&condition->unused, 0);
+  return initialized (&condition->format, CONDITION);
+}
+
+/* Take one off a count; return whether there was one.  */
+static int
+decrement (gshm_word *count)
+{
+  uint32_t before = atomic_load (count);
+
+  while (before > 0)
+    if (atomic_compare_exchange_weak (count, &before, before - 1))
+      return 1;
+  return 0;
+}
+
+static int
+attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
+{
+  struct awaiting *awaiting = data;
+  struct condition *condition = awaiting->condition;
+  struct mutex *mutex = awaiting->mutex;
+
+  check_format (awaiting->use, &condition->format);
+  uint32_t sequence = atomic_load (&condition->sequence);
+  /* [take signal] */
+  if (sequence != awaiting->came && decrement (&condition->owed))
+    return DONE;
+  if (sleep->look)
+    {
+      /* Who died holding the mutex will not signal.  */
+      uint64_t owner = load (&mutex->owner);
+      if (owner != 0 && gshm_is_dead (owner, atomic_load (&mutex->namespace)))
+        return ABANDONED;
+    }
+  sleep->word = &condition->sequence;
+  sleep->value = sequence;
+  return 0;
+}
+
+/* However a waiter leaves.  */
+static void
+stop_awaiting (void *data)
+{
+  struct awaiting *awaiting = data;
+  struct condition *condition = awaiting->condition;
+
+  decrement (&condition->waiting);
+  /* [pass on] It may have been woken for a signal that it does not take.  */
+  if (atomic_load (&condition->sequence) != awaiting->came
+      && atomic_load (&condition->owed) > 0)
+    gshm_wake (&condition->sequence, 1);
+}
+
+static void
+signal_waiters (struct condition *condition, uint32_t most)
+{
+  uint32_t waiting = atomic_load (&condition->waiting);
+  uint32_t owed = atomic_load (&condition->owed), more;
+
+  if (waiting == 0)
+    return;
+  /* [owe] Before the sequence changes, so that who sees that finds it.  */
+  do
+    {
+      more = most < waiting ? owed + most : waiting;
+      if (more > waiting)
+        more = waiting;
+    }
+  while (!atomic_compare_exchange_weak (&condition->owed, &owed, more));
+  /* [signal] */
+  atomic_fetch_add (&condition->sequence, 1);
+  /* [wake] */
+  gshm_wake (&condition->sequence, most < INT_MAX ? (int) most : INT_MAX);
+}
+
+/* A waiter took a signal, and then left while it waited for the mutex.  */
+static void
+pass_on (void *condition)
+{
+  signal_waiters (condition, 1);
+}
+
+static SCM
+gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
+{
+  struct use use = { CONDITION_WAIT, bytevector, k, CONDITION };
+  struct use mutex_use = { CONDITION_WAIT, bytevector, mutex_k, MUTEX };
+  struct condition *condition = structure (&use, sizeof *condition);
+  struct mutex *mutex = structure (&mutex_use, sizeof *mutex);
+  int64_t timeout = gshm_to_timeout (CONDITION_WAIT, 4, scm_timeout);
+  struct awaiting awaiting = { .use = &use, .condition = condition,
+                               .mutex = mutex };
+
+  if (!is_locked_by_self (mutex))
+    refuse (&mutex_use, EPERM, "this thread does not hold it");
+
+  /* [come] With the mutex held, so that no signal for a change that this thread
+     has not seen comes before.  */
+  if (atomic_load (&condition->waiting) == 0)
+    atomic_store (&condition->owed, 0);
+  atomic_fetch_add (&condition->waiting, 1);
+  awaiting.came = atomic_load (&condition->sequence);
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (stop_awaiting, &awaiting, SCM_F_WIND_EXPLICITLY);
+  unlock (mutex);
+  int outcome = gshm_wait (CONDITION_WAIT, k, timeout,
+                           attempt_to_be_signalled, &awaiting);
+  scm_dynwind_end ();
+
+  scm_dynwind_begin (0);
+  if (outcome == DONE)
+    scm_dynwind_unwind_handler (pass_on, condition, 0);
+  int locked = lock (&mutex_use, mutex, GSHM_FOREVER);
+  scm_dynwind_end ();
+  scm_remember_upto_here_1 (bytevector);
+  if (locked != DONE)
+    return outcome_to_scm (&mutex_use, locked);
+  return scm_from_bool (outcome != 0);
+}
+
+static SCM
+gshm_condition_signal (SCM bytevector, SCM k)
+{
+  struct use use = { CONDITION_SIGNAL, bytevector, k, CONDITION };
+
+  signal_waiters (structure (&use, sizeof (struct condition)), 1);
+  scm_remember_upto_here_1 (bytevector);
+  return SCM_UNSPECIFIED;
+}
+
+static SCM
+gshm_condition_broadcast (SCM bytevector, SCM k)
+{
+  struct use use = { CONDITION_BROADCAST, bytevector, k, CONDITION };
+
+  signal_waiters (structure (&use, sizeof (struct condition)), UINT32_MAX);
+  scm_remember_upto_here_1 (bytevector);
+  return SCM_UNSPECIFIED;
+}
+
+
+/* Semaphores.  */
+
+#define SEMAPHORE_INIT "shm-semaphore-init!"
+#define SEMAPHORE_POST "shm-semaphore-post!"
+#define SEMAPHORE_WAIT "shm-semaphore-wait!"
+#define SEMAPHORE_VALUE "shm-semaphore-value"
+
+/* Somebody may sleep until the value changes.  */
+#define SLEEPERS UINT32_C (0x80000000)
+#define MOST (SLEEPERS - 1)
+
+struct taking
+{
+  const struct use *use;
+  struct semaphore *semaphore;
+  int announced;
+};
+
+static SCM
+init_semaphore (SCM bytevector, SCM k, SCM scm_value)
+{
+  uint32_t value = (uint32_t) gshm_to_int (SEMAPHORE_INIT, 3, scm_value, 0,
+                                           (int) MOST);
+  struct semaphore *semaphore
+    = new_structure (SEMAPHORE_INIT, bytevector, k, sizeof *semaphore);
+
+  atomic_store (&semaphore->value, value);
+  atomic_store (&semaphore->unused, 0);
+  return initialized (&semaphore->format, SEMAPHORE);
+}
+
+static SCM
+gshm_semaphore_post (SCM bytevector, SCM k)
+{
+  struct use use = { SEMAPHORE_POST, bytevector, k, SEMAPHORE };
+  struct semaphore *semaphore = structure (&use, sizeof *semaphore);
+  uint32_t value = atomic_load_explicit (&semaphore->value,
+                                         memory_order_relaxed);
+
+  /* Release: what was done before is seen by whoever takes this.  */
+  do
+    if ((value & MOST) == MOST)
+      refuse (&use, EOVERFLOW, "its value is the largest that there is");
+  while (!atomic_compare_exchange_weak_explicit (&semaphore->value, &value,
+                                                 (value & MOST) + 1,
+                                                 memory_order_release,
+                                                 memory_order_relaxed));
+  if (value & SLEEPERS)
+    gshm_wake (&semaphore->value, 1);
+  scm_remember_upto_here_1 (bytevector);
+  return SCM_UNSPECIFIED;
+}
+
+static int
+attempt_to_take (void *data, struct gshm_sleep *sleep)
+{
+  struct taking *taking = data;
+  struct semaphore *semaphore = taking->semaphore;
+  uint32_t value = atomic_load (&semaphore->value);
+
+  check_format (taking->use, &semaphore->format);
+  taking->announced |= sleep->announce;
+  if ((value & MOST) > 0)
+    {
+      uint32_t rest = (value - 1) | (taking->announced ? SLEEPERS : 0);
+
+      /* Acquire, as in a first attempt.  */
+      if (atomic_compare_exchange_strong (&semaphore->value, &value, rest))
+        {
+          /* Others that slept were not woken for what is left, since the first
+             post took the flag away.  */
+          if ((rest & SLEEPERS) && (rest & MOST) > 0)
+            gshm_wake (&semaphore->value, 1);
+          return DONE;
+        }
+    }
+  else if (sleep->announce && value == 0)
+    {
+      /* If this fails there is something to take, and the sleep ends at
+         once.  */
+      atomic_compare_exchange_strong (&semaphore->value, &value, SLEEPERS);
+      value = SLEEPERS;
+    }
+  sleep->word = &semaphore->value;
+  sleep->value = value & MOST ? SLEEPERS : value;
+  return 0;
+}
+
+static SCM
+gshm_semaphore_wait (SCM bytevector, SCM k, SCM scm_timeout)
+{
+  struct use use = { SEMAPHORE_WAIT, bytevector, k, SEMAPHORE };
+  struct semaphore *semaphore = structure (&use, sizeof *semaphore);
+  int64_t timeout = gshm_to_timeout (SEMAPHORE_WAIT, 3, scm_timeout);
+  struct taking taking = { .use = &use, .semaphore = semaphore };
+  uint32_t value = atomic_load_explicit (&semaphore->value,
+                                         memory_order_relaxed);
+  int outcome = DONE;
+
+  /* Acquire: what was done before the post is seen.  */
+  if ((value & MOST) == 0
+      || !atomic_compare_exchange_strong_explicit (&semaphore->value, &value,
+                                                   value - 1,
+                                                   memory_order_acquire,
+                                                   memory_order_relaxed))
+    outcome = gshm_wait (SEMAPHORE_WAIT, k, timeout, attempt_to_take, &taking);
+  scm_remember_upto_here_1 (bytevector);
+  return outcome_to_scm (&use, outcome);
+}
+
+static SCM
+gshm_semaphore_value (SCM bytevector, SCM k)
+{
+  struct use use = { SEMAPHORE_VALUE, bytevector, k, SEMAPHORE };
+  const struct semaphore *semaphore = structure (&use, sizeof *semaphore);
+  uint32_t value = atomic_load (&semaphore->value);
+
+  scm_remember_upto_here_1 (bytevector);
+  return scm_from_uint32 (value & MOST);
+}
+
+
+/* Barriers.
+
+   Each who arrives puts itself in a place that is not of this generation.  When
+   there is no such place any more, whoever sees it opens the barrier, by the
+   next generation, with which all places are free again; each has to be taken
+   anew before the one after, so that one bit tells which generation a place is
+   of.  Who gives up, or finds a dead one, clears the place and then changes the
+   state, so that nobody opens the barrier who looked before.  */
+
+#define BARRIER_INIT "shm-barrier-init!"
+#define BARRIER_WAIT "shm-barrier-wait!"
+
+struct arriving
+{
+  const struct use *use;
+  struct barrier *barrier;
+  uint64_t self;
+  uint32_t parties, generation;
+  gshm_long_word *place;        /* NULL: not arrived */
+};
+
+static SCM
+init_barrier (SCM bytevector, SCM k, SCM scm_parties)
+{
+  uint32_t parties = (uint32_t) gshm_to_int (BARRIER_INIT, 3, scm_parties, 1,
+                                             PARTIES);
+  struct barrier *barrier
+    = new_structure (BARRIER_INIT, bytevector, k, sizeof *barrier);
+
+  atomic_store (&barrier->namespace, gshm_namespace ());
+  atomic_store (&barrier->parties, parties);
+  atomic_store (&barrier->state, 0);
+  for (size_t i = 0; i < PARTIES; i++)
+    atomic_store (&barrier->arrived[i], 0);
+  return initialized (&barrier->format, BARRIER);
+}
+
+static int
+is_of_generation (uint64_t owner, uint32_t generation)
+{
+  return owner != 0 && ((owner ^ generation) & 1) == 0;
+}
+
+/* Clear the place of OWNER, who does not count any more.  Return whether that
+   was still in time.  */
+static int
+withdraw (struct barrier *barrier, gshm_long_word *place, uint64_t owner,
+          uint32_t generation)
+{
+  uint64_t state = load (&barrier->state);
+
+  if (!replace (place, owner, 0))
+    return (uint32_t) load (&barrier->state) == generation;
+  while ((uint32_t) state == generation)
+    if (atomic_compare_exchange_weak (&barrier->state, &state,
+                                      state + (UINT64_C (1) << 32)))
+      return 1;
+  return 0;
+}
+
+/* Take a place that is not of this generation, if there is one.  */
+static void
+arrive (struct arriving *arriving)
+{
+  struct barrier *barrier = arriving->barrier;
+  uint32_t generation = (uint32_t) atomic_load (&barrier->state);
+  uint64_t self = arriving->self | (generation & 1);
+
+  for (uint32_t i = 0; i < arriving->parties; i++)
+    {
+      uint64_t owner = load (&barrier->arrived[i]);
+
+      if (!is_of_generation (owner, generation)
+          && replace (&barrier->arrived[i], owner, self))
+        {
+          arriving->place = &barrier->arrived[i];
+          arriving->generation = generation;
+          return;
+        }
+    }
+}
+
+static int
+attempt_to_pass (void *data, struct gshm_sleep *sleep)
+{
+  struct arriving *arriving = data;
+  struct barrier *barrier = arriving->barrier;
+
+  check_format (arriving->use, &barrier->format);
+  if (arriving->place == NULL)
+    arrive (arriving);
+  uint64_t state = atomic_load (&barrier->state);
+  uint32_t generation = (uint32_t) state, count = 0;
+  if (arriving->place != NULL && generation != arriving->generation)
+    return DONE;
+
+  for (uint32_t i = 0; i < arriving->parties; i++)
+    {
+      uint64_t owner = atomic_load (&barrier->arrived[i]);
+
+      if (!is_of_generation (owner, generation))
+        continue;
+      if (sleep->look && WHO (owner) != arriving->self
+          && gshm_is_dead (owner, atomic_load (&barrier->namespace)))
+        withdraw (barrier, &barrier->arrived[i], owner, generation);
+      else
+        count++;
+    }
+  uint64_t next = (state & ~(uint64_t) UINT32_MAX) | (uint32_t) (generation + 1);
+  if (count == arriving->parties && replace (&barrier->state, state, next))
+    {
+      gshm_wake (low_half (&barrier->state), INT_MAX);
+      if (arriving->place != NULL)
+        return DONE;
+    }
+  sleep_on_half (sleep, &barrier->state, generation);
+  return 0;
+}
+
+/* Go away.  Return whether the barrier had not opened yet.  */
+static int
+stop_arriving (struct arriving *arriving)
+{
+  return arriving->place == NULL
+         || withdraw (arriving->barrier, arriving->place,
+                      arriving->self | (arriving->generation & 1),
+                      arriving->generation);
+}
+
+static void
+give_up_arriving (void *data)
+{
+  stop_arriving (data);
+}
+
+static SCM
+gshm_barrier_wait (SCM bytevector, SCM k, SCM scm_timeout)
+{
+  struct use use = { BARRIER_WAIT, bytevector, k, BARRIER };
+  struct barrier *barrier = structure (&use, sizeof *barrier);
+  int64_t timeout = gshm_to_timeout (BARRIER_WAIT, 3, scm_timeout);
+  struct arriving arriving
+    = { .use = &use, .barrier = barrier,
+        .self = gshm_self (atomic_load (&barrier->namespace)),
+        .parties = atomic_load (&barrier->parties) };
+
+  if (arriving.parties < 1 || arriving.parties > PARTIES)
+    gshm_format_error (BARRIER_WAIT, kinds[BARRIER], bytevector, k);
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (give_up_arriving, &arriving, 0);
+  int outcome = gshm_wait (BARRIER_WAIT, k, timeout, attempt_to_pass,
+                           &arriving);
+  scm_dynwind_end ();
+  if (outcome == 0 && !stop_arriving (&arriving))
+    outcome = DONE;
+  scm_remember_upto_here_1 (bytevector);
+  return outcome_to_scm (&use, outcome);
+}
+
+
+/* Read-write locks.
+
+   A writer makes itself known, which keeps further readers out, and then waits
+   for those inside to leave.  A reader takes a place and then looks whether
+   there is a writer, in which case it leaves again: of a reader and a writer
+   that come at the same time at least one sees the other, since all these steps
+   are sequentially consistent.  */
+
+#define RWLOCK_INIT "shm-rwlock-init!"
+#define READ_LOCK "shm-rwlock-read-lock!"
+#define WRITE_LOCK "shm-rwlock-write-lock!"
+#define RWLOCK_UNLOCK "shm-rwlock-unlock!"
+
+struct entering
+{
+  const struct use *use;
+  struct rwlock *rwlock;
+  uint64_t self;
+  int announced, pending;
+};
+
+static SCM
+init_rwlock (SCM bytevector, SCM k)
+{
+  struct rwlock *rwlock
+    = new_structure (RWLOCK_INIT, bytevector, k, sizeof *rwlock);
+
+  atomic_store (&rwlock->writer, 0);
+  atomic_store (&rwlock->namespace, gshm_namespace ());
+  atomic_store (&rwlock->leaving, 0);
+  for (size_t i = 0; i < READERS; i++)
+    atomic_store (&rwlock->readers[i], 0);
+  return initialized (&rwlock->format, RWLOCK);
+}
+
+static int
+is_dead_in (const struct rwlock *rwlock, uint64_t owner)
+{
+  return gshm_is_dead (owner, atomic_load (&rwlock->namespace));
+}
+
+/* The place of OWNER among the readers, or NULL.  */
+static gshm_long_word *
+place_of_reader (struct rwlock *rwlock, uint64_t owner)
+{
+  for (size_t i = 0; i < READERS; i++)
+    if (atomic_load (&rwlock->readers[i]) == owner)
+      return &rwlock->readers[i];
+  return NULL;
+}
+
+static gshm_long_word *
+take_place (struct rwlock *rwlock, uint64_t owner)
+{
+  for (size_t i = 0; i < READERS; i++)
+    if (atomic_load (&rwlock->readers[i]) == 0
+        && replace (&rwlock->readers[i], 0, owner))
+      return &rwlock->readers[i];
+  return NULL;
+}
+
+static int
+has_readers (struct rwlock *rwlock, int look)
+{
+  int count = 0;
+
+  for (size_t i = 0; i < READERS; i++)
+    {
+      uint64_t reader = atomic_load (&rwlock->readers[i]);
+
+      if (reader != 0
+          && !(look && is_dead_in (rwlock, reader)
+               && replace (&rwlock->readers[i], reader, 0)))
+        count++;
+    }
+  return count > 0;
+}
+
+static void
+leave_as_reader (struct rwlock *rwlock, gshm_long_word *place)
+{
+  atomic_store (place, 0);
+  if (atomic_load (&rwlock->writer) & PENDING)
+    {
+      atomic_fetch_add (&rwlock->leaving, 1);
+      gshm_wake (&rwlock->leaving, INT_MAX);
+    }
+}
+
+static void
+leave_as_writer (struct rwlock *rwlock)
+{
+  if (atomic_exchange (&rwlock->writer, 0) & WAITERS)
+    gshm_wake (low_half (&rwlock->writer), INT_MAX);
+}
+
+/* Sleep until there is another writer than WRITER, or none.  If it is dead, take
+   its place, with what it may have left half-way.  */
+static int
+wait_for_writer (struct entering *entering, struct gshm_sleep *sleep,
+                 uint64_t writer)
+{
+  struct rwlock *rwlock = entering->rwlock;
+
+  if (sleep->look && is_dead_in (rwlock, writer))
+    {
+      /* One that still waited for readers has changed nothing.  */
+      if (writer & PENDING)
+        {
+          if (replace (&rwlock->writer, writer, 0))
+            gshm_wake (low_half (&rwlock->writer), INT_MAX);
+        }
+      else if (replace (&rwlock->writer, writer, entering->self | WAITERS))
+        return ABANDONED;
+    }
+  else if (sleep->announce && !(writer & WAITERS))
+    {
+      replace (&rwlock->writer, writer, writer | WAITERS);
+      writer |= WAITERS;
+    }
+  sleep_on_half (sleep, &rwlock->writer, writer);
+  return 0;
+}
+
+static int
+attempt_to_read (void *data, struct gshm_sleep *sleep)
+{
+  struct entering *entering = data;
+  struct rwlock *rwlock = entering->rwlock;
+
+  check_format (entering->use, &rwlock->format);
+  uint64_t writer = atomic_load (&rwlock->writer);
+  if (WHO (writer) == entering->self
+      || place_of_reader (rwlock, entering->self) != NULL)
+    return HELD_BY_SELF;
+  if (writer != 0)
+    return wait_for_writer (entering, sleep, writer);
+
+  uint32_t leaving = atomic_load (&rwlock->leaving);
+  gshm_long_word *place = take_place (rwlock, entering->self);
+  if (place == NULL)
+    {
+      has_readers (rwlock, sleep->look);
+      sleep->word = &rwlock->leaving;
+      sleep->value = leaving;
+      return 0;
+    }
+  writer = atomic_load (&rwlock->writer);
+  if (writer == 0)
+    return DONE;
+  leave_as_reader (rwlock, place);
+  return wait_for_writer (entering, sleep, writer);
+}
+
+static int
+attempt_to_write (void *data, struct gshm_sleep *sleep)
+{
+  struct entering *entering = data;
+  struct rwlock *rwlock = entering->rwlock;
+
+  check_format (entering->use, &rwlock->format);
+  uint64_t writer = atomic_load (&rwlock->writer);
+  entering->announced |= sleep->announce;
+  if (!entering->pending)
+    {
+      if (WHO (writer) == entering->self
+          || place_of_reader (rwlock, entering->self) != NULL)
+        return HELD_BY_SELF;
+      if (writer != 0)
+        return wait_for_writer (entering, sleep, writer);
+      if (!replace (&rwlock->writer, 0, entering->self | PENDING
+                    | (entering->announced ? WAITERS : 0)))
+        {
+          sleep_on_half (sleep, &rwlock->writer, 0);
+          return 0;
+        }
+      entering->pending = 1;
+    }
+
+  uint32_t leaving = atomic_load (&rwlock->leaving);
+  if (has_readers (rwlock, sleep->look))
+    {
+      sleep->word = &rwlock->leaving;
+      sleep->value = leaving;
+      return 0;
+    }
+  entering->pending = 0;
+  writer = atomic_fetch_and (&rwlock->writer, ~PENDING);
+  if (WHO (writer) == entering->self)
+    return DONE;
+  /* Somebody has written there what nobody may.  */
+  sleep_on_half (sleep, &rwlock->writer, writer);
+  return 0;
+}
+
+/* A writer that waits no longer for readers.  */
+static void
+give_up_writing (void *data)
+{
+  struct entering *entering = data;
+  struct rwlock *rwlock = entering->rwlock;
+
+  if (entering->pending
+      && WHO (atomic_load (&rwlock->writer)) == entering->self)
+    leave_as_writer (rwlock);
+}
+
+static SCM
+enter (const char *subr, SCM bytevector, SCM k, SCM scm_timeout,
+       gshm_attempt *attempt)
+{
+  struct use use = { subr, bytevector, k, RWLOCK };
+  struct rwlock *rwlock = structure (&use, sizeof *rwlock);
+  int64_t timeout = gshm_to_timeout (subr, 3, scm_timeout);
+  struct entering entering
+    = { .use = &use, .rwlock = rwlock,
+        .self = gshm_self (atomic_load (&rwlock->namespace)) };
+
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (give_up_writing, &entering,
+                              SCM_F_WIND_EXPLICITLY);
+  int outcome = gshm_wait (subr, k, timeout, attempt, &entering);
+  scm_dynwind_end ();
+  scm_remember_upto_here_1 (bytevector);
+  return outcome_to_scm (&use, outcome);
+}
+
+static SCM
+gshm_read_lock (SCM bytevector, SCM k, SCM timeout)
+{
+  return enter (READ_LOCK, bytevector, k, timeout, attempt_to_read);
+}
+
+static SCM
+gshm_write_lock (SCM bytevector, SCM k, SCM timeout)
+{
+  return enter (WRITE_LOCK, bytevector, k, timeout, attempt_to_write);
+}
+
+static SCM
+gshm_rwlock_unlock (SCM bytevector, SCM k)
+{
+  struct use use = { RWLOCK_UNLOCK, bytevector, k, RWLOCK };
+  struct rwlock *rwlock = structure (&use, sizeof *rwlock);
+  uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
+  gshm_long_word *place = place_of_reader (rwlock, self);
+
+  if (place != NULL)
+    leave_as_reader (rwlock, place);
+  else if (WHO (atomic_load (&rwlock->writer)) == self)
+    leave_as_writer (rwlock);
+  else
+    refuse (&use, EPERM, "this thread does not hold it");
+  scm_remember_upto_here_1 (bytevector);
+  return SCM_UNSPECIFIED;
+}
+
+void
+gshm_sync_init (void)
+{
+  abandoned = scm_permanent_object (scm_from_utf8_symbol ("abandoned"));
+  gshm_owner_init ();
+
+  gshm_define (MUTEX_INIT, 2, 0, init_mutex);
+  gshm_define (MUTEX_LOCK, 2, 1, gshm_mutex_lock);
+  gshm_define (MUTEX_TRY_LOCK, 2, 0, gshm_mutex_try_lock);
+  gshm_define (MUTEX_UNLOCK, 2, 0, gshm_mutex_unlock);
+  gshm_define ("%shm-mutex-mine?", 2, 0, gshm_mutex_is_mine);
+  gshm_define (CONDITION_INIT, 2, 0, init_condition);
+  gshm_define (CONDITION_WAIT, 3, 1, gshm_condition_wait);
+  gshm_define (CONDITION_SIGNAL, 2, 0, gshm_condition_signal);
+  gshm_define (CONDITION_BROADCAST, 2, 0, gshm_condition_broadcast);
+  gshm_define (SEMAPHORE_INIT, 3, 0, init_semaphore);
+  gshm_define (SEMAPHORE_POST, 2, 0, gshm_semaphore_post);
+  gshm_define (SEMAPHORE_WAIT, 2, 1, gshm_semaphore_wait);
+  gshm_define (SEMAPHORE_VALUE, 2, 0, gshm_semaphore_value);
+  gshm_define (BARRIER_INIT, 3, 0, init_barrier);
+  gshm_define (BARRIER_WAIT, 2, 1, gshm_barrier_wait);
+  gshm_define (RWLOCK_INIT, 2, 0, init_rwlock);
+  gshm_define (READ_LOCK, 2, 1, gshm_read_lock);
+  gshm_define (WRITE_LOCK, 2, 1, gshm_write_lock);
+  gshm_define (RWLOCK_UNLOCK, 2, 0, gshm_rwlock_unlock);
+  gshm_define_size ("shm-mutex-size", sizeof (struct mutex));
+  gshm_define_size ("shm-condition-size", sizeof (struct condition));
+  gshm_define_size ("shm-semaphore-size", sizeof (struct semaphore));
+  gshm_define_size ("shm-barrier-size", sizeof (struct barrier));
+  gshm_define_size ("shm-rwlock-size", sizeof (struct rwlock));
+}
