@@ -34,9 +34,10 @@ bad_value (const char *subr, int pos, SCM value, const char *type)
              scm_list_1 (value));
 }
 
-/* How the integers of TYPE come from Scheme and go there: FITS is whether they
-   hold the small integer N.  */
-#define DEFINE_TYPE(tag, type, fits, is_integer, min, max, to_c, to_scm)      \
+/* How the integers of TYPE come from Scheme and go there, small ones without a
+   call: FITS is whether TYPE holds the small integer N.  */
+#define DEFINE_TYPE(tag, type, fits, is_integer, min, max, to_c, fixable,      \
+                    to_scm)                                                    \
   static inline type                                                          \
   tag##_from_scm (const char *subr, int pos, SCM value)                       \
   {                                                                           \
@@ -53,18 +54,19 @@ bad_value (const char *subr, int pos, SCM value, const char *type)
   static inline SCM                                                           \
   tag##_to_scm (type value)                                                   \
   {                                                                           \
-    return to_scm (value);                                                    \
+    return fixable (value) ? SCM_I_MAKINUM (value) : to_scm (value);      \
   }
 
 DEFINE_TYPE (u32, uint32_t, n >= 0 && n <= UINT32_MAX, scm_is_unsigned_integer,
-             0, UINT32_MAX, scm_to_uint32, scm_from_uint32)
+             0, UINT32_MAX, scm_to_uint32, SCM_POSFIXABLE,
+             scm_from_uint32)
 DEFINE_TYPE (s32, int32_t, n >= INT32_MIN && n <= INT32_MAX,
              scm_is_signed_integer, INT32_MIN, INT32_MAX, scm_to_int32,
-             scm_from_int32)
+             SCM_FIXABLE, scm_from_int32)
 DEFINE_TYPE (u64, uint64_t, n >= 0, scm_is_unsigned_integer, 0, UINT64_MAX,
-             scm_to_uint64, scm_from_uint64)
+             scm_to_uint64, SCM_POSFIXABLE, scm_from_uint64)
 DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
-             scm_to_int64, scm_from_int64)
+             scm_to_int64, SCM_FIXABLE, scm_from_int64)
 
 #define DEFINE_REF(tag, type)                                                 \
   static SCM                                                                  \

@@ -97,9 +97,9 @@ thread_start (long id)
 #endif
 }
 
-/* 0 until it is known, and in the child of a fork again.  */
-static _Thread_local uint64_t self
+_Thread_local struct gshm_self gshm_known_self
   __attribute__ ((tls_model ("initial-exec")));
+
 static _Atomic uint64_t own_namespace;
 
 static uint64_t
@@ -129,15 +129,19 @@ gshm_namespace (void)
 }
 
 uint64_t
-gshm_self (uint32_t namespace)
+gshm_find_self (uint32_t namespace)
 {
-  if (self == 0)
+  struct gshm_self *self = &gshm_known_self;
+
+  if (self->owner == 0)
     {
       long id = thread_id ();
-      self = thread_start (id) << START_SHIFT
-             | ((uint64_t) id & ID_MASK) << ID_SHIFT;
+      self->namespace = gshm_namespace ();
+      self->owner = thread_start (id) << START_SHIFT
+                    | ((uint64_t) id & ID_MASK) << ID_SHIFT;
     }
-  return namespace == gshm_namespace () ? self : self | GSHM_FOREIGN;
+  return namespace == self->namespace ? self->owner
+         : self->owner | GSHM_FOREIGN;
 }
 
 int
@@ -166,7 +170,7 @@ gshm_is_dead (uint64_t owner, uint32_t namespace)
 static void
 forget (void)
 {
-  self = 0;
+  gshm_known_self.owner = 0;
   atomic_store (&own_namespace, 0);
 }
 

@@ -24,8 +24,24 @@
 /* The namespace of this process.  */
 uint32_t gshm_namespace (void);
 
+/* This thread as an owner, with no flags, and the namespace in which it is that;
+   0 until that is known, and in the child of a fork again.  */
+extern _Thread_local struct gshm_self
+{
+  uint64_t owner;
+  uint32_t namespace;
+} gshm_known_self __attribute__ ((tls_model ("initial-exec")));
+
+uint64_t gshm_find_self (uint32_t namespace);
+
 /* This thread as an owner, with no flags, in a structure of NAMESPACE.  */
-uint64_t gshm_self (uint32_t namespace);
+static inline uint64_t
+gshm_self (uint32_t namespace)
+{
+  if (gshm_known_self.owner != 0 && gshm_known_self.namespace == namespace)
+    return gshm_known_self.owner;
+  return gshm_find_self (namespace);
+}
 
 /* Whether OWNER, in a structure of NAMESPACE, is known to be dead.  Its flags
    but for GSHM_FOREIGN mean nothing.  */

@@ -52,6 +52,7 @@
 /* Longer than a round trip between two processors, and not much longer than
    going to sleep and being woken.  */
 #define SPIN 20000
+#define MOST_PAUSES 64
 
 void
 gshm_wait_until_ready (int fd, short events)
@@ -256,33 +257,33 @@ relax (void)
 #endif
 }
 
-/* Wait some microseconds, to END, for WORD not to be VALUE, if there is another
-   processor; return whether it is not.  */
-static int
-spin (const gshm_word *word, uint32_t value, int64_t end)
+/* A thread that spins looks less and less often, so that it disturbs those less
+   that it waits for.  */
+struct spinning
 {
-  if (atomic_load_explicit (&processors, memory_order_relaxed) > 1)
-    do
-      for (int i = 0; i < 32; i++)
-        {
-          if (atomic_load_explicit (word, memory_order_relaxed) != value)
-            return 1;
-          relax ();
-        }
-    while (gshm_now () < end);
-  return 0;
-}
+  int64_t end;
+  int pauses;           /* between two looks */
+};
 
-/* Wait a moment, if there is another processor and it is not yet END.  */
+/* Wait, until it is time to sleep, for WORD not to be VALUE, or where there is no
+   word for a moment, if there is another processor.  Return whether it is worth
+   an attempt.  */
 static int
-spin_without_word (int64_t end)
+spin (struct spinning *spinning, const gshm_word *word, uint32_t value)
 {
-  if (atomic_load_explicit (&processors, memory_order_relaxed) <= 1
-      || gshm_now () >= end)
+  if (atomic_load_explicit (&processors, memory_order_relaxed) <= 1)
     return 0;
-  for (int i = 0; i < 32; i++)
-    relax ();
-  return 1;
+  while (gshm_now () < spinning->end)
+    {
+      for (int i = 0; i < spinning->pauses; i++)
+        relax ();
+      if (spinning->pauses < MOST_PAUSES)
+        spinning->pauses++;
+      if (word == NULL
+          || atomic_load_explicit (word, memory_order_relaxed) != value)
+        return 1;
+    }
+  return 0;
 }
 
 
@@ -321,8 +322,8 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
 
   int64_t start = gshm_now (), deadline = end_of (start, timeout);
   int64_t next_look = start + SLICE;
-  while (sleep.word == NULL ? spin_without_word (start + SPIN)
-         : spin (sleep.word, sleep.value, start + SPIN))
+  struct spinning spinning = { .end = start + SPIN, .pauses = 1 };
+  while (spin (&spinning, sleep.word, sleep.value))
     if ((result = attempt (data, &sleep)) != 0)
       return result;
   sleep.announce = 1;
@@ -608,7 +609,9 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
 {
   int64_t start = gshm_now (), deadline = end_of (start, timeout);
 
-  if (spin (word, value, start + SPIN))
+  struct spinning spinning = { .end = start + SPIN, .pauses = 1 };
+
+  if (spin (&spinning, word, value))
     return GSHM_CHANGED;
   for (int interrupted = 0;; interrupted = 1)
     {
