@@ -49,14 +49,23 @@ gshm_place_error (const char *subr, int err, const char *what, SCM bytevector,
                     err);
 }
 
+void
+gshm_unmapped_error (const char *subr, SCM k)
+{
+  scm_error (scm_out_of_range_key, subr, "The memory at offset ~S was unmapped",
+             scm_list_1 (k), scm_list_1 (k));
+}
+
 /* A procedure of Scheme, since the condition's type is Scheme's.  */
 static SCM raise_format_error;
 
 void
 gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
 {
-  /* If the memory is lost, that is what there is to say.  */
+  /* If the memory is lost, or was given back, that is what there is to say.  */
   SCM_TICK;
+  if (gshm_is_unmapped (bytevector))
+    gshm_unmapped_error (subr, k);
   scm_call_4 (raise_format_error, scm_from_utf8_string (subr),
               scm_from_utf8_string (what), gshm_describe (bytevector), k);
   scm_misc_error (subr, "There is no ~A at offset ~S",

@@ -42,6 +42,9 @@ SCM_NORETURN void gshm_out_of_range_of (const char *subr, SCM value,
 SCM_NORETURN void gshm_place_error (const char *subr, int err, const char *what,
                                     SCM bytevector, SCM k, const char *hint);
 
+/* The memory at offset K that was to be used was unmapped.  */
+SCM_NORETURN void gshm_unmapped_error (const char *subr, SCM k);
+
 /* Raise &shm-format: there is no such thing.  */
 SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
                                      SCM bytevector, SCM k);

@@ -516,6 +516,21 @@ mapping_of (const char *subr, SCM bytevector)
   return SCM_POINTER_P (pointer) ? mapping_at (scm_to_pointer (pointer)) : NULL;
 }
 
+int
+gshm_is_unmapped (SCM bytevector)
+{
+  const struct gshm_mapping *mapping = mapping_of ("shm-mapped?", bytevector);
+  int unmapped = 0;
+
+  if (mapping != NULL)
+    {
+      gshm_registry_lock ();
+      unmapped = mapping->unmapped;
+      gshm_registry_unlock ();
+    }
+  return unmapped;
+}
+
 SCM
 gshm_describe (SCM bytevector)
 {
@@ -627,15 +642,9 @@ gshm_unmap (SCM bytevector)
 static SCM
 gshm_mapped_p (SCM bytevector)
 {
-  struct gshm_mapping *mapping = mapping_of ("shm-mapped?", bytevector);
-  int mapped = 0;
+  int mapped = (mapping_of ("shm-mapped?", bytevector) != NULL
+                && !gshm_is_unmapped (bytevector));
 
-  if (mapping != NULL)
-    {
-      gshm_registry_lock ();
-      mapped = !mapping->unmapped;
-      gshm_registry_unlock ();
-    }
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (mapped);
 }

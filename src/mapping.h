@@ -40,6 +40,9 @@ void gshm_registry_init (void);
 /* The name of the object, a string, or #f.  */
 SCM gshm_mapping_name (const struct gshm_mapping *mapping);
 
+/* Whether BYTEVECTOR is on a mapping that was unmapped.  */
+int gshm_is_unmapped (SCM bytevector);
+
 /* What to call BYTEVECTOR in a message, a string.  */
 SCM gshm_describe (SCM bytevector);
 

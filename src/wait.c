@@ -306,8 +306,7 @@ check_mapped (const char *subr, SCM k, const gshm_word *word)
   int unmapped = is_unmapped (word);
   gshm_registry_unlock ();
   if (unmapped)
-    gshm_out_of_range (subr, k, "The memory was unmapped while it was waited in,"
-                       " at offset");
+    gshm_unmapped_error (subr, k);
 }
 
 int

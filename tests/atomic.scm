@@ -1,0 +1,464 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; atomic.scm - atomic operations, wait and notify, tested.
+
+;;; The cases of waiting follow the texts of the WebAssembly threads and Test262
+;;; (Atomics) suites.
+
+(use-modules (ice-9 match)
+             (ice-9 threads)
+             (posix-shm)
+             (posix-shm atomic)
+             (rnrs bytevectors)
+             (srfi srfi-1)
+             (srfi srfi-64)
+             (tests support))
+
+(define futex? (equal? (getenv "HAVE_FUTEX") "1"))
+(define queue? (equal? (getenv "HAVE_QUEUE") "1"))
+
+(define-syntax-rule (with-mapping (bv size) body ...)
+  (let ((bv (shm-create #f size)))
+    (shm-unlink (shm-name bv))
+    (dynamic-wind
+      (const #t)
+      (lambda () body ...)
+      (lambda () (shm-unmap! bv)))))
+
+
+;;; Operations.
+
+(define-syntax-rule (table (name procedure ... bits signed?) ...)
+  (list (list 'name procedure ... bits signed?) ...))
+
+(define types
+  (table
+   (u32 atomic-u32-ref atomic-u32-set! atomic-u32-exchange!
+        atomic-u32-compare-exchange! atomic-u32-fetch-add! atomic-u32-fetch-sub!
+        atomic-u32-fetch-and! atomic-u32-fetch-or! atomic-u32-fetch-xor! 32 #f)
+   (s32 atomic-s32-ref atomic-s32-set! atomic-s32-exchange!
+        atomic-s32-compare-exchange! atomic-s32-fetch-add! atomic-s32-fetch-sub!
+        atomic-s32-fetch-and! atomic-s32-fetch-or! atomic-s32-fetch-xor! 32 #t)
+   (u64 atomic-u64-ref atomic-u64-set! atomic-u64-exchange!
+        atomic-u64-compare-exchange! atomic-u64-fetch-add! atomic-u64-fetch-sub!
+        atomic-u64-fetch-and! atomic-u64-fetch-or! atomic-u64-fetch-xor! 64 #f)
+   (s64 atomic-s64-ref atomic-s64-set! atomic-s64-exchange!
+        atomic-s64-compare-exchange! atomic-s64-fetch-add! atomic-s64-fetch-sub!
+        atomic-s64-fetch-and! atomic-s64-fetch-or! atomic-s64-fetch-xor! 64 #t)))
+
+(define (wrap n bits signed?)
+  (let ((n (modulo n (expt 2 bits))))
+    (if (and signed? (>= n (expt 2 (- bits 1))))
+        (- n (expt 2 bits))
+        n)))
+
+(define (samples bits signed?)
+  (let ((low (if signed? (- (expt 2 (- bits 1))) 0))
+        (high (- (expt 2 (if signed? (- bits 1) bits)) 1)))
+    (delete-duplicates
+     (filter (lambda (n) (<= low n high))
+             (list low (+ low 1) -5 -1 0 1 2 7 255 65536
+                   (expt 2 29) (- (expt 2 29)) (expt 2 31) (expt 2 61)
+                   (expt 2 62) (- (expt 2 61)) (- (expt 2 62)) (expt 2 63)
+                   (quotient high 3) (- high 1) high)))))
+
+(define (test-operations what bv k)
+  (for-each
+   (match-lambda
+     ((name ref set exchange compare add sub and* or* xor bits signed?)
+      (let ((samples (samples bits signed?))
+            (wrap (lambda (n) (wrap n bits signed?))))
+        (define (check operation expected)
+          ;; For each pair: what was there, what is stored.
+          (every (lambda (a)
+                   (every (lambda (b)
+                            (set bv k a)
+                            (let ((before (operation bv k b)))
+                              (equal? (list before (ref bv k))
+                                      (list a (wrap (expected a b))))))
+                          samples))
+                 samples))
+        (test-assert (format #f "~a: ~a: set! and exchange!" what name)
+          (and (check set (lambda (a b) b))
+               (check exchange (lambda (a b) b))))
+        (test-assert (format #f "~a: ~a: fetch-add! and fetch-sub!" what name)
+          (and (check add +) (check sub -)))
+        (test-assert (format #f "~a: ~a: fetch-and!, -or! and -xor!" what name)
+          (and (check and* logand) (check or* logior) (check xor logxor)))
+        (test-assert (format #f "~a: ~a: compare-exchange!" what name)
+          (every (lambda (a)
+                   (every (lambda (b)
+                            (set bv k a)
+                            (let* ((before (compare bv k b 1))
+                                   (after (ref bv k)))
+                              (equal? (list before after)
+                                      (list a (if (= a b) 1 a)))))
+                          samples))
+                 samples)))))
+   types))
+
+(define (test-neighbours)
+  ;; A 32-bit operation leaves the other half of the 64 bits alone.
+  (with-mapping (bv 64)
+    (test-equal "what is beside it stays" (list #xff00000000000000 1 #xffff)
+      (begin
+        (atomic-u64-set! bv 0 #xff00000000000000)
+        (atomic-u64-set! bv 16 #xffff)
+        (atomic-u32-fetch-add! bv 8 1)
+        (map (lambda (k) (atomic-u64-ref bv k)) '(0 8 16))))
+    (test-equal "in native byte order"
+      (let ((bv (make-bytevector 8 0)))
+        (bytevector-u64-native-set! bv 0 #x0102030405060708)
+        bv)
+      (let ((bv (make-bytevector 8 0)))
+        (atomic-u64-set! bv 0 #x0102030405060708)
+        bv))))
+
+
+;;; Misuse.
+
+(define out-of-memory (expt 2 70))
+
+(define (test-misuse)
+  (define (out-of-range subr message)
+    (list 'out-of-range subr message))
+  (define (place-errors subr call size)
+    (with-mapping (bv 4096)
+      (define (kind k)
+        (car (raised (lambda () (call bv k)))))
+      (test-equal (string-append subr ": places that are none")
+        (map (const 'out-of-range) (iota 8))
+        (map kind (list -1 (- size) 1 (/ size 2) (- 4096 (/ size 2)) 4096
+                        (expt 2 62) out-of-memory)))
+      (test-equal (string-append subr ": offsets that are no integers")
+        '(wrong-type-arg wrong-type-arg wrong-type-arg)
+        (map kind '(0.0 a 1/2)))
+      (test-equal (string-append subr ": no bytevector") 'wrong-type-arg
+        (car (raised (lambda () (call "string" 0)))))
+      (test-equal (string-append subr ": the last place") 'returned
+        (car (raised (lambda () (call bv (- 4096 size))))))
+      (test-equal (string-append subr ": an empty bytevector") 'out-of-range
+        (car (raised (lambda () (call (make-bytevector 0) 0)))))))
+
+  (place-errors "atomic-u32-ref" atomic-u32-ref 4)
+  (place-errors "atomic-s64-ref" atomic-s64-ref 8)
+  (place-errors "atomic-s32-set!" (lambda (bv k) (atomic-s32-set! bv k 1)) 4)
+  (place-errors "atomic-u64-fetch-add!"
+                (lambda (bv k) (atomic-u64-fetch-add! bv k 1)) 8)
+  (place-errors "atomic-u64-compare-exchange!"
+                (lambda (bv k) (atomic-u64-compare-exchange! bv k 0 1)) 8)
+  (place-errors "atomic-wait" (lambda (bv k) (atomic-wait bv k 0 0)) 4)
+  (place-errors "atomic-notify!" (lambda (bv k) (atomic-notify! bv k)) 4)
+
+  (with-mapping (bv 64)
+    (for-each
+     (match-lambda
+       ((name ref set exchange compare add . rest)
+        (let* ((bits (list-ref rest 4))
+               (signed? (list-ref rest 5))
+               (high (expt 2 (if signed? (- bits 1) bits)))
+               (low (if signed? (- high) 0)))
+          (test-equal (format #f "~a: values that do not fit" name)
+            (map (const 'out-of-range) (iota 7))
+            (map (lambda (thunk) (car (raised thunk)))
+                 (list (lambda () (set bv 0 high))
+                       (lambda () (exchange bv 0 (- low 1)))
+                       (lambda () (add bv 0 high))
+                       (lambda () (add bv 0 (- low 1)))
+                       (lambda () (compare bv 0 high 0))
+                       (lambda () (compare bv 0 0 (- low 1)))
+                       (lambda () (set bv 0 (expt 10 100))))))
+          (test-equal (format #f "~a: values of other types" name)
+            '(wrong-type-arg wrong-type-arg wrong-type-arg)
+            (map (lambda (value) (car (raised (lambda () (set bv 0 value)))))
+                 '(1.0 a 1/2))))))
+     types)
+    (test-equal "nothing was stored" 0 (atomic-u64-ref bv 0)))
+
+  (test-raises "a value that does not fit is named"
+    (out-of-range "atomic-u32-set!" "Not a value of type u32: -1")
+    (atomic-u32-set! (make-bytevector 4) 0 -1))
+  (test-raises "an offset that is not a multiple is named"
+    (out-of-range "atomic-u64-ref" "Offset is not a multiple of 8: 4")
+    (atomic-u64-ref (make-bytevector 16) 4))
+  (test-raises "an offset beyond the end is named"
+    (out-of-range "atomic-u64-ref" "There are not 8 bytes from offset 16 on in a \
+bytevector of 16")
+    (atomic-u64-ref (make-bytevector 16) 16))
+  (call-with-descriptor (shm-open-anonymous #:size 64)
+    (lambda (fd)
+      (test-raises "memory that is not aligned"
+        (out-of-range "atomic-u64-ref"
+                      "The bytevector's memory is not at a multiple of 8 bytes: \
+0")
+        (atomic-u64-ref (shm-map fd 16 #:offset 4) 0))))
+
+  (test-equal "in a mapping for reading, a store is a condition"
+    '((read-only 8) 0 0 timed-out 0)
+    (guile-says
+     '(use-modules (posix-shm atomic) (ice-9 exceptions))
+     `(let* ((fd (shm-open-anonymous #:size 64))
+             (bv (shm-map fd #:writable? #f)))
+        (write (list (guard (c ((shm-fault? c)
+                                (list (shm-fault-kind c)
+                                      (shm-fault-offset c))))
+                       (atomic-u32-fetch-add! bv 8 1))
+                     (atomic-u64-ref bv 8)
+                     (atomic-u32-ref bv 8)
+                     (atomic-wait bv 8 0 1/1000)
+                     (atomic-notify! bv 8)))))
+    ))
+
+
+;;; Waiting.
+
+;; Nobody can see that a thread waits.  Those who want to see that one was woken
+;; ask until it was.
+(define (notify-until-woken bv k wanted)
+  (let again ((woken 0))
+    (if (< woken wanted)
+        (begin
+          (usleep 1000)
+          (again (+ woken (atomic-notify! bv k 1))))
+        woken)))
+
+(define (start-waiter bv k expected . timeout)
+  (call-with-new-thread
+   (lambda ()
+     (apply atomic-wait bv k expected timeout))))
+
+(define (seconds-since start)
+  (/ (- (get-internal-real-time) start)
+     (exact->inexact internal-time-units-per-second)))
+
+(define (test-waiting what bv)
+  (test-equal (string-append what ": not-equal comes before timed-out")
+    '(not-equal not-equal not-equal)
+    (list (atomic-wait bv 0 1 0) (atomic-wait bv 0 1) (atomic-wait bv 0 1 -1)))
+  (test-equal (string-append what ": a timeout of 0, or less")
+    '(timed-out timed-out timed-out timed-out)
+    (map (lambda (timeout) (atomic-wait bv 0 0 timeout))
+         '(0 0.0 -1 -inf.0)))
+  (for-each
+   (lambda (timeout)
+     (test-assert (format #f "~a: a timeout of ~a is waited for" what timeout)
+       (let ((start (get-internal-real-time)))
+         (and (eq? (atomic-wait bv 0 0 timeout) 'timed-out)
+              (>= (seconds-since start) timeout)))))
+   '(1/10 0.02 1e-9))
+  (test-equal (string-append what ": numbers of seconds that are none")
+    '((out-of-range "atomic-wait" "Not a number of seconds: +nan.0")
+      (wrong-type-arg "atomic-wait" "Wrong type argument in position 4 (expecting \
+real number of seconds, or #f): 1.0+1.0i")
+      (wrong-type-arg "atomic-wait" "Wrong type argument in position 4 (expecting \
+real number of seconds, or #f): soon"))
+    (map (lambda (timeout)
+           (raised (lambda () (atomic-wait bv 0 0 timeout))))
+         '(+nan.0 1.0+1.0i soon)))
+  (test-equal (string-append what ": an expected value that does not fit")
+    '((out-of-range "atomic-wait" "Not a value of type u32: -1")
+      (out-of-range "atomic-wait" "Not a value of type u32: 4294967296"))
+    (map (lambda (expected)
+           (raised (lambda () (atomic-wait bv 0 expected 0))))
+         (list -1 (expt 2 32))))
+  (test-equal (string-append what ": nobody waits") '(0 0 0)
+    (list (atomic-notify! bv 0) (atomic-notify! bv 0 0)
+          (atomic-notify! bv 0 +inf.0)))
+  (test-equal (string-append what ": a count that is none")
+    '(out-of-range wrong-type-arg wrong-type-arg)
+    (map (lambda (count) (car (raised (lambda () (atomic-notify! bv 0 count)))))
+         '(-1 1.5 many)))
+  (unless futex? (test-skip 4))
+  (for-each
+   (lambda (timeout)
+     (test-equal (format #f "~a: woken in spite of a timeout of ~a" what timeout)
+       'ok
+       (let ((waiter (start-waiter bv 0 0 timeout)))
+         (notify-until-woken bv 0 1)
+         (join-thread waiter))))
+   (list #f +inf.0 (expt 10 12) (expt 10 400))))
+
+(define (test-counts bv)
+  ;; With waiters that all come before they are woken.
+  (define waiting 64)
+  (define (wait-for-all waiters)
+    (let again ()
+      (when (< (atomic-u32-ref bv waiting) waiters) (usleep 1000) (again)))
+    ;; They are about to wait.
+    (usleep 100000))
+  (define (with-waiters n proc)
+    (atomic-u32-set! bv waiting 0)
+    (let* ((woken (make-vector n #f))
+           (threads (map (lambda (i)
+                           (call-with-new-thread
+                            (lambda ()
+                              (atomic-u32-fetch-add! bv waiting 1)
+                              (let ((result (atomic-wait bv 0 0)))
+                                (atomic-u32-fetch-add! bv 128 1)
+                                result))))
+                         (iota n))))
+      (wait-for-all n)
+      (let ((counts (proc)))
+        (list counts (map join-thread threads)))))
+  (test-equal "counts of those woken" '((0 1 2 2 0) (ok ok ok ok ok))
+    (with-waiters 5 (lambda ()
+                      (let* ((a (atomic-notify! bv 0 0))
+                             (b (atomic-notify! bv 0 1))
+                             (c (atomic-notify! bv 0 2))
+                             (d (atomic-notify! bv 0))
+                             (e (atomic-notify! bv 0)))
+                        (list a b c d e)))))
+  (test-equal "more than there are" '((3 0) (ok ok ok))
+    (with-waiters 3 (lambda ()
+                      (let* ((a (atomic-notify! bv 0 (expt 2 40)))
+                             (b (atomic-notify! bv 0)))
+                        (list a b)))))
+  (test-equal "another place wakes nobody" '((0 2) (ok ok))
+    (with-waiters 2 (lambda ()
+                      (let* ((a (atomic-notify! bv 4))
+                             (b (atomic-notify! bv 0)))
+                        (list a b))))))
+
+(define (test-order bv)
+  ;; Each comes when the one before waits, and waits long enough that a thread
+  ;; which left the queue to look would have lost its place.
+  (test-equal "those who came first are woken first" '(0 1 2 3)
+    (let ((order '()) (mutex (make-mutex)))
+      (let ((threads
+             (map (lambda (i)
+                    (let ((thread
+                           (call-with-new-thread
+                            (lambda ()
+                              (atomic-wait bv 0 0)
+                              (with-mutex mutex (set! order (cons i order)))))))
+                      (usleep 120000)
+                      thread))
+                  (iota 4))))
+        (for-each (lambda (i)
+                    (notify-until-woken bv 0 1)
+                    (let again ()
+                      (unless (= (with-mutex mutex (length order)) (+ i 1))
+                        (usleep 1000)
+                        (again))))
+                  (iota 4))
+        (for-each join-thread threads)
+        (reverse order)))))
+
+(define (test-between-processes)
+  (test-equal "processes wake each other" '(ok 7 ok)
+    (with-mapping (bv 64)
+      (match (primitive-fork)
+        (0 (atomic-wait bv 0 0)
+           (atomic-u32-set! bv 8 7)
+           (notify-until-woken bv 8 1)
+           (primitive-_exit 0))
+        (pid
+         (notify-until-woken bv 0 1)
+         ;; It may store before or while this waits.
+         (let ((result (atomic-wait bv 8 0)))
+           (if (eq? result 'not-equal)
+               (notify-until-woken-by-nobody bv pid)
+               (waitpid pid))
+           (list 'ok (atomic-u32-ref bv 8) 'ok)))))))
+
+(define (notify-until-woken-by-nobody bv pid)
+  ;; The child asks until it has woken somebody.
+  (atomic-wait bv 8 7)
+  (waitpid pid))
+
+
+;;; With other processes.
+
+(define (in-processes n proc)
+  "Call PROC with a number from 0 to N-1 in N processes and return whether all
+exit with 0."
+  (let ((pids (map (lambda (i)
+                     (match (primitive-fork)
+                       (0 (primitive-_exit
+                           (if (false-if-exception (begin (proc i) #t)) 0 1)))
+                       (pid pid)))
+                   (iota n))))
+    (every (lambda (pid) (zero? (cdr (waitpid pid)))) pids)))
+
+(define (test-processes)
+  (with-mapping (bv 256)
+    (test-equal "8 processes add 100,000 times each" '(#t 800000 -800000 0)
+      (let ((ended? (in-processes
+                     8 (lambda (i)
+                         (let loop ((n 0))
+                           (when (< n 100000)
+                             (atomic-u64-fetch-add! bv 0 1)
+                             (atomic-s64-fetch-sub! bv 64 1)
+                             (atomic-u32-fetch-xor! bv 128 (ash 1 i))
+                             (when (zero? (modulo n 20000)) (gc))
+                             (loop (+ n 1))))))))
+        (list ended? (atomic-u64-ref bv 0) (atomic-s64-ref bv 64)
+              (atomic-u32-ref bv 128)))))
+
+  ;; Two take from a count what two put there, without a timeout, so that a
+  ;; wake-up that is lost is a hang.
+  (with-mapping (bv 256)
+    (define rounds 500000)
+    (define (put)
+      (atomic-u32-fetch-add! bv 0 1)
+      (atomic-notify! bv 0 1))
+    (define (take)
+      (let ((n (atomic-u32-ref bv 0)))
+        (if (zero? n)
+            (begin
+              (atomic-wait bv 0 0)
+              (take))
+            (unless (= n (atomic-u32-compare-exchange! bv 0 n (- n 1)))
+              (take)))))
+    (test-equal "two wakers and two waiters, a million rounds" '(#t 0)
+      (let ((ended? (in-processes
+                     4 (lambda (i)
+                         (let loop ((n 0))
+                           (when (< n rounds)
+                             (if (even? i) (put) (take))
+                             (loop (+ n 1))))))))
+        (list ended? (atomic-u32-ref bv 0))))))
+
+
+;;; Leaving a wait.
+
+(define (test-unmapping)
+  (define (unmapped-while-waited what waited unmapped)
+    (test-equal what
+      '(out-of-range "atomic-wait" "The memory at offset 8 was unmapped")
+      (let ((thread (call-with-new-thread
+                     (lambda ()
+                       (raised (lambda () (atomic-wait waited 8 0)))))))
+        (usleep 100000)
+        (shm-unmap! unmapped)
+        (join-thread thread))))
+  (let ((bv (shm-create #f 4096)))
+    (shm-unlink (shm-name bv))
+    (unmapped-while-waited "unmapped while a thread waits" bv bv))
+  (let* ((bv (shm-create #f 4096))
+         (view (shm-view bv 'u32)))
+    (shm-unlink (shm-name bv))
+    (unmapped-while-waited "unmapped while a thread waits in a view" view bv)
+    (test-raises "an unmapped view is not waited in"
+      '(out-of-range "atomic-wait" "The memory at offset 8 was unmapped")
+      (atomic-wait view 8 0))))
+
+(test-begin "atomic")
+
+(test-group "operations"
+  (test-operations "a bytevector" (make-bytevector 64 0) 16)
+  (with-mapping (bv 4096)
+    (test-operations "a mapping" bv 4088))
+  (test-neighbours))
+(test-group "misuse" (test-misuse))
+(test-group "processes" (test-processes) (test-between-processes))
+(test-group "waiting"
+  (test-waiting "a bytevector" (make-bytevector 64 0))
+  (with-mapping (bv 4096)
+    (test-waiting "a mapping" bv)
+    (unless futex? (test-skip 3))
+    (test-counts bv)
+    (unless queue? (test-skip 1))
+    (test-order bv))
+  (test-unmapping))
+
+(test-end "atomic")
