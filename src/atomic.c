@@ -189,6 +189,9 @@ gshm_atomic_notify (SCM bytevector, SCM k, SCM scm_count)
 
   /* The kernel would wake one.  */
   int woken = count == 0 ? 0 : gshm_wake (word, count);
+  if (woken == 0)
+    /* Where the memory is lost, this finds out.  */
+    atomic_load (word);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_int (woken);
 }

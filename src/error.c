@@ -136,9 +136,9 @@ gshm_to_off (const char *subr, const char *what, SCM value)
   return (off_t) scm_to_int64 (value);
 }
 
-void
-gshm_bad_place (const char *subr, SCM bytevector, SCM k, size_t size,
-                size_t alignment, int is_written)
+void *
+gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
+                 size_t alignment, int is_written)
 {
   if (!scm_is_bytevector (bytevector))
     scm_wrong_type_arg_msg (subr, 1, bytevector, "bytevector");
@@ -153,11 +153,16 @@ gshm_bad_place (const char *subr, SCM bytevector, SCM k, size_t size,
                "There are not ~A bytes from offset ~S on in a bytevector of ~A",
                scm_list_3 (scm_from_size_t (size), k, scm_from_size_t (length)),
                scm_list_1 (k));
-  scm_error (scm_out_of_range_key, subr,
-             scm_to_size_t (k) % alignment != 0
-             ? "Offset is not a multiple of ~A: ~S"
-             : "The bytevector's memory is not at a multiple of ~A bytes: ~S",
-             scm_list_2 (scm_from_size_t (alignment), k), scm_list_1 (k));
+  size_t offset = scm_to_size_t (k);
+  signed char *address = SCM_BYTEVECTOR_CONTENTS (bytevector) + offset;
+  if (offset % alignment != 0)
+    scm_error (scm_out_of_range_key, subr, "Offset is not a multiple of ~A: ~S",
+               scm_list_2 (scm_from_size_t (alignment), k), scm_list_1 (k));
+  if ((uintptr_t) address % alignment != 0)
+    scm_error (scm_out_of_range_key, subr,
+               "The bytevector's memory is not at a multiple of ~A bytes: ~S",
+               scm_list_2 (scm_from_size_t (alignment), k), scm_list_1 (k));
+  return address;
 }
 
 void

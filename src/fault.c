@@ -32,6 +32,7 @@
 
 #include "gshm.h"
 #include "mapping.h"
+#include "wait.h"
 
 #if defined HAVE_MREMAP && defined HAVE_PROCESS_VM_READV
 # define CAN_GUARD 1
@@ -232,7 +233,11 @@ move_back (struct patch *patch)
   else if (mremap (patch->aside, patch->length, patch->length,
                    MREMAP_MAYMOVE | MREMAP_FIXED, patch->page)
            != MAP_FAILED)
-    patch->length = 0;
+    {
+      /* Who began to wait there meanwhile waits in private memory.  */
+      gshm_kick_sleepers (patch->page, patch->length);
+      patch->length = 0;
+    }
 }
 
 void

@@ -631,8 +631,8 @@ gshm_unmap (SCM bytevector)
     }
   gshm_registry_lock ();
   gshm_fault_forget (mapping);
+  gshm_kick_sleepers (mapping->base, mapping->length);
   gshm_registry_unlock ();
-  gshm_wake_unmapped (mapping);
 
   set_empty (bytevector);
   scm_remember_upto_here_1 (bytevector);

@@ -30,6 +30,58 @@
 
 _Static_assert (sizeof (pid_t) <= sizeof (uint32_t), "ids are 32 bits");
 
+/* The namespace of this process in the lower half, and flags; 0 until it is
+   known, and in the child of a fork again.  */
+static _Atomic uint64_t own_namespace;
+
+#define IS_KNOWN (UINT64_C (1) << 32)
+#define PROC_IS_OURS (UINT64_C (1) << 33)
+
+static uint64_t
+inode_of (const char *path)
+{
+  struct stat status;
+
+  return stat (path, &status) == 0 ? (uint64_t) status.st_ino : 0;
+}
+
+static uint64_t
+find_namespace (void)
+{
+  uint64_t known = atomic_load_explicit (&own_namespace, memory_order_relaxed);
+
+  if (known == 0)
+    {
+      char self[24], target[24];
+
+      /* That of clocks as well, which starts are told by.  */
+      known = ((inode_of ("/proc/self/ns/pid")
+                ^ inode_of ("/proc/self/ns/time") * 0x9e3779b1u)
+               & UINT32_MAX)
+              | IS_KNOWN;
+      /* It may tell of another namespace.  */
+      snprintf (self, sizeof self, "%ld", (long) getpid ());
+      ssize_t length = readlink ("/proc/self", target, sizeof target);
+      if (length > 0 && (size_t) length == strlen (self)
+          && memcmp (self, target, (size_t) length) == 0)
+        known |= PROC_IS_OURS;
+      atomic_store_explicit (&own_namespace, known, memory_order_relaxed);
+    }
+  return known;
+}
+
+static int
+proc_is_ours (void)
+{
+  return (find_namespace () & PROC_IS_OURS) != 0;
+}
+
+uint32_t
+gshm_namespace (void)
+{
+  return (uint32_t) find_namespace ();
+}
+
 struct life
 {
   char state;           /* as Linux writes it: Z and X are dead */
@@ -42,6 +94,8 @@ read_life (long id, struct life *life)
 {
   char path[40], text[512];
 
+  if (!proc_is_ours ())
+    return 0;
   snprintf (path, sizeof path, "/proc/%ld/stat", id);
   int fd = open (path, O_RDONLY | O_CLOEXEC);
   if (fd < 0)
@@ -100,34 +154,6 @@ thread_start (long id)
 _Thread_local struct gshm_self gshm_known_self
   __attribute__ ((tls_model ("initial-exec")));
 
-static _Atomic uint64_t own_namespace;
-
-static uint64_t
-inode_of (const char *path)
-{
-  struct stat status;
-
-  return stat (path, &status) == 0 ? (uint64_t) status.st_ino : 0;
-}
-
-uint32_t
-gshm_namespace (void)
-{
-  uint64_t known = atomic_load_explicit (&own_namespace, memory_order_relaxed);
-
-  if (known == 0)
-    {
-      /* That of clocks as well, which starts are told by.  The bit above says
-         that it is known.  */
-      known = ((inode_of ("/proc/self/ns/pid")
-                ^ inode_of ("/proc/self/ns/time") * 0x9e3779b1u)
-               & UINT32_MAX)
-              | UINT64_C (1) << 32;
-      atomic_store_explicit (&own_namespace, known, memory_order_relaxed);
-    }
-  return (uint32_t) known;
-}
-
 uint64_t
 gshm_find_self (uint32_t namespace)
 {
@@ -145,23 +171,23 @@ gshm_find_self (uint32_t namespace)
 }
 
 int
-gshm_is_dead (uint64_t owner, uint32_t namespace)
+gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
 {
   long id = (long) (owner >> ID_SHIFT & ID_MASK);
 
-  if ((owner & GSHM_FOREIGN) || namespace != gshm_namespace ())
-    return 0;
   if (id == 0)
     return 1;
+  if ((owner & GSHM_FOREIGN) || namespace != gshm_namespace ())
+    return 0;
   if (kill ((pid_t) id, 0) < 0 && errno == ESRCH)
     return 1;
 #ifdef SYS_gettid
   struct life life;
-  uint64_t start = owner >> START_SHIFT;
+  uint64_t start = owner >> START_SHIFT, means = known >> START_SHIFT;
 
   return read_life (id, &life)
          && (life.state == 'Z' || life.state == 'X'
-             || (start != 0 && life.start != start));
+             || ((start & means) != 0 && ((life.start ^ start) & means) != 0));
 #else
   return 0;
 #endif

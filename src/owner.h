@@ -44,8 +44,9 @@ gshm_self (uint32_t namespace)
 }
 
 /* Whether OWNER, in a structure of NAMESPACE, is known to be dead.  Its flags
-   but for GSHM_FOREIGN mean nothing.  */
-int gshm_is_dead (uint64_t owner, uint32_t namespace);
+   but for GSHM_FOREIGN mean nothing, nor does what is not among the bits KNOWN of
+   its start.  An owner that has no id is none that ever lived.  */
+int gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace);
 
 void gshm_owner_init (void);
 

@@ -8,10 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Say what is wrong with the place K of SIZE bytes in BYTEVECTOR.  */
-SCM_NORETURN void gshm_bad_place (const char *subr, SCM bytevector, SCM k,
-                                  size_t size, size_t alignment,
-                                  int is_written);
+/* The same as below, or an exception that says what is wrong.  */
+void *gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
+                       size_t alignment, int is_written);
 
 /* The address of the SIZE bytes at offset K of BYTEVECTOR.  Both K and the
    address must be multiples of ALIGNMENT.  The memory stays for as long as the
@@ -32,7 +31,7 @@ gshm_place (const char *subr, SCM bytevector, SCM k, size_t size,
             && ((offset | (uintptr_t) address) & (alignment - 1)) == 0)
           return address;
       }
-  gshm_bad_place (subr, bytevector, k, size, alignment, is_written);
+  return gshm_find_place (subr, bytevector, k, size, alignment, is_written);
 }
 
 #endif /* GSHM_PLACE_H */

@@ -79,10 +79,13 @@ struct barrier
   gshm_long_word format;
   gshm_word namespace;
   gshm_word parties;
+  gshm_word seen;               /* when somebody last came or looked, in ms */
+  gshm_word unused;
   /* In the low half the generation: how often the barrier opened.  In the high
      half the withdrawals of this generation.  */
   gshm_long_word state;
-  /* Who has arrived, with the lowest bit of the generation as a flag.  */
+  /* Who has arrived: the low 48 bits of an owner; in the others, those of the
+     generation in which that was.  */
   gshm_long_word arrived[PARTIES];
 };
 
@@ -98,16 +101,27 @@ struct rwlock
 _Static_assert (sizeof (struct mutex) == 24, "a layout that processes share");
 _Static_assert (sizeof (struct condition) == 24, "a layout that processes share");
 _Static_assert (sizeof (struct semaphore) == 16, "a layout that processes share");
-_Static_assert (sizeof (struct barrier) == 24 + 8 * PARTIES,
+_Static_assert (sizeof (struct barrier) == 32 + 8 * PARTIES,
                 "a layout that processes share");
 _Static_assert (sizeof (struct rwlock) == 24 + 8 * READERS,
                 "a layout that processes share");
 
 /* Flags of an owner.  WAITERS: somebody may sleep until it changes.  PENDING: a
-   writer that still waits for readers to leave.  */
+   writer that still waits for readers to leave.  UNMENDED: who holds a mutex took
+   over from a dead one, and has not said that what it guards is whole.  */
 #define WAITERS UINT64_C (1)
 #define PENDING UINT64_C (4)
+#define UNMENDED PENDING
 #define WHO(owner) ((owner) & ~(WAITERS | PENDING))
+
+/* Nobody who lives: whoever had it gave it up without mending what it guards.  */
+#define NOBODY WAITERS
+
+static int
+is_dead (uint64_t owner, const gshm_word *namespace)
+{
+  return gshm_is_dead (owner, UINT64_MAX, atomic_load (namespace));
+}
 
 /* The half of a long word that one can sleep on.  It holds the flags.  */
 static gshm_word *
@@ -165,6 +179,15 @@ check_format (const struct use *use, const gshm_long_word *format)
   if (atomic_load_explicit (format, memory_order_acquire)
       != FORMAT (use->kind))
     gshm_format_error (use->subr, kinds[use->kind], use->bytevector, use->k);
+}
+
+/* For those who clean up after an exception: whether the structure is still
+   there.  What is lost or is another thing now is not touched.  */
+static int
+is_still_there (const struct use *use, gshm_long_word *format)
+{
+  return gshm_is_there (low_half (format))
+         && atomic_load (format) == FORMAT (use->kind);
 }
 
 static inline void *
@@ -253,6 +276,8 @@ attempt_to_lock (void *data, struct gshm_sleep *sleep)
   uint64_t owner = load (&mutex->owner), waiters;
 
   check_format (locking->use, &mutex->format);
+  /* Anew, since this may be the child of a fork by now.  */
+  locking->self = self_in_mutex (mutex);
   locking->announced |= sleep->announce;
   waiters = locking->announced ? WAITERS : 0;
   if (owner == 0)
@@ -264,11 +289,11 @@ attempt_to_lock (void *data, struct gshm_sleep *sleep)
     }
   if (WHO (owner) == locking->self)
     return HELD_BY_SELF;
-  if (owner != 0 && sleep->look
-      && gshm_is_dead (owner, atomic_load (&mutex->namespace)))
+  if (owner == NOBODY
+      || (owner != 0 && sleep->look && is_dead (owner, &mutex->namespace)))
     {
       /* [take over] One of those who see this wins.  */
-      if (replace (&mutex->owner, owner, locking->self | WAITERS))
+      if (replace (&mutex->owner, owner, locking->self | WAITERS | UNMENDED))
         return ABANDONED;
     }
   else if (owner != 0 && sleep->announce && !(owner & WAITERS))
@@ -298,11 +323,12 @@ lock (const struct use *use, struct mutex *mutex, int64_t timeout)
   return gshm_wait (use->subr, use->k, timeout, attempt_to_lock, &locking);
 }
 
+/* Give up the mutex, to nobody (0) or to NOBODY.  */
 static void
-unlock (struct mutex *mutex)
+unlock (struct mutex *mutex, uint64_t next)
 {
   /* [free] Release: what this owner did is seen by the next.  */
-  uint64_t owner = atomic_exchange_explicit (&mutex->owner, 0,
+  uint64_t owner = atomic_exchange_explicit (&mutex->owner, next,
                                              memory_order_release);
 
   /* [wake] The mutex is free already: if this thread is killed here, they look
@@ -348,7 +374,40 @@ gshm_mutex_unlock (SCM bytevector, SCM k)
 
   if (!is_locked_by_self (mutex))
     refuse (&use, EPERM, "this thread does not hold it");
-  unlock (mutex);
+  unlock (mutex, 0);
+  scm_remember_upto_here_1 (bytevector);
+  return SCM_UNSPECIFIED;
+}
+
+/* (BYTEVECTOR K): if this thread holds the mutex, give it up; if it took over from
+   a dead one and has not mended what that left, so that the next one is told.
+   This raises no exception where there is no mutex any more.  */
+static SCM
+gshm_mutex_leave (SCM bytevector, SCM k)
+{
+  struct use use = { MUTEX_UNLOCK, bytevector, k, MUTEX };
+
+  if (SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
+    {
+      struct mutex *mutex = gshm_place (MUTEX_UNLOCK, bytevector, k,
+                                        sizeof *mutex, 8, 1);
+      if (is_still_there (&use, &mutex->format) && is_locked_by_self (mutex))
+        unlock (mutex, load (&mutex->owner) & UNMENDED ? NOBODY : 0);
+    }
+  scm_remember_upto_here_1 (bytevector);
+  return SCM_UNSPECIFIED;
+}
+
+/* (BYTEVECTOR K): what the mutex guards, which this thread holds, is whole, or
+   somebody else was told that it is not.  */
+static SCM
+gshm_mutex_mended (SCM bytevector, SCM k)
+{
+  struct use use = { "call-with-shm-mutex", bytevector, k, MUTEX };
+  struct mutex *mutex = structure (&use, sizeof *mutex);
+
+  if (is_locked_by_self (mutex))
+    atomic_fetch_and (&mutex->owner, ~UNMENDED);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -369,9 +428,10 @@ gshm_mutex_is_mine (SCM bytevector, SCM k)
 /* Conditions.
 
    A signal is a change of the sequence and one more that is owed.  A waiter may
-   take what is owed if the sequence changed since it came, and returns when it
-   has.  So a signal is not lost on a waiter that was killed: others that waited
-   then look after a slice and find it owed.  */
+   take what is owed if the sequence changed since it came, and does so when it
+   has the mutex again, after which it just returns.  So a signal is not lost on
+   a waiter that is killed: others that waited then look after a slice and find
+   it owed.  */
 
 #define CONDITION_INIT "shm-condition-init!"
 #define CONDITION_WAIT "shm-condition-wait!"
@@ -383,6 +443,7 @@ struct awaiting
   const struct use *use;
   struct condition *condition;
   struct mutex *mutex;
+  uint64_t self;
   uint32_t came;        /* the sequence then */
 };
 
@@ -411,6 +472,20 @@ decrement (gshm_word *count)
   return 0;
 }
 
+/* [come] With the mutex held, so that no signal for a change that this thread
+   has not seen comes before.  */
+static void
+come (struct awaiting *awaiting)
+{
+  struct condition *condition = awaiting->condition;
+
+  awaiting->self = self_in_mutex (awaiting->mutex);
+  if (atomic_fetch_add (&condition->waiting, 1) == 0)
+    atomic_store (&condition->owed, 0);
+  awaiting->came = atomic_load (&condition->sequence);
+}
+
+/* Whether a signal may be taken, to which the mutex is needed.  */
 static int
 attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
 {
@@ -419,15 +494,17 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
   struct mutex *mutex = awaiting->mutex;
 
   check_format (awaiting->use, &condition->format);
+  if (awaiting->self != self_in_mutex (mutex))
+    /* This is the child of a fork, for which nobody has come yet.  */
+    come (awaiting);
   uint32_t sequence = atomic_load (&condition->sequence);
-  /* [take signal] */
-  if (sequence != awaiting->came && decrement (&condition->owed))
+  if (sequence != awaiting->came && atomic_load (&condition->owed) > 0)
     return DONE;
   if (sleep->look)
     {
       /* Who died holding the mutex will not signal.  */
       uint64_t owner = load (&mutex->owner);
-      if (owner != 0 && gshm_is_dead (owner, atomic_load (&mutex->namespace)))
+      if (owner != 0 && is_dead (owner, &mutex->namespace))
         return ABANDONED;
     }
   sleep->word = &condition->sequence;
@@ -437,16 +514,62 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
 
 /* However a waiter leaves.  */
 static void
-stop_awaiting (void *data)
+go (void *data)
 {
   struct awaiting *awaiting = data;
   struct condition *condition = awaiting->condition;
 
+  if (!is_still_there (awaiting->use, &condition->format)
+      || awaiting->self != self_in_mutex (awaiting->mutex))
+    return;
   decrement (&condition->waiting);
   /* [pass on] It may have been woken for a signal that it does not take.  */
   if (atomic_load (&condition->sequence) != awaiting->came
       && atomic_load (&condition->owed) > 0)
     gshm_wake (&condition->sequence, 1);
+}
+
+static SCM
+gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
+{
+  struct use use = { CONDITION_WAIT, bytevector, k, CONDITION };
+  struct use mutex_use = { CONDITION_WAIT, bytevector, mutex_k, MUTEX };
+  struct condition *condition = structure (&use, sizeof *condition);
+  struct mutex *mutex = structure (&mutex_use, sizeof *mutex);
+  int64_t timeout = gshm_to_timeout (CONDITION_WAIT, 4, scm_timeout);
+  struct awaiting awaiting = { .use = &use, .condition = condition,
+                               .mutex = mutex };
+  int64_t start = timeout == GSHM_FOREVER ? 0 : gshm_now ();
+  int outcome, locked, is_over;
+
+  if (!is_locked_by_self (mutex))
+    refuse (&mutex_use, EPERM, "this thread does not hold it");
+  come (&awaiting);
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (go, &awaiting, SCM_F_WIND_EXPLICITLY);
+  do
+    {
+      int64_t left = timeout;
+
+      if (timeout != GSHM_FOREVER)
+        left = start + timeout - gshm_now ();
+      unlock (mutex, 0);
+      outcome = gshm_wait (CONDITION_WAIT, k, left < 0 ? 0 : left,
+                           attempt_to_be_signalled, &awaiting);
+      is_over = outcome == 0;
+      locked = lock (&mutex_use, mutex, GSHM_FOREVER);
+      /* [take signal] With the mutex held: who dies before has not taken it, and
+         who dies after dies holding the mutex, of which the next one is
+         told.  */
+      if (locked == DONE && outcome != ABANDONED)
+        outcome = (atomic_load (&condition->sequence) != awaiting.came
+                   && decrement (&condition->owed)) ? DONE : 0;
+    }
+  while (locked == DONE && outcome == 0 && !is_over);
+  scm_dynwind_end ();
+  scm_remember_upto_here_1 (bytevector);
+  return locked == DONE ? scm_from_bool (outcome != 0)
+         : outcome_to_scm (&mutex_use, locked);
 }
 
 static void
@@ -469,51 +592,6 @@ signal_waiters (struct condition *condition, uint32_t most)
   atomic_fetch_add (&condition->sequence, 1);
   /* [wake] */
   gshm_wake (&condition->sequence, most < INT_MAX ? (int) most : INT_MAX);
-}
-
-/* A waiter took a signal, and then left while it waited for the mutex.  */
-static void
-pass_on (void *condition)
-{
-  signal_waiters (condition, 1);
-}
-
-static SCM
-gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
-{
-  struct use use = { CONDITION_WAIT, bytevector, k, CONDITION };
-  struct use mutex_use = { CONDITION_WAIT, bytevector, mutex_k, MUTEX };
-  struct condition *condition = structure (&use, sizeof *condition);
-  struct mutex *mutex = structure (&mutex_use, sizeof *mutex);
-  int64_t timeout = gshm_to_timeout (CONDITION_WAIT, 4, scm_timeout);
-  struct awaiting awaiting = { .use = &use, .condition = condition,
-                               .mutex = mutex };
-
-  if (!is_locked_by_self (mutex))
-    refuse (&mutex_use, EPERM, "this thread does not hold it");
-
-  /* [come] With the mutex held, so that no signal for a change that this thread
-     has not seen comes before.  */
-  if (atomic_load (&condition->waiting) == 0)
-    atomic_store (&condition->owed, 0);
-  atomic_fetch_add (&condition->waiting, 1);
-  awaiting.came = atomic_load (&condition->sequence);
-  scm_dynwind_begin (0);
-  scm_dynwind_unwind_handler (stop_awaiting, &awaiting, SCM_F_WIND_EXPLICITLY);
-  unlock (mutex);
-  int outcome = gshm_wait (CONDITION_WAIT, k, timeout,
-                           attempt_to_be_signalled, &awaiting);
-  scm_dynwind_end ();
-
-  scm_dynwind_begin (0);
-  if (outcome == DONE)
-    scm_dynwind_unwind_handler (pass_on, condition, 0);
-  int locked = lock (&mutex_use, mutex, GSHM_FOREVER);
-  scm_dynwind_end ();
-  scm_remember_upto_here_1 (bytevector);
-  if (locked != DONE)
-    return outcome_to_scm (&mutex_use, locked);
-  return scm_from_bool (outcome != 0);
 }
 
 static SCM
@@ -661,12 +739,13 @@ gshm_semaphore_value (SCM bytevector, SCM k)
 
 /* Barriers.
 
-   Each who arrives puts itself in a place that is not of this generation.  When
-   there is no such place any more, whoever sees it opens the barrier, by the
-   next generation, with which all places are free again; each has to be taken
-   anew before the one after, so that one bit tells which generation a place is
-   of.  Who gives up, or finds a dead one, clears the place and then changes the
-   state, so that nobody opens the barrier who looked before.  */
+   Each who arrives takes a place that is not of this generation.  When there is
+   no such place any more, whoever sees it opens the barrier, by the next
+   generation, in which all places are free again.  A place says of which
+   generation it is, also when it is cleared, so that nobody who looked at it in
+   one takes it in another.  Who gives up, or finds a dead one, clears the place
+   and then changes the state, so that nobody opens the barrier who looked
+   before.  */
 
 #define BARRIER_INIT "shm-barrier-init!"
 #define BARRIER_WAIT "shm-barrier-wait!"
@@ -680,6 +759,19 @@ struct arriving
   gshm_long_word *place;        /* NULL: not arrived */
 };
 
+#define PLACE_BITS 48
+#define PLACE_OWNER ((UINT64_C (1) << PLACE_BITS) - 1)
+#define CLEARED PENDING
+
+/* How long who waits may not look, in milliseconds.  */
+#define UNSEEN 100
+
+static uint32_t
+milliseconds (void)
+{
+  return (uint32_t) (gshm_now () / (GSHM_SECOND / 1000));
+}
+
 static SCM
 init_barrier (SCM bytevector, SCM k, SCM scm_parties)
 {
@@ -690,16 +782,26 @@ init_barrier (SCM bytevector, SCM k, SCM scm_parties)
 
   atomic_store (&barrier->namespace, gshm_namespace ());
   atomic_store (&barrier->parties, parties);
+  atomic_store (&barrier->seen, milliseconds ());
+  atomic_store (&barrier->unused, 0);
   atomic_store (&barrier->state, 0);
   for (size_t i = 0; i < PARTIES; i++)
     atomic_store (&barrier->arrived[i], 0);
   return initialized (&barrier->format, BARRIER);
 }
 
-static int
-is_of_generation (uint64_t owner, uint32_t generation)
+static uint64_t
+to_place (uint64_t owner, uint32_t generation)
 {
-  return owner != 0 && ((owner ^ generation) & 1) == 0;
+  return (owner & PLACE_OWNER) | (uint64_t) generation << PLACE_BITS;
+}
+
+/* Whether somebody arrived in GENERATION and took PLACE.  */
+static int
+is_taken (uint64_t place, uint32_t generation)
+{
+  return place == to_place (place, generation)
+         && WHO (place & PLACE_OWNER) != 0;
 }
 
 /* Clear the place of OWNER, who does not count any more.  Return whether that
@@ -708,15 +810,32 @@ static int
 withdraw (struct barrier *barrier, gshm_long_word *place, uint64_t owner,
           uint32_t generation)
 {
-  uint64_t state = load (&barrier->state);
+  uint64_t state;
 
-  if (!replace (place, owner, 0))
-    return (uint32_t) load (&barrier->state) == generation;
+  replace (place, to_place (owner, generation), to_place (CLEARED, generation));
+  state = atomic_load (&barrier->state);
   while ((uint32_t) state == generation)
     if (atomic_compare_exchange_weak (&barrier->state, &state,
                                       state + (UINT64_C (1) << 32)))
       return 1;
   return 0;
+}
+
+/* Whether it is time to see who lives among those who wait: for those who wait
+   after each slice, and for one who comes where nobody was for as long as that
+   may take, since all who wait may be dead.  */
+static int
+is_time_to_look (const struct arriving *arriving, const struct gshm_sleep *sleep)
+{
+  struct barrier *barrier = arriving->barrier;
+  int look = sleep->look;
+
+  if (look || arriving->place == NULL)
+    {
+      uint32_t time = milliseconds ();
+      look |= time - atomic_exchange (&barrier->seen, time) > UNSEEN;
+    }
+  return look;
 }
 
 /* Take a place that is not of this generation, if there is one.  */
@@ -725,16 +844,16 @@ arrive (struct arriving *arriving)
 {
   struct barrier *barrier = arriving->barrier;
   uint32_t generation = (uint32_t) atomic_load (&barrier->state);
-  uint64_t self = arriving->self | (generation & 1);
 
   for (uint32_t i = 0; i < arriving->parties; i++)
     {
-      uint64_t owner = load (&barrier->arrived[i]);
+      gshm_long_word *place = &barrier->arrived[i];
+      uint64_t old = atomic_load (place);
 
-      if (!is_of_generation (owner, generation)
-          && replace (&barrier->arrived[i], owner, self))
+      if (!is_taken (old, generation)
+          && replace (place, old, to_place (arriving->self, generation)))
         {
-          arriving->place = &barrier->arrived[i];
+          arriving->place = place;
           arriving->generation = generation;
           return;
         }
@@ -746,8 +865,16 @@ attempt_to_pass (void *data, struct gshm_sleep *sleep)
 {
   struct arriving *arriving = data;
   struct barrier *barrier = arriving->barrier;
+  uint64_t self = gshm_self (atomic_load (&barrier->namespace));
 
   check_format (arriving->use, &barrier->format);
+  if (self != arriving->self)
+    {
+      /* This is the child of a fork, which has not arrived.  */
+      arriving->self = self;
+      arriving->place = NULL;
+    }
+  int look = is_time_to_look (arriving, sleep);
   if (arriving->place == NULL)
     arrive (arriving);
   uint64_t state = atomic_load (&barrier->state);
@@ -757,13 +884,13 @@ attempt_to_pass (void *data, struct gshm_sleep *sleep)
 
   for (uint32_t i = 0; i < arriving->parties; i++)
     {
-      uint64_t owner = atomic_load (&barrier->arrived[i]);
+      uint64_t place = atomic_load (&barrier->arrived[i]);
 
-      if (!is_of_generation (owner, generation))
+      if (!is_taken (place, generation))
         continue;
-      if (sleep->look && WHO (owner) != arriving->self
-          && gshm_is_dead (owner, atomic_load (&barrier->namespace)))
-        withdraw (barrier, &barrier->arrived[i], owner, generation);
+      if (look
+          && gshm_is_dead (place, PLACE_OWNER, atomic_load (&barrier->namespace)))
+        withdraw (barrier, &barrier->arrived[i], place, generation);
       else
         count++;
     }
@@ -783,15 +910,19 @@ static int
 stop_arriving (struct arriving *arriving)
 {
   return arriving->place == NULL
-         || withdraw (arriving->barrier, arriving->place,
-                      arriving->self | (arriving->generation & 1),
+         || withdraw (arriving->barrier, arriving->place, arriving->self,
                       arriving->generation);
 }
 
 static void
 give_up_arriving (void *data)
 {
-  stop_arriving (data);
+  struct arriving *arriving = data;
+  struct barrier *barrier = arriving->barrier;
+
+  if (is_still_there (arriving->use, &barrier->format)
+      && gshm_self (atomic_load (&barrier->namespace)) == arriving->self)
+    stop_arriving (arriving);
 }
 
 static SCM
@@ -854,12 +985,6 @@ init_rwlock (SCM bytevector, SCM k)
   return initialized (&rwlock->format, RWLOCK);
 }
 
-static int
-is_dead_in (const struct rwlock *rwlock, uint64_t owner)
-{
-  return gshm_is_dead (owner, atomic_load (&rwlock->namespace));
-}
-
 /* The place of OWNER among the readers, or NULL.  */
 static gshm_long_word *
 place_of_reader (struct rwlock *rwlock, uint64_t owner)
@@ -890,7 +1015,7 @@ has_readers (struct rwlock *rwlock, int look)
       uint64_t reader = atomic_load (&rwlock->readers[i]);
 
       if (reader != 0
-          && !(look && is_dead_in (rwlock, reader)
+          && !(look && is_dead (reader, &rwlock->namespace)
                && replace (&rwlock->readers[i], reader, 0)))
         count++;
     }
@@ -923,7 +1048,7 @@ wait_for_writer (struct entering *entering, struct gshm_sleep *sleep,
 {
   struct rwlock *rwlock = entering->rwlock;
 
-  if (sleep->look && is_dead_in (rwlock, writer))
+  if (sleep->look && is_dead (writer, &rwlock->namespace))
     {
       /* One that still waited for readers has changed nothing.  */
       if (writer & PENDING)
@@ -943,13 +1068,30 @@ wait_for_writer (struct entering *entering, struct gshm_sleep *sleep,
   return 0;
 }
 
+/* What each attempt begins with.  */
+static void
+begin_to_enter (struct entering *entering, const struct gshm_sleep *sleep)
+{
+  struct rwlock *rwlock = entering->rwlock;
+  uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
+
+  check_format (entering->use, &rwlock->format);
+  entering->announced |= sleep->announce;
+  if (self != entering->self)
+    {
+      /* This is the child of a fork, which is not the writer.  */
+      entering->self = self;
+      entering->pending = 0;
+    }
+}
+
 static int
 attempt_to_read (void *data, struct gshm_sleep *sleep)
 {
   struct entering *entering = data;
   struct rwlock *rwlock = entering->rwlock;
 
-  check_format (entering->use, &rwlock->format);
+  begin_to_enter (entering, sleep);
   uint64_t writer = atomic_load (&rwlock->writer);
   if (WHO (writer) == entering->self
       || place_of_reader (rwlock, entering->self) != NULL)
@@ -979,9 +1121,8 @@ attempt_to_write (void *data, struct gshm_sleep *sleep)
   struct entering *entering = data;
   struct rwlock *rwlock = entering->rwlock;
 
-  check_format (entering->use, &rwlock->format);
+  begin_to_enter (entering, sleep);
   uint64_t writer = atomic_load (&rwlock->writer);
-  entering->announced |= sleep->announce;
   if (!entering->pending)
     {
       if (WHO (writer) == entering->self
@@ -1021,7 +1162,8 @@ give_up_writing (void *data)
   struct entering *entering = data;
   struct rwlock *rwlock = entering->rwlock;
 
-  if (entering->pending
+  if (entering->pending && is_still_there (entering->use, &rwlock->format)
+      && gshm_self (atomic_load (&rwlock->namespace)) == entering->self
       && WHO (atomic_load (&rwlock->writer)) == entering->self)
     leave_as_writer (rwlock);
 }
@@ -1087,6 +1229,8 @@ gshm_sync_init (void)
   gshm_define (MUTEX_TRY_LOCK, 2, 0, gshm_mutex_try_lock);
   gshm_define (MUTEX_UNLOCK, 2, 0, gshm_mutex_unlock);
   gshm_define ("%shm-mutex-mine?", 2, 0, gshm_mutex_is_mine);
+  gshm_define ("%shm-mutex-leave!", 2, 0, gshm_mutex_leave);
+  gshm_define ("%shm-mutex-mended!", 2, 0, gshm_mutex_mended);
   gshm_define (CONDITION_INIT, 2, 0, init_condition);
   gshm_define (CONDITION_WAIT, 3, 1, gshm_condition_wait);
   gshm_define (CONDITION_SIGNAL, 2, 0, gshm_condition_signal);

@@ -23,6 +23,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -148,6 +149,15 @@ sleep_outside (void *data)
 }
 
 int
+gshm_is_there (gshm_word *word)
+{
+  struct futex_time no_time = { 0, 0 };
+
+  return syscall (SYS_futex, word, FUTEX_WAIT, 0, &no_time, NULL, 0) == 0
+         || errno != EFAULT;
+}
+
+int
 gshm_wake (gshm_word *word, int count)
 {
   long woken = syscall (SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
@@ -175,6 +185,13 @@ sleep_outside (void *data)
       gshm_pause (left < SECOND / 1000 ? left : SECOND / 1000);
     }
   return NULL;
+}
+
+int
+gshm_is_there (gshm_word *word)
+{
+  (void) word;
+  return 1;
 }
 
 int
@@ -376,18 +393,15 @@ kick (gshm_word *word)
 }
 
 void
-gshm_wake_unmapped (const struct gshm_mapping *mapping)
+gshm_kick_sleepers (const char *base, size_t length)
 {
-  gshm_registry_lock ();
   for (const struct sleeper *s = sleepers; s != NULL; s = s->next)
     {
-      const char *address = (const char *) (uintptr_t) s->word;
+      uintptr_t address = (uintptr_t) s->word;
 
-      if (address >= mapping->base
-          && address < mapping->base + mapping->length)
+      if (address >= (uintptr_t) base && address - (uintptr_t) base < length)
         kick (s->kick);
     }
-  gshm_registry_unlock ();
 }
 
 #if CAN_QUEUE
@@ -397,19 +411,28 @@ gshm_wake_unmapped (const struct gshm_mapping *mapping)
 # undef pthread_create
 # undef pthread_join
 
+/* How often a watcher sees whether the memory is still there.  */
+# define WATCH 1
+
 struct watcher
 {
   pthread_mutex_t mutex;
   pthread_cond_t started, marked;
   pthread_t thread;
   int is_ready, is_done;
-  gshm_word kicked;     /* this thread has something to run */
+  gshm_word kicked;             /* this thread has something to run */
+  gshm_word *_Atomic word;      /* what it sleeps on, or NULL */
+  struct watcher *next;
 };
 
 static _Thread_local struct watcher *own_watcher
   __attribute__ ((tls_model ("initial-exec")));
 
 static pthread_key_t thread_exit;
+
+/* Guarded by the registry's lock: watchers that watch no thread.  They are kept,
+   since Guile may still be about to tell them something.  */
+static struct watcher *idle;
 
 static void *
 watch (void *data)
@@ -421,8 +444,14 @@ watch (void *data)
   pthread_cond_signal (&watcher->started);
   while (!watcher->is_done)
     {
-      pthread_cond_wait (&watcher->marked, &watcher->mutex);
-      kick (&watcher->kicked);
+      struct timespec end;
+      clock_gettime (CLOCK_MONOTONIC, &end);
+      end.tv_sec += WATCH;
+      int err = pthread_cond_timedwait (&watcher->marked, &watcher->mutex,
+                                        &end);
+      gshm_word *word = atomic_load (&watcher->word);
+      if (err != ETIMEDOUT || (word != NULL && !gshm_is_there (word)))
+        kick (&watcher->kicked);
     }
   pthread_mutex_unlock (&watcher->mutex);
   return NULL;
@@ -434,6 +463,7 @@ start_watching (struct watcher *watcher)
   sigset_t all, before;
   pthread_attr_t attributes;
 
+  watcher->is_ready = watcher->is_done = 0;
   pthread_attr_init (&attributes);
   pthread_attr_setstacksize (&attributes, 65536);
   sigfillset (&all);
@@ -452,27 +482,62 @@ start_watching (struct watcher *watcher)
   return 1;
 }
 
+static void
+initialize_watcher (struct watcher *watcher)
+{
+  pthread_condattr_t attributes;
+
+  memset (watcher, 0, sizeof *watcher);
+  pthread_condattr_init (&attributes);
+  pthread_condattr_setclock (&attributes, CLOCK_MONOTONIC);
+  pthread_mutex_init (&watcher->mutex, NULL);
+  pthread_cond_init (&watcher->started, NULL);
+  pthread_cond_init (&watcher->marked, &attributes);
+  pthread_condattr_destroy (&attributes);
+}
+
+static void
+put_idle (struct watcher *watcher)
+{
+  gshm_registry_lock ();
+  watcher->next = idle;
+  idle = watcher;
+  gshm_registry_unlock ();
+}
+
+static struct watcher *
+take_idle (void)
+{
+  gshm_registry_lock ();
+  struct watcher *watcher = idle;
+  if (watcher != NULL)
+    idle = watcher->next;
+  gshm_registry_unlock ();
+
+  if (watcher == NULL && (watcher = malloc (sizeof *watcher)) != NULL)
+    initialize_watcher (watcher);
+  return watcher;
+}
+
 /* This thread's watcher, or NULL where there can be none.  */
 static struct watcher *
 watcher_of_this_thread (void)
 {
-  if (own_watcher != NULL)
-    return own_watcher;
-
-  struct watcher *watcher = calloc (1, sizeof *watcher);
-  if (watcher == NULL)
-    return NULL;
-  pthread_mutex_init (&watcher->mutex, NULL);
-  pthread_cond_init (&watcher->started, NULL);
-  pthread_cond_init (&watcher->marked, NULL);
-  if (!start_watching (watcher))
+  if (own_watcher == NULL)
     {
-      free (watcher);
-      return NULL;
+      struct watcher *watcher = take_idle ();
+
+      if (watcher == NULL)
+        return NULL;
+      if (!start_watching (watcher))
+        {
+          put_idle (watcher);
+          return NULL;
+        }
+      own_watcher = watcher;
+      pthread_setspecific (thread_exit, watcher);
     }
-  own_watcher = watcher;
-  pthread_setspecific (thread_exit, watcher);
-  return watcher;
+  return own_watcher;
 }
 
 /* At the end of a thread.  */
@@ -481,21 +546,26 @@ stop_watching (void *data)
 {
   struct watcher *watcher = data;
 
+  own_watcher = NULL;
   pthread_mutex_lock (&watcher->mutex);
   watcher->is_done = 1;
   pthread_cond_signal (&watcher->marked);
   pthread_mutex_unlock (&watcher->mutex);
   pthread_join (watcher->thread, NULL);
-  free (watcher);
+  put_idle (watcher);
 }
 
-/* In the child of a fork there are no watchers, and one that waited has left
-   its condition variable in a state of which nobody knows.  */
+/* In the child of a fork nobody watches, and nobody knows the state of a
+   condition variable that somebody waited for.  */
 static void
 forget_watchers (void)
 {
   sleepers = NULL;
-  free (own_watcher);
+  if (own_watcher != NULL)
+    {
+      initialize_watcher (own_watcher);
+      put_idle (own_watcher);
+    }
   own_watcher = NULL;
   pthread_setspecific (thread_exit, NULL);
 }
@@ -528,8 +598,16 @@ queue_outside (void *data)
   long result = syscall (SYS_futex_waitv, words, 2, 0,
                          queueing->deadline == GSHM_FOREVER ? NULL : &time,
                          CLOCK_MONOTONIC);
-  queueing->sleeping.error = result == WANTED ? 0
-                             : result == 0 ? EINTR : errno;
+  int err = result == WANTED ? 0 : result == 0 ? EINTR : errno;
+  switch (err)
+    {
+    case 0: case EINTR: case EAGAIN: case ETIMEDOUT: case EFAULT:
+      break;
+    default:
+      /* Whoever filters system calls may say anything.  */
+      err = ENOSYS;
+    }
+  queueing->sleeping.error = err;
   return NULL;
 }
 
@@ -561,8 +639,9 @@ leave_queue (struct sleeper *sleeper)
 }
 
 /* Sleep until WORD is not VALUE, DEADLINE, or something for this thread to do.
-   Return 0 if somebody woke it, else an errno; ENOSYS if this can't be done
-   here.  */
+   Return 0 if somebody woke it, EAGAIN if WORD was not VALUE or there was
+   something to do before, EINTR, ETIMEDOUT, EFAULT, or ENOSYS if this can't be
+   done here.  */
 static int
 sleep_in_queue (gshm_word *word, uint32_t value, int64_t deadline)
 {
@@ -582,7 +661,9 @@ sleep_in_queue (gshm_word *word, uint32_t value, int64_t deadline)
     return EINTR;
   if (enter_queue (&sleeper))
     {
+      atomic_store (&watcher->word, word);
       scm_without_guile (queue_outside, &queueing);
+      atomic_store (&watcher->word, NULL);
       leave_queue (&sleeper);
     }
   scm_c_wait_finished ();
@@ -615,17 +696,24 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
   for (int interrupted = 0;; interrupted = 1)
     {
       int err = sleep_in_queue (word, value, deadline);
-      if (err == ENOSYS)
+      int slice = err == ENOSYS;
+      if (slice)
         err = sleep_for_a_slice (word, value, deadline);
       check_mapped (subr, k, word);
       if (err == 0)
         return GSHM_WOKEN;
-      if (atomic_load (word) != value)
-        /* Whoever changed it may have found nobody in the queue.  */
-        return interrupted ? GSHM_WOKEN : GSHM_CHANGED;
-      if (deadline != GSHM_FOREVER && gshm_now () >= deadline)
+      if ((err == ETIMEDOUT && !slice)
+          || (deadline != GSHM_FOREVER && gshm_now () >= deadline))
         return GSHM_TIMED_OUT;
+      /* This also reads memory that cannot be had, which raises a fault below.  */
+      int changed = atomic_load (word) != value;
+      if (changed && err == EAGAIN && !interrupted)
+        return GSHM_CHANGED;
       SCM_TICK;
+      /* This thread was not in the queue meanwhile, so whoever changed it may
+         have found nobody to wake.  */
+      if (changed || atomic_load (word) != value)
+        return GSHM_WOKEN;
       count_processors ();
     }
 }

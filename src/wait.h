@@ -65,11 +65,12 @@ enum gshm_woken
 enum gshm_woken gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word,
                                     uint32_t value, int64_t timeout);
 
-struct gshm_mapping;
+/* With the registry's lock held: have those who wait in a queue in LENGTH bytes
+   at BASE look again, since the memory there has become another.  */
+void gshm_kick_sleepers (const char *base, size_t length);
 
-/* Have those who wait in a queue in the memory of MAPPING, which was unmapped,
-   see that.  */
-void gshm_wake_unmapped (const struct gshm_mapping *mapping);
+/* Whether the memory of WORD can be had.  This does not fault.  */
+int gshm_is_there (gshm_word *word);
 
 void gshm_wait_init (void);
 

@@ -7,12 +7,15 @@
   #:use-module (ice-9 popen)
   #:use-module ((ice-9 textual-ports) #:select (get-string-all))
   #:use-module (posix-shm)
+  #:use-module ((srfi srfi-1) #:select (every))
   #:use-module (srfi srfi-64)
   #:export (;; Objects.
             fresh-name
             call-with-fresh-name
             with-fresh-name
             call-with-descriptor
+            call-with-mapping
+            with-mapping
 
             ;; Exceptions.
             raised
@@ -24,6 +27,9 @@
             start-guile
             guile-says
             program
+            in-processes
+            start-process
+            kill-process
 
             ;; The system.
             root?
@@ -58,6 +64,23 @@
     (const #t)
     (lambda () (proc fd))
     (lambda () (false-if-exception (close-fdes fd)))))
+
+
+(define (call-with-mapping size proc)
+  "Call PROC with a mapping of a fresh object of SIZE bytes, which children of a
+fork share, and unmap it when PROC is left in this process."
+  (let ((bv (shm-create #f size))
+        (process (getpid)))
+    (shm-unlink (shm-name bv))
+    (dynamic-wind
+      (const #t)
+      (lambda () (proc bv))
+      (lambda ()
+        (when (= process (getpid))
+          (shm-unmap! bv))))))
+
+(define-syntax-rule (with-mapping (bv size) body ...)
+  (call-with-mapping size (lambda (bv) body ...)))
 
 
 ;;; Exceptions.
@@ -109,6 +132,33 @@ and the status."
     (if (zero? status)
         datum
         (list datum 'status status))))
+
+
+(define (start-process thunk)
+  "Start a child of this process that calls THUNK, and exits with 0 if that
+returns and 1 if it raises an exception.  Return its process id."
+  (force-output (current-output-port))
+  (match (primitive-fork)
+    (0
+     (catch #t
+       (lambda ()
+         (thunk)
+         (primitive-_exit 0))
+       (lambda arguments
+         (format (current-error-port) "process: ~s~%" arguments)
+         (force-output (current-error-port))
+         (primitive-_exit 1))))
+    (pid pid)))
+
+(define (in-processes n proc)
+  "Call PROC with each number from 0 to N-1 in N processes and return whether
+all exit with 0."
+  (let ((pids (map (lambda (i) (start-process (lambda () (proc i)))) (iota n))))
+    (every (lambda (pid) (zero? (cdr (waitpid pid)))) pids)))
+
+(define (kill-process pid)
+  (kill pid SIGKILL)
+  (waitpid pid))
 
 
 ;;; The system.

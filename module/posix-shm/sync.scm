@@ -88,34 +88,36 @@ TIMEOUT is as for @code{shm-mutex-lock!}; if it is over, return #f and do not
 call THUNK.
 
 If the thread that held the mutex before died, call ON-ABANDONED, a procedure
-without arguments, first, to mend what the mutex guards; without it, raise
-@code{&shm-abandoned}, with the mutex unlocked.
+without arguments, first, to mend what the mutex guards.  If that does not
+return, the next who locks the mutex is told the same.  Without ON-ABANDONED,
+raise @code{&shm-abandoned}, with the mutex unlocked.
 
-Raise what @code{shm-mutex-lock!} and THUNK raise."
+Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
   (define outcome #f)
   (define entered? #f)
   (define (lock)
     (set! outcome (shm-mutex-lock! bv k timeout))
-    (when (and entered? (not (eq? outcome #t)))
-      (raise-entered-again outcome)))
+    (unless (or (eq? outcome #t) (not entered?))
+      (scm-error 'misc-error "call-with-shm-mutex"
+                 "The mutex could not be locked where it was entered again: ~S"
+                 (list outcome) #f)))
   (define (unlock)
-    (when (%shm-mutex-mine? bv k)
-      (shm-mutex-unlock! bv k)))
+    (%shm-mutex-leave! bv k))
+  (define (mend)
+    (when on-abandoned
+      (on-abandoned))
+    (%shm-mutex-mended! bv k)
+    (unless on-abandoned
+      (raise-abandoned 'call-with-shm-mutex (%shm-describe bv) k)))
   (define (body)
     (set! entered? #t)
     (when (eq? outcome 'abandoned)
-      (if on-abandoned
-          (on-abandoned)
-          (raise-abandoned 'call-with-shm-mutex (%shm-describe bv) k)))
+      (mend))
     (and outcome
          (call-with-values thunk
            (lambda results
              (shm-mutex-unlock! bv k)
              (apply values results)))))
-  (define (raise-entered-again outcome)
-    (scm-error 'misc-error "call-with-shm-mutex"
-               "The mutex could not be locked again where it was entered again: \
-~S" (list outcome) #f))
   (when (%shm-mutex-mine? bv k)
     ;; This raises, before there is something to unlock.
     (shm-mutex-lock! bv k))
