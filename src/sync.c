@@ -61,10 +61,10 @@ struct mutex
 struct condition
 {
   gshm_long_word format;
-  gshm_word sequence;           /* changes with each signal */
-  gshm_word waiting;            /* threads; too many if some were killed */
-  gshm_word owed;               /* signals that nobody has taken yet */
-  gshm_word unused;
+  /* In the low half the sequence, which changes with each signal; then 16 bits
+     of the number of threads that wait, too large if some were killed; and 16 of
+     the signals that are owed: nobody has taken them yet.  */
+  gshm_long_word state;
 };
 
 struct semaphore
@@ -99,7 +99,7 @@ struct rwlock
 };
 
 _Static_assert (sizeof (struct mutex) == 24, "a layout that processes share");
-_Static_assert (sizeof (struct condition) == 24, "a layout that processes share");
+_Static_assert (sizeof (struct condition) == 16, "a layout that processes share");
 _Static_assert (sizeof (struct semaphore) == 16, "a layout that processes share");
 _Static_assert (sizeof (struct barrier) == 32 + 8 * PARTIES,
                 "a layout that processes share");
@@ -113,6 +113,9 @@ _Static_assert (sizeof (struct rwlock) == 24 + 8 * READERS,
 #define PENDING UINT64_C (4)
 #define UNMENDED PENDING
 #define WHO(owner) ((owner) & ~(WAITERS | PENDING))
+
+/* What the low half of an owner never is, so that a sleep on it ends at once.  */
+#define NEVER GSHM_FOREIGN
 
 /* Nobody who lives: whoever had it gave it up without mending what it guards.  */
 #define NOBODY WAITERS
@@ -295,16 +298,30 @@ attempt_to_lock (void *data, struct gshm_sleep *sleep)
       /* [take over] One of those who see this wins.  */
       if (replace (&mutex->owner, owner, locking->self | WAITERS | UNMENDED))
         return ABANDONED;
+      owner = NEVER;
     }
-  else if (owner != 0 && sleep->announce && !(owner & WAITERS))
+  else if (owner == 0)
+    owner = NEVER;
+  else if (sleep->announce && !(owner & WAITERS))
     {
-      /* [announce] If this fails the owner is another, or none, and the sleep
-         ends at once.  */
+      /* [announce] If this fails somebody else has done so, or the owner is
+         another, or none, and the sleep ends at once.  */
       replace (&mutex->owner, owner, owner | WAITERS);
       owner |= WAITERS;
     }
   sleep_on_half (sleep, &mutex->owner, owner);
   return 0;
+}
+
+/* [give up] Who leaves without the mutex may have been the one that was woken for
+   it.  */
+static void
+give_up_locking (void *data)
+{
+  struct locking *locking = data;
+
+  if (locking->announced)
+    gshm_wake (low_half (&locking->mutex->owner), 1);
 }
 
 static int
@@ -320,7 +337,14 @@ lock (const struct use *use, struct mutex *mutex, int64_t timeout)
                                                memory_order_acquire,
                                                memory_order_relaxed))
     return DONE;
-  return gshm_wait (use->subr, use->k, timeout, attempt_to_lock, &locking);
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (give_up_locking, &locking, 0);
+  int outcome = gshm_wait (use->subr, use->k, timeout, attempt_to_lock,
+                           &locking);
+  scm_dynwind_end ();
+  if (outcome == 0)
+    give_up_locking (&locking);
+  return outcome;
 }
 
 /* Give up the mutex, to nobody (0) or to NOBODY.  */
@@ -427,11 +451,11 @@ gshm_mutex_is_mine (SCM bytevector, SCM k)
 
 /* Conditions.
 
-   A signal is a change of the sequence and one more that is owed.  A waiter may
-   take what is owed if the sequence changed since it came, and does so when it
-   has the mutex again, after which it just returns.  So a signal is not lost on
-   a waiter that is killed: others that waited then look after a slice and find
-   it owed.  */
+   A signal changes the sequence, and one more is owed.  A waiter may take what is
+   owed if the sequence changed since it came, and does so when it has the mutex
+   again, after which it just returns.  So a signal is not lost on a waiter that
+   is killed: others that waited then look after a slice and find it owed.  All
+   of this is one word, since who signals need not hold the mutex.  */
 
 #define CONDITION_INIT "shm-condition-init!"
 #define CONDITION_WAIT "shm-condition-wait!"
@@ -447,29 +471,24 @@ struct awaiting
   uint32_t came;        /* the sequence then */
 };
 
+#define SEQUENCE(state) ((uint32_t) (state))
+#define WAITING(state) ((state) >> 32 & 0xffff)
+#define OWED(state) ((state) >> 48)
+
+static uint64_t
+condition_state (uint32_t sequence, uint64_t waiting, uint64_t owed)
+{
+  return sequence | waiting << 32 | (owed < waiting ? owed : waiting) << 48;
+}
+
 static SCM
 init_condition (SCM bytevector, SCM k)
 {
   struct condition *condition
     = new_structure (CONDITION_INIT, bytevector, k, sizeof *condition);
 
-  atomic_store (&condition->sequence, 0);
-  atomic_store (&condition->waiting, 0);
-  atomic_store (&condition->owed, 0);
-  atomic_store (&condition->unused, 0);
+  atomic_store (&condition->state, 0);
   return initialized (&condition->format, CONDITION);
-}
-
-/* Take one off a count; return whether there was one.  */
-static int
-decrement (gshm_word *count)
-{
-  uint32_t before = atomic_load (count);
-
-  while (before > 0)
-    if (atomic_compare_exchange_weak (count, &before, before - 1))
-      return 1;
-  return 0;
 }
 
 /* [come] With the mutex held, so that no signal for a change that this thread
@@ -477,12 +496,55 @@ decrement (gshm_word *count)
 static void
 come (struct awaiting *awaiting)
 {
-  struct condition *condition = awaiting->condition;
+  gshm_long_word *word = &awaiting->condition->state;
+  uint64_t state = atomic_load (word), next;
 
   awaiting->self = self_in_mutex (awaiting->mutex);
-  if (atomic_fetch_add (&condition->waiting, 1) == 0)
-    atomic_store (&condition->owed, 0);
-  awaiting->came = atomic_load (&condition->sequence);
+  do
+    {
+      uint64_t waiting = WAITING (state);
+      next = condition_state (SEQUENCE (state),
+                              waiting < 0xffff ? waiting + 1 : waiting,
+                              waiting == 0 ? 0 : OWED (state));
+    }
+  while (!atomic_compare_exchange_weak (word, &state, next));
+  awaiting->came = SEQUENCE (next);
+}
+
+/* Go, with SIGNALS of those that are owed, 0 or 1.  Return whether this thread
+   may have as many.  */
+static int
+go (struct awaiting *awaiting, uint64_t signals)
+{
+  gshm_long_word *word = &awaiting->condition->state;
+  uint64_t state = atomic_load (word), waiting;
+
+  do
+    {
+      if (signals > 0
+          && (SEQUENCE (state) == awaiting->came || OWED (state) < signals))
+        return 0;
+      waiting = WAITING (state);
+    }
+  while (!atomic_compare_exchange_weak (word, &state,
+                                        condition_state (SEQUENCE (state),
+                                                         waiting - (waiting > 0),
+                                                         OWED (state)
+                                                         - signals)));
+  if (signals == 0 && SEQUENCE (state) != awaiting->came && OWED (state) > 0)
+    /* [pass on] It may have been woken for a signal that it does not take.  */
+    gshm_wake (low_half (word), 1);
+  return 1;
+}
+
+static void
+go_without (void *data)
+{
+  struct awaiting *awaiting = data;
+
+  if (is_still_there (awaiting->use, &awaiting->condition->format)
+      && awaiting->self == self_in_mutex (awaiting->mutex))
+    go (awaiting, 0);
 }
 
 /* Whether a signal may be taken, to which the mutex is needed.  */
@@ -497,8 +559,8 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
   if (awaiting->self != self_in_mutex (mutex))
     /* This is the child of a fork, for which nobody has come yet.  */
     come (awaiting);
-  uint32_t sequence = atomic_load (&condition->sequence);
-  if (sequence != awaiting->came && atomic_load (&condition->owed) > 0)
+  uint64_t state = atomic_load (&condition->state);
+  if (SEQUENCE (state) != awaiting->came && OWED (state) > 0)
     return DONE;
   if (sleep->look)
     {
@@ -507,26 +569,8 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
       if (owner != 0 && is_dead (owner, &mutex->namespace))
         return ABANDONED;
     }
-  sleep->word = &condition->sequence;
-  sleep->value = sequence;
+  sleep_on_half (sleep, &condition->state, state);
   return 0;
-}
-
-/* However a waiter leaves.  */
-static void
-go (void *data)
-{
-  struct awaiting *awaiting = data;
-  struct condition *condition = awaiting->condition;
-
-  if (!is_still_there (awaiting->use, &condition->format)
-      || awaiting->self != self_in_mutex (awaiting->mutex))
-    return;
-  decrement (&condition->waiting);
-  /* [pass on] It may have been woken for a signal that it does not take.  */
-  if (atomic_load (&condition->sequence) != awaiting->came
-      && atomic_load (&condition->owed) > 0)
-    gshm_wake (&condition->sequence, 1);
 }
 
 static SCM
@@ -539,59 +583,60 @@ gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
   int64_t timeout = gshm_to_timeout (CONDITION_WAIT, 4, scm_timeout);
   struct awaiting awaiting = { .use = &use, .condition = condition,
                                .mutex = mutex };
-  int64_t start = timeout == GSHM_FOREVER ? 0 : gshm_now ();
-  int outcome, locked, is_over;
+  int64_t start = gshm_now (), left = timeout;
+  int outcome, locked, signalled, is_over;
 
   if (!is_locked_by_self (mutex))
     refuse (&mutex_use, EPERM, "this thread does not hold it");
   come (&awaiting);
   scm_dynwind_begin (0);
-  scm_dynwind_unwind_handler (go, &awaiting, SCM_F_WIND_EXPLICITLY);
+  scm_dynwind_unwind_handler (go_without, &awaiting, 0);
   do
     {
-      int64_t left = timeout;
-
-      if (timeout != GSHM_FOREVER)
-        left = start + timeout - gshm_now ();
+      is_over = left == 0;
       unlock (mutex, 0);
-      outcome = gshm_wait (CONDITION_WAIT, k, left < 0 ? 0 : left,
-                           attempt_to_be_signalled, &awaiting);
-      is_over = outcome == 0;
+      SCM_TICK;
+      outcome = gshm_wait (CONDITION_WAIT, k, left, attempt_to_be_signalled,
+                           &awaiting);
       locked = lock (&mutex_use, mutex, GSHM_FOREVER);
-      /* [take signal] With the mutex held: who dies before has not taken it, and
-         who dies after dies holding the mutex, of which the next one is
-         told.  */
-      if (locked == DONE && outcome != ABANDONED)
-        outcome = (atomic_load (&condition->sequence) != awaiting.came
-                   && decrement (&condition->owed)) ? DONE : 0;
+      /* [take signal] With the mutex held: who is killed before has not taken
+         it, and who is killed after does so holding the mutex, of which the next
+         one is told.  */
+      signalled = go (&awaiting, 1);
+      if (timeout != GSHM_FOREVER)
+        {
+          left = start + timeout - gshm_now ();
+          if (left < 0)
+            left = 0;
+        }
     }
-  while (locked == DONE && outcome == 0 && !is_over);
+  while (!signalled && locked == DONE && outcome == DONE && !is_over);
   scm_dynwind_end ();
+  if (!signalled)
+    go (&awaiting, 0);
   scm_remember_upto_here_1 (bytevector);
-  return locked == DONE ? scm_from_bool (outcome != 0)
+  return locked == DONE ? scm_from_bool (signalled || outcome == ABANDONED)
          : outcome_to_scm (&mutex_use, locked);
 }
 
 static void
-signal_waiters (struct condition *condition, uint32_t most)
+signal_waiters (struct condition *condition, uint64_t most)
 {
-  uint32_t waiting = atomic_load (&condition->waiting);
-  uint32_t owed = atomic_load (&condition->owed), more;
+  uint64_t state = atomic_load (&condition->state), waiting;
 
-  if (waiting == 0)
-    return;
-  /* [owe] Before the sequence changes, so that who sees that finds it.  */
+  /* [signal] */
   do
     {
-      more = most < waiting ? owed + most : waiting;
-      if (more > waiting)
-        more = waiting;
+      waiting = WAITING (state);
+      if (waiting == 0)
+        return;
     }
-  while (!atomic_compare_exchange_weak (&condition->owed, &owed, more));
-  /* [signal] */
-  atomic_fetch_add (&condition->sequence, 1);
+  while (!atomic_compare_exchange_weak (&condition->state, &state,
+                                        condition_state (SEQUENCE (state) + 1,
+                                                         waiting,
+                                                         OWED (state) + most)));
   /* [wake] */
-  gshm_wake (&condition->sequence, most < INT_MAX ? (int) most : INT_MAX);
+  gshm_wake (low_half (&condition->state), (int) most);
 }
 
 static SCM
@@ -609,7 +654,7 @@ gshm_condition_broadcast (SCM bytevector, SCM k)
 {
   struct use use = { CONDITION_BROADCAST, bytevector, k, CONDITION };
 
-  signal_waiters (structure (&use, sizeof (struct condition)), UINT32_MAX);
+  signal_waiters (structure (&use, sizeof (struct condition)), INT_MAX);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -690,6 +735,8 @@ attempt_to_take (void *data, struct gshm_sleep *sleep)
             gshm_wake (&semaphore->value, 1);
           return DONE;
         }
+      /* Look again at once, or where that stands sleep.  */
+      value = SLEEPERS;
     }
   else if (sleep->announce && value == 0)
     {
@@ -699,8 +746,31 @@ attempt_to_take (void *data, struct gshm_sleep *sleep)
       value = SLEEPERS;
     }
   sleep->word = &semaphore->value;
-  sleep->value = value & MOST ? SLEEPERS : value;
+  sleep->value = value;
   return 0;
+}
+
+/* Who leaves with nothing may have been the one that was woken for it.  */
+static void
+give_up_taking (void *data)
+{
+  struct taking *taking = data;
+
+  if (taking->announced)
+    gshm_wake (&taking->semaphore->value, 1);
+}
+
+static int
+take (struct taking *taking, int64_t timeout)
+{
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (give_up_taking, taking, 0);
+  int outcome = gshm_wait (SEMAPHORE_WAIT, taking->use->k, timeout,
+                           attempt_to_take, taking);
+  scm_dynwind_end ();
+  if (outcome == 0)
+    give_up_taking (taking);
+  return outcome;
 }
 
 static SCM
@@ -720,7 +790,7 @@ gshm_semaphore_wait (SCM bytevector, SCM k, SCM scm_timeout)
                                                    value - 1,
                                                    memory_order_acquire,
                                                    memory_order_relaxed))
-    outcome = gshm_wait (SEMAPHORE_WAIT, k, timeout, attempt_to_take, &taking);
+    outcome = take (&taking, timeout);
   scm_remember_upto_here_1 (bytevector);
   return outcome_to_scm (&use, outcome);
 }
@@ -895,11 +965,16 @@ attempt_to_pass (void *data, struct gshm_sleep *sleep)
         count++;
     }
   uint64_t next = (state & ~(uint64_t) UINT32_MAX) | (uint32_t) (generation + 1);
-  if (count == arriving->parties && replace (&barrier->state, state, next))
+  if (count == arriving->parties)
     {
-      gshm_wake (low_half (&barrier->state), INT_MAX);
-      if (arriving->place != NULL)
-        return DONE;
+      if (replace (&barrier->state, state, next))
+        {
+          gshm_wake (low_half (&barrier->state), INT_MAX);
+          if (arriving->place != NULL)
+            return DONE;
+        }
+      /* Look again at once.  */
+      generation = ~generation;
     }
   sleep_on_half (sleep, &barrier->state, generation);
   return 0;
@@ -1058,6 +1133,7 @@ wait_for_writer (struct entering *entering, struct gshm_sleep *sleep,
         }
       else if (replace (&rwlock->writer, writer, entering->self | WAITERS))
         return ABANDONED;
+      writer = NEVER;
     }
   else if (sleep->announce && !(writer & WAITERS))
     {
@@ -1133,7 +1209,7 @@ attempt_to_write (void *data, struct gshm_sleep *sleep)
       if (!replace (&rwlock->writer, 0, entering->self | PENDING
                     | (entering->announced ? WAITERS : 0)))
         {
-          sleep_on_half (sleep, &rwlock->writer, 0);
+          sleep_on_half (sleep, &rwlock->writer, NEVER);
           return 0;
         }
       entering->pending = 1;

@@ -556,7 +556,8 @@ stop_watching (void *data)
 }
 
 /* In the child of a fork nobody watches, and nobody knows the state of a
-   condition variable that somebody waited for.  */
+   condition variable that somebody waited for.  The registry's lock may still be
+   held, and there is no other thread.  */
 static void
 forget_watchers (void)
 {
@@ -564,7 +565,8 @@ forget_watchers (void)
   if (own_watcher != NULL)
     {
       initialize_watcher (own_watcher);
-      put_idle (own_watcher);
+      own_watcher->next = idle;
+      idle = own_watcher;
     }
   own_watcher = NULL;
   pthread_setspecific (thread_exit, NULL);
