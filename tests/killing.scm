@@ -1,0 +1,213 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; killing.scm - processes that use everything and are killed at any instant.
+
+;;; A killed process never harms the others: they go on, exclude each other, find
+;;; nothing half done but where they are told so, and are told each time.
+
+(use-modules (ice-9 match)
+             (posix-shm)
+             (posix-shm atomic)
+             (posix-shm sync)
+             (rnrs bytevectors)
+             (srfi srfi-1)
+             (srfi srfi-64)
+             (tests support))
+
+(define kills
+  (or (and=> (getenv "GSHM_KILLS") string->number) 1000))
+
+(define workers 5)
+
+;; Where things are.
+(define mutex 0)
+(define condition 64)
+(define semaphore 128)
+(define rwlock 4096)
+(define barrier 8192)
+(define size 16384)
+
+;; Words: what the mutex guards, two that are equal, and who is in there; the same
+;; of the read-write lock; how often somebody was told that a mutex was
+;; abandoned; what went wrong; how far each worker is.
+(define-values (guarded other-guarded inside
+                written other-written writer
+                reports wrong progress)
+  (apply values (map (lambda (i) (+ 12288 (* 64 i))) (iota 9))))
+
+(define (initialize! bv)
+  (shm-mutex-init! bv mutex)
+  (shm-condition-init! bv condition)
+  (shm-semaphore-init! bv semaphore 0)
+  (shm-rwlock-init! bv rwlock)
+  (shm-barrier-init! bv barrier 3))
+
+(define (progress-of bv i) (atomic-u64-ref bv (+ progress (* 8 i))))
+
+
+;;; A worker.
+
+(define (work bv me)
+  (define state (seed->random-state (format #f "~a ~a ~a" me (getpid) (gettimeofday))))
+  (define (value k) (bytevector-u64-native-ref bv k))
+  (define (set-value! k n) (bytevector-u64-native-set! bv k n))
+  (define-syntax-rule (check what expression)
+    (unless expression
+      (atomic-u64-compare-exchange! bv wrong 0 what)
+      (primitive-_exit 1)))
+
+  ;; What two words that belong together go through.
+  (define (mend a b who)
+    (let ((n (max (value a) (value b))))
+      (set-value! a n)
+      (set-value! b n)
+      (set-value! who 0)))
+  (define (change a b who)
+    (set-value! who (+ me 1))
+    (set-value! a (+ 1 (value a)))
+    (when (zero? (random 50 state)) (usleep (random 300 state)))
+    (set-value! b (+ 1 (value b)))
+    (set-value! who 0))
+  (define (report)
+    (atomic-u64-fetch-add! bv reports 1)
+    (mend guarded other-guarded inside))
+
+  (define (locked outcome)
+    (match outcome
+      ('abandoned (report))
+      (#t
+       ;; Whoever died in there must have been reported.
+       (check 1 (zero? (value inside)))
+       (check 2 (= (value guarded) (value other-guarded))))
+      (#f (check 3 #f))))
+  (define (entered outcome)
+    (match outcome
+      ('abandoned (mend written other-written writer))
+      (#t
+       (check 4 (zero? (value writer)))
+       (check 5 (= (value written) (value other-written))))
+      (#f (check 6 #f))))
+
+  (define patience 60)
+  (define moment 0.003)
+  (define operations
+    (vector
+     (lambda ()
+       (locked (shm-mutex-lock! bv mutex patience))
+       (change guarded other-guarded inside)
+       (shm-mutex-unlock! bv mutex))
+     (lambda ()
+       (with-shm-mutex bv mutex #:on-abandoned report #:timeout patience
+         (locked #t)
+         (change guarded other-guarded inside)))
+     (lambda ()
+       (match (shm-mutex-try-lock! bv mutex)
+         (#f #t)
+         (outcome
+          (locked outcome)
+          (change guarded other-guarded inside)
+          (shm-mutex-unlock! bv mutex))))
+     (lambda ()
+       (locked (shm-mutex-lock! bv mutex patience))
+       (match (shm-condition-wait! bv condition mutex moment)
+         ('abandoned (report))
+         (_ (locked #t)))
+       (change guarded other-guarded inside)
+       (shm-mutex-unlock! bv mutex))
+     (lambda () (shm-condition-signal! bv condition))
+     (lambda () (shm-condition-broadcast! bv condition))
+     (lambda ()
+       (when (< (shm-semaphore-value bv semaphore) 100)
+         (shm-semaphore-post! bv semaphore)))
+     (lambda () (shm-semaphore-wait! bv semaphore moment))
+     (lambda () (shm-barrier-wait! bv barrier moment))
+     (lambda ()
+       (entered (shm-rwlock-read-lock! bv rwlock patience))
+       (when (zero? (random 50 state)) (usleep (random 300 state)))
+       (check 7 (= (value written) (value other-written)))
+       (shm-rwlock-unlock! bv rwlock))
+     (lambda ()
+       (entered (shm-rwlock-write-lock! bv rwlock patience))
+       (change written other-written writer)
+       (shm-rwlock-unlock! bv rwlock))
+     (lambda ()
+       (when (zero? (random 100 state)) (gc)))))
+
+  (let loop ()
+    ((vector-ref operations (random (vector-length operations) state)))
+    (atomic-u64-fetch-add! bv (+ progress (* 8 me)) 1)
+    (loop)))
+
+
+;;; Killing.
+
+(define (start-worker bv i)
+  (start-process (lambda () (work bv i))))
+
+(define (all-go-on? bv)
+  "Wait until each worker has come on, and return #f if something went wrong."
+  (let ((before (map (lambda (i) (progress-of bv i)) (iota workers))))
+    (let again ()
+      (cond ((not (zero? (atomic-u64-ref bv wrong))) #f)
+            ((every (lambda (i n) (> (progress-of bv i) (+ n 5)))
+                    (iota workers) before)
+             #t)
+            ;; A worker that ended by itself has failed.
+            ((not (match (waitpid WAIT_ANY WNOHANG) ((pid . _) (zero? pid))))
+             #f)
+            (else
+             (usleep 1000)
+             (again))))))
+
+(define (kill-some bv)
+  (let ((pids (make-vector workers))
+        (state (random-state-from-platform)))
+    (for-each (lambda (i) (vector-set! pids i (start-worker bv i)))
+              (iota workers))
+    (let ((result
+           (let next ((n 0))
+             (cond ((= n kills) (all-go-on? bv))
+                   ((and (zero? (modulo n 20)) (not (all-go-on? bv))) #f)
+                   (else
+                    (let ((victim (random workers state)))
+                      (usleep (random 3000 state))
+                      (kill-process (vector-ref pids victim))
+                      (vector-set! pids victim (start-worker bv victim)))
+                    (next (+ n 1)))))))
+      (vector-for-each kill-process pids)
+      result)))
+
+(define (vector-for-each proc vector)
+  (for-each proc (vector->list vector)))
+
+(test-begin "killing")
+
+(with-mapping (bv size)
+  (initialize! bv)
+  (test-assert (format #f "~a are killed, the others go on" kills)
+    (kill-some bv))
+  (test-equal "nothing was wrong" 0 (atomic-u64-ref bv wrong))
+  (test-assert "no mutex was reported more often than somebody died"
+    (<= 0 (atomic-u64-ref bv reports) (+ kills workers)))
+  (format #t "reports: ~a, progress: ~a~%" (atomic-u64-ref bv reports)
+          (map (lambda (i) (progress-of bv i)) (iota workers)))
+  (test-assert "the mutex is free, or abandoned"
+    (shm-mutex-lock! bv mutex 60))
+  (test-equal "and then locked and unlocked as ever" '(EDEADLK #t)
+    (let ((twice (match (raised (lambda () (shm-mutex-lock! bv mutex)))
+                   ((_ _ _ errno) (and (= errno EDEADLK) 'EDEADLK)))))
+      (shm-mutex-unlock! bv mutex)
+      (list twice (shm-mutex-try-lock! bv mutex))))
+  (test-assert "the read-write lock is free, or abandoned"
+    (let ((entered (shm-rwlock-write-lock! bv rwlock 60)))
+      (shm-rwlock-unlock! bv rwlock)
+      entered))
+  (test-assert "the semaphore counts on"
+    (let ((n (shm-semaphore-value bv semaphore)))
+      (shm-semaphore-post! bv semaphore)
+      (= (+ n 1) (shm-semaphore-value bv semaphore))))
+  (test-equal "the barrier counts those who live" #f
+    (begin
+      (usleep 120000)
+      (shm-barrier-wait! bv barrier 0.2))))
+
+(test-end "killing")
