@@ -194,12 +194,16 @@ many pipes as Guile itself may have made."
 
 (define (remove-objects pid)
   ;; The names that (tests support) gives to the objects of that process.
-  (let ((prefix (format #f "gshm-test-~a-" pid)))
+  (let* ((prefix (format #f "gshm-test-~a-" pid))
+         (semaphore (string-append "sem." prefix)))
     (for-each (lambda (file)
                 (report 'ERROR (format #f "object left behind: /~a" file))
                 (false-if-exception
                  (delete-file (string-append "/dev/shm/" file))))
-              (or (scandir "/dev/shm" (lambda (f) (string-prefix? prefix f)))
+              (or (scandir "/dev/shm"
+                           (lambda (f)
+                             (or (string-prefix? prefix f)
+                                 (string-prefix? semaphore f))))
                   '()))))
 
 ;; Both in seconds.  Guile does not deliver a signal to a thread that is in
