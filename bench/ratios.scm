@@ -1,6 +1,6 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; ratios.scm - how long Guile takes for what C does, as ratios in one run.
-;;; Usage: guile ratios.scm TWIN [COUNT]   (see bench/twin.c)
+;;; Usage: guile ratios.scm TWIN NOTHING [COUNT]   (see bench/twin.c, nothing.c)
 
 ;;; Guile and C take turns, COUNT rounds each; a ratio is that of one turn of
 ;;; each, so that what slows the machine slows both.
@@ -8,10 +8,16 @@
 (use-modules ((ice-9 format) #:select (format))
              (ice-9 match)
              (ice-9 popen)
+             ((ice-9 threads)
+              #:select (make-mutex lock-mutex unlock-mutex))
              (posix-shm)
+             (posix-shm atomic)
+             (posix-shm semaphore)
+             (posix-shm sync)
              ((rnrs bytevectors)
               #:select (bytevector-length bytevector-u8-ref
                         bytevector-u8-set! bytevector-copy!
+                        bytevector-u64-native-ref bytevector-u64-native-set!
                         make-bytevector))
              ((posix-shm chicken)
               #:select (open/rdwr open/creat open/rdonly open/excl
@@ -54,21 +60,130 @@
     (shm-unmap! bv)
     (shm-unlink name)))
 
-;; What is measured, the ratio that is the goal, and for how many times fewer
-;; rounds.
+;; What processes share, each on a line of the cache of its own.
+(define shared (shm-create #f 4096))
+(shm-unlink (shm-name shared))
+(define-values (mutex semaphore ping pong guarded)
+  (values 0 64 128 192 256))
+(shm-mutex-init! shared mutex)
+(shm-semaphore-init! shared semaphore 0)
+(define named (semaphore-open name (list O_CREAT O_EXCL)))
+(semaphore-unlink name)
+
+(define-syntax-rule (time-expression count expression)
+  (let ((start (nanoseconds)))
+    (let next ((i 0))
+      (when (< i count)
+        expression
+        (next (+ i 1))))
+    (- (nanoseconds) start)))
+
+(define (lock-and-unlock count)
+  (time-expression count (begin (shm-mutex-lock! shared mutex)
+                                (shm-mutex-unlock! shared mutex))))
+
+(define (post-and-wait count)
+  (time-expression count (begin (shm-semaphore-post! shared semaphore)
+                                (shm-semaphore-wait! shared semaphore))))
+
+(define (post-and-wait-named count)
+  (time-expression count (begin (semaphore-post! named)
+                                (semaphore-wait! named))))
+
+(define (await k value)
+  (let ((seen (atomic-u32-ref shared k)))
+    (unless (= seen value)
+      (atomic-wait shared k seen)
+      (await k value))))
+
+(define (say k value)
+  (atomic-u32-set! shared k value)
+  (atomic-notify! shared k 1))
+
+(define-syntax-rule (in-child body ...)
+  (let ((pid (primitive-fork)))
+    (when (zero? pid)
+      body ...
+      (primitive-_exit 0))
+    pid))
+
+(define warming-up 500)
+
+(define (ping-pong count)
+  (define (from-to first last round)
+    (let next ((i first))
+      (when (<= i last)
+        (round i)
+        (next (+ i 1)))))
+  (define (serve i)
+    (say ping i)
+    (await pong i))
+  (say ping 0)
+  (say pong 0)
+  (let* ((last (+ warming-up count))
+         (pid (in-child
+               (from-to 1 last
+                        (lambda (i)
+                          (await ping i)
+                          (say pong i))))))
+    ;; What a fork makes slow at first is not what is measured.
+    (from-to 1 warming-up serve)
+    (let ((start (nanoseconds)))
+      (from-to (+ warming-up 1) last serve)
+      (let ((time (- (nanoseconds) start)))
+        (waitpid pid)
+        time))))
+
+(define (ping-pong-on-one-processor count)
+  (let ((before (getaffinity 0)))
+    (setaffinity 0 (make-bitvector 1 #t))
+    (let ((time (ping-pong count)))
+      (setaffinity 0 before)
+      time)))
+
+(define (contended count)
+  (define (work)
+    (let next ((i 0))
+      (when (< i count)
+        (shm-mutex-lock! shared mutex)
+        (bytevector-u64-native-set!
+         shared guarded (+ 1 (bytevector-u64-native-ref shared guarded)))
+        (shm-mutex-unlock! shared mutex)
+        (next (+ i 1)))))
+  (let* ((start (nanoseconds))
+         (one (in-child (work)))
+         (other (in-child (work))))
+    (waitpid one)
+    (waitpid other)
+    (- (nanoseconds) start)))
+
+;; What is measured, by a procedure that does it once, or by one that does it as
+;; often as it is told and returns the nanoseconds that took; the ratio that is the
+;; goal; and for how many times fewer rounds.
 (define measurements
   `(("life-cycle" ,life-cycle 1.08 1)
     ("egg" ,egg 1.5 1)
     ("map-4K" ,(lambda () (map-and-touch 4096)) 1.25 1)
     ("map-1M" ,(lambda () (map-and-touch 1048576)) 1.05 20)
     ("create" ,create 1.5 1)
-    ("create-whole" ,create 1.15 1)))
+    ("create-whole" ,create 1.15 1)
+    ("mutex" (rounds ,lock-and-unlock) 2.5 1/100)
+    ("semaphore" (rounds ,post-and-wait) 4 1/100)
+    ("named" (rounds ,post-and-wait-named) 4 1/100)
+    ("ping-pong-spin" (rounds ,ping-pong) "1 µs" 1/20)
+    ("ping-pong-sleep" (rounds ,ping-pong-on-one-processor) 1.15 1/5)
+    ("contended" (rounds ,contended) 1.5 1/1000)))
 
 (define (nanoseconds)
   (* (get-internal-real-time)
      (/ 1000000000 internal-time-units-per-second)))
 
 (define (time-guile round count)
+  (match round
+    (('rounds proc) (proc count))
+    (proc (time-rounds proc count))))
+
+(define (time-rounds round count)
   (let ((start (nanoseconds)))
     (let next ((i 0))
       (when (< i count)
@@ -87,7 +202,7 @@
 (define (measure twin count)
   (match-lambda
     ((measurement round goal divisor)
-     (let* ((count (max 1 (quotient count divisor)))
+     (let* ((count (max 1 (floor (/ count divisor))))
             (turns (list-tabulate repetitions
                                   (lambda (i)
                                     (cons (time-guile round count)
@@ -100,7 +215,7 @@
                (median ratios) (apply min ratios) (apply max ratios)
                goal)))))
 
-(define (main twin count)
+(define (main twin nothing count)
   (let ((twin (open-pipe* OPEN_BOTH twin)))
     (format #t "             Guile      C            ratio: median (range)    \
 goal~%")
@@ -108,6 +223,8 @@ goal~%")
     (close-pipe twin))
   (format #t "~%             mapping    ordinary~%")
   (for-each (compare count) comparisons)
+  (load-extension nothing "gshm_nothing_init")
+  (primitives (* 100 count))
   (many))
 
 ;; Guile against Guile: a mapping, and a bytevector of its own.
@@ -146,6 +263,33 @@ goal~%")
                  (median ratios) (apply min ratios) (apply max ratios)
                  goal))))))
 
+;; Guile's own, for as long as a loop takes.
+(define guile-mutex (make-mutex))
+
+(define (primitives count)
+  (define nothing (module-ref (current-module) 'nothing))
+  (define (report name goal one other)
+    (let ((ratios (map / one other)))
+      (format #t "~28a ~5,1f ns ~5,1f ns   ~5,3f (~5,3f to ~5,3f)   ~a~%" name
+              (/ (median one) count 1.) (/ (median other) count 1.)
+              (median ratios) (apply min ratios) (apply max ratios) goal)))
+  (define-syntax-rule (compare name goal expression reference)
+    (let ((turns (list-tabulate
+                  repetitions
+                  (lambda (i)
+                    (cons (time-expression count expression)
+                          (time-expression count reference))))))
+      (report name goal (map car turns) (map cdr turns))))
+  (newline)
+  (compare "fetch-add / empty primitive" 1.5
+           (atomic-u64-fetch-add! shared guarded 1)
+           (nothing shared guarded 1))
+  (compare "mutex / Guile's own mutex" 1
+           (begin (shm-mutex-lock! shared mutex)
+                  (shm-mutex-unlock! shared mutex))
+           (begin (lock-mutex guile-mutex)
+                  (unlock-mutex guile-mutex))))
+
 ;; The cost of a mapping, alone and with 50,000 others.
 (define (many)
   (define (cost)
@@ -159,5 +303,5 @@ goal~%")
             (length others) (/ among alone 1.))))
 
 (match (command-line)
-  ((_ twin) (main twin 200))
-  ((_ twin count) (main twin (string->number count))))
+  ((_ twin nothing) (main twin nothing 200))
+  ((_ twin nothing count) (main twin nothing (string->number count))))

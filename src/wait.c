@@ -245,23 +245,36 @@ nap_outside (void *data)
 
 /* Spinning.  */
 
-static atomic_int processors;
-
-static void
+static int
 count_processors (void)
 {
 #ifdef CPU_COUNT
   cpu_set_t set;
 
   if (sched_getaffinity (0, sizeof set, &set) == 0)
-    {
-      atomic_store_explicit (&processors, CPU_COUNT (&set),
-                             memory_order_relaxed);
-      return;
-    }
+    return CPU_COUNT (&set);
 #endif
-  atomic_store_explicit (&processors, (int) sysconf (_SC_NPROCESSORS_ONLN),
-                         memory_order_relaxed);
+  return (int) sysconf (_SC_NPROCESSORS_ONLN);
+}
+
+/* Whether there is another processor for whoever is waited for, as was so at most
+   a tenth of a second before TIME.  */
+static int
+are_many_processors (int64_t time)
+{
+  static atomic_int processors;
+  static _Atomic int64_t counted;
+  int count = atomic_load_explicit (&processors, memory_order_relaxed);
+
+  if (count == 0
+      || time - atomic_load_explicit (&counted, memory_order_relaxed)
+         > SECOND / 10)
+    {
+      count = count_processors ();
+      atomic_store_explicit (&processors, count, memory_order_relaxed);
+      atomic_store_explicit (&counted, time, memory_order_relaxed);
+    }
+  return count > 1;
 }
 
 static inline void
@@ -282,14 +295,20 @@ struct spinning
   int pauses;           /* between two looks */
 };
 
+/* To spin from TIME on.  */
+static struct spinning
+spinning_from (int64_t time)
+{
+  return (struct spinning) {
+    .end = are_many_processors (time) ? time + SPIN : 0, .pauses = 1
+  };
+}
+
 /* Wait, until it is time to sleep, for WORD not to be VALUE, or where there is no
-   word for a moment, if there is another processor.  Return whether it is worth
-   an attempt.  */
+   word for a moment.  Return whether it is worth an attempt.  */
 static int
 spin (struct spinning *spinning, const gshm_word *word, uint32_t value)
 {
-  if (atomic_load_explicit (&processors, memory_order_relaxed) <= 1)
-    return 0;
   while (gshm_now () < spinning->end)
     {
       for (int i = 0; i < spinning->pauses; i++)
@@ -338,7 +357,7 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
 
   int64_t start = gshm_now (), deadline = end_of (start, timeout);
   int64_t next_look = start + SLICE;
-  struct spinning spinning = { .end = start + SPIN, .pauses = 1 };
+  struct spinning spinning = spinning_from (start);
   while (spin (&spinning, sleep.word, sleep.value))
     if ((result = attempt (data, &sleep)) != 0)
       return result;
@@ -368,7 +387,6 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
       if (result != 0 || time >= deadline)
         return result;
       SCM_TICK;
-      count_processors ();
     }
 }
 
@@ -691,7 +709,7 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
 {
   int64_t start = gshm_now (), deadline = end_of (start, timeout);
 
-  struct spinning spinning = { .end = start + SPIN, .pauses = 1 };
+  struct spinning spinning = spinning_from (start);
 
   if (spin (&spinning, word, value))
     return GSHM_CHANGED;
@@ -716,14 +734,12 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
          have found nobody to wake.  */
       if (changed || atomic_load (word) != value)
         return GSHM_WOKEN;
-      count_processors ();
     }
 }
 
 void
 gshm_wait_init (void)
 {
-  count_processors ();
 #if CAN_QUEUE
   pthread_key_create (&thread_exit, stop_watching);
   pthread_atfork (NULL, NULL, forget_watchers);

@@ -1,0 +1,171 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; two-sizes.scm - two processes, of 32 and of 64 bits, use the same locks.
+;;; Usage: guile two-sizes.scm NAME [other]   (see build-aux/two-sizes)
+
+(use-modules (ice-9 match)
+             (posix-shm)
+             (posix-shm atomic)
+             (posix-shm sync)
+             (rnrs bytevectors)
+             ((system foreign) #:select (sizeof size_t)))
+
+(define patience 60)
+
+(define mutex 0)
+(define condition 64)
+(define semaphores '(128 192))
+(define rwlock 4096)
+(define barrier 8192)
+(define words 12288)
+(define size 16384)
+
+(define (word i) (+ words (* 64 i)))
+
+(define (initialize! bv)
+  (shm-mutex-init! bv mutex)
+  (shm-condition-init! bv condition)
+  (for-each (lambda (k) (shm-semaphore-init! bv k 0)) semaphores)
+  (shm-rwlock-init! bv rwlock)
+  (shm-barrier-init! bv barrier 2))
+
+(define (repeat n proc)
+  (let loop ((i 0))
+    (when (< i n)
+      (proc i)
+      (loop (+ i 1)))))
+
+(define (add! bv k)
+  (bytevector-u64-native-set! bv k (+ 1 (bytevector-u64-native-ref bv k))))
+
+(define (await bv k n)
+  (let ((seen (atomic-u32-ref bv k)))
+    (unless (= seen n)
+      (atomic-wait bv k seen patience)
+      (await bv k n))))
+
+(define (say! bv k n)
+  (atomic-u32-set! bv k n)
+  (atomic-notify! bv k))
+
+(define (must value)
+  (unless value
+    (error "waited in vain")))
+
+;; What both do, ME being 0 or 1.
+(define (together bv me)
+  (repeat 20000 (lambda (i)
+                  (must (shm-mutex-lock! bv mutex patience))
+                  (add! bv (word 0))
+                  (shm-mutex-unlock! bv mutex)))
+  (repeat 20000 (lambda (i) (atomic-u64-fetch-add! bv (word 1) (expt 2 40))))
+  (repeat 1000 (lambda (i)
+                 (when (zero? me) (say! bv (word 2) (+ 1 (* 2 i))))
+                 (await bv (word 2) (+ (* 2 i) (- 2 me)))
+                 (when (= me 1) (say! bv (word 2) (+ 2 (* 2 i))))
+                 (must (shm-barrier-wait! bv barrier patience))))
+  (repeat 5000 (lambda (i)
+                 (shm-semaphore-post! bv (list-ref semaphores me))
+                 (must (shm-semaphore-wait! bv (list-ref semaphores (- 1 me))
+                                            patience))))
+  (repeat 1000 (lambda (i)
+                 (with-shm-mutex bv mutex
+                   (let again ()
+                     (unless (= me (modulo (bytevector-u64-native-ref bv (word 3))
+                                           2))
+                       (must (shm-condition-wait! bv condition mutex patience))
+                       (again)))
+                   (add! bv (word 3))
+                   (shm-condition-signal! bv condition))))
+  (repeat 5000 (lambda (i)
+                 (if (= me (modulo i 2))
+                     (begin
+                       (must (shm-rwlock-write-lock! bv rwlock patience))
+                       (add! bv (word 4))
+                       (add! bv (word 5)))
+                     (begin
+                       (must (shm-rwlock-read-lock! bv rwlock patience))
+                       (must (= (bytevector-u64-native-ref bv (word 4))
+                                (bytevector-u64-native-ref bv (word 5))))))
+                 (shm-rwlock-unlock! bv rwlock)))
+  (must (shm-barrier-wait! bv barrier patience)))
+
+;; One whose owner, of the size of this process, was killed.
+(define (leave-abandoned bv)
+  (let ((pid (primitive-fork)))
+    (when (zero? pid)
+      (shm-mutex-lock! bv mutex)
+      (shm-rwlock-write-lock! bv rwlock)
+      (say! bv (word 6) 1)
+      (sleep 1000))
+    (await bv (word 6) 1)
+    (kill pid SIGKILL)
+    (waitpid pid)
+    (atomic-u32-set! bv (word 6) 0)))
+
+(define (take-abandoned bv)
+  (let ((locked (shm-mutex-lock! bv mutex patience))
+        (entered (shm-rwlock-read-lock! bv rwlock patience)))
+    (shm-mutex-unlock! bv mutex)
+    (shm-rwlock-unlock! bv rwlock)
+    (list locked entered)))
+
+(define passed 0)
+(define failed 0)
+
+(define (test what expected actual)
+  (let ((good? (equal? expected actual)))
+    (if good?
+        (set! passed (+ passed 1))
+        (set! failed (+ failed 1)))
+    (format #t "~a: ~a~a~%" (if good? "PASS" "FAIL") what
+            (if good? "" (format #f ": ~s" actual)))))
+
+(define bits (* 8 (sizeof size_t)))
+
+(define (main name)
+  (call-with-shm name size
+    (lambda (bv)
+      (test "the other has come" #t
+            (not (eq? 'timed-out (atomic-wait bv (word 7) 0 900))))
+      (test "the other's size is another" #f
+            (= bits (atomic-u32-ref bv (word 7))))
+      (together bv 0)
+      (test "what a mutex guards" 40000 (atomic-u64-ref bv (word 0)))
+      (test "atomic additions" (* 40000 (expt 2 40))
+            (atomic-u64-ref bv (word 1)))
+      (test "turns by a condition" 2000 (atomic-u64-ref bv (word 3)))
+      (test "what a read-write lock guards" '(5000 5000)
+            (map (lambda (i) (atomic-u64-ref bv (word i))) '(4 5)))
+      (leave-abandoned bv)
+      (say! bv (word 8) 1)
+      (await bv (word 8) 2)
+      (test "the other takes over from one of this size" '(abandoned abandoned)
+            (map (lambda (i) (if (= 1 (atomic-u32-ref bv (word i)))
+                                 'abandoned
+                                 #f))
+                 '(9 10)))
+      (await bv (word 8) 3)
+      (test "this takes over from one of the other's" '(abandoned abandoned)
+            (take-abandoned bv))
+      (say! bv (word 8) 4))
+    #:initialize initialize!)
+  (format #t "~a passed, ~a failed~%" passed failed)
+  (exit (and (zero? failed) (positive? passed))))
+
+(define (other name)
+  (let ((bv (shm-attach name #:writable? #t #:wait 60)))
+    (say! bv (word 7) bits)
+    (together bv 1)
+    (await bv (word 8) 1)
+    (for-each (lambda (i outcome)
+                (when (eq? outcome 'abandoned)
+                  (atomic-u32-set! bv (word i) 1)))
+              '(9 10) (take-abandoned bv))
+    (say! bv (word 8) 2)
+    (leave-abandoned bv)
+    (say! bv (word 8) 3)
+    (await bv (word 8) 4)))
+
+(match (command-line)
+  ((_ name) (main name))
+  ((_ name "other") (other name)))
