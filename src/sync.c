@@ -813,9 +813,9 @@ gshm_semaphore_value (SCM bytevector, SCM k)
    no such place any more, whoever sees it opens the barrier, by the next
    generation, in which all places are free again.  A place says of which
    generation it is, also when it is cleared, so that nobody who looked at it in
-   one takes it in another.  Who gives up, or finds a dead one, clears the place
-   and then changes the state, so that nobody opens the barrier who looked
-   before.  */
+   one takes it in another.  Who gives up, or finds a dead one, says so in the
+   place, then changes the state, so that nobody opens the barrier who looked
+   before, and only then clears the place.  */
 
 #define BARRIER_INIT "shm-barrier-init!"
 #define BARRIER_WAIT "shm-barrier-wait!"
@@ -831,7 +831,10 @@ struct arriving
 
 #define PLACE_BITS 48
 #define PLACE_OWNER ((UINT64_C (1) << PLACE_BITS) - 1)
-#define CLEARED PENDING
+
+/* Flags of a place.  LEAVING: it does not count, but is not free yet.  */
+#define LEAVING PENDING
+#define CLEARED LEAVING
 
 /* How long who waits may not look, in milliseconds.  */
 #define UNSEEN 100
@@ -875,19 +878,24 @@ is_taken (uint64_t place, uint32_t generation)
 }
 
 /* Clear the place of OWNER, who does not count any more.  Return whether that
-   was still in time.  */
+   was still in time.  Nobody may take the place before that is known, or the
+   barrier could open with another there; and if it was not in time the place
+   stays as it is, which is nothing in another generation.  */
 static int
 withdraw (struct barrier *barrier, gshm_long_word *place, uint64_t owner,
           uint32_t generation)
 {
-  uint64_t state;
+  uint64_t leaving = to_place (owner | LEAVING, generation), state;
 
-  replace (place, to_place (owner, generation), to_place (CLEARED, generation));
+  replace (place, to_place (owner, generation), leaving);
   state = atomic_load (&barrier->state);
   while ((uint32_t) state == generation)
     if (atomic_compare_exchange_weak (&barrier->state, &state,
                                       state + (UINT64_C (1) << 32)))
-      return 1;
+      {
+        replace (place, leaving, to_place (CLEARED, generation));
+        return 1;
+      }
   return 0;
 }
 
@@ -913,12 +921,13 @@ static void
 arrive (struct arriving *arriving)
 {
   struct barrier *barrier = arriving->barrier;
-  uint32_t generation = (uint32_t) atomic_load (&barrier->state);
 
   for (uint32_t i = 0; i < arriving->parties; i++)
     {
       gshm_long_word *place = &barrier->arrived[i];
       uint64_t old = atomic_load (place);
+      /* After the place, which may be of a generation that was not before.  */
+      uint32_t generation = (uint32_t) atomic_load (&barrier->state);
 
       if (!is_taken (old, generation)
           && replace (place, old, to_place (arriving->self, generation)))
@@ -961,7 +970,7 @@ attempt_to_pass (void *data, struct gshm_sleep *sleep)
       if (look
           && gshm_is_dead (place, PLACE_OWNER, atomic_load (&barrier->namespace)))
         withdraw (barrier, &barrier->arrived[i], place, generation);
-      else
+      else if (!(place & LEAVING))
         count++;
     }
   uint64_t next = (state & ~(uint64_t) UINT32_MAX) | (uint32_t) (generation + 1);
