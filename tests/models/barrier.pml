@@ -4,17 +4,17 @@
    The memory is sequentially consistent.  Each access to it is a step, with
    what follows in the process alone, and a process may be killed before each.
    What is abstracted away: the loop that changes the state when somebody
-   withdraws, which is one step, and the format.
+   withdraws, which is one step; the format; that the generation in a place
+   comes round again after 65536; spinning; and the time at which somebody was
+   last seen, so that who comes looks for the dead only after a slice.
 
-   The end of a slice comes only if somebody was killed, and only where there
-   is something to see.
+   Somebody who sleeps with a place sees the end of a slice only if somebody was
+   killed; one who has none, also if there is one now: nobody wakes it for that.
+   It comes only where there is something to see.
 
-   There are three processes.  With three parties, a thread can arrive late
-   only for a generation that cannot open without it.  With two, the barrier
-   may open twice meanwhile, and the place looks as before.  With -DCLAIM that
-   is no harm: a place is claimed first, if it is empty, and then its owner
-   arrives, and empties it when it goes on; who withdraws claims the place
-   again, changes the state, and empties the place then.  */
+   There are three processes.  A thread stands from when it takes a place until
+   it has left in time, as the state changes.  When the barrier opens as many as
+   there are parties must stand, and it is they who pass.  */
 
 #ifndef PARTIES
 # define PARTIES 3
@@ -22,16 +22,33 @@
 #ifndef ROUNDS
 # define ROUNDS 2
 #endif
+#ifndef LASTING
+# define LASTING 2              /* the first ones wait for ever */
+#endif
 #define NO_PLACE 255
 
-/* A place holds 0, or an owner with the lowest bit of the generation, or with
-   CLAIMED.  */
-#define CLAIMED 2
-#define OWNER(i, generation) (4 * (i) + 4 + ((generation) & 1))
-#define CLAIM_OF(i) (4 * (i) + 4 + CLAIMED)
-#define WHO(owner) ((owner) / 4 - 1)
-#define IS_OF(owner, generation)                                              \
-  ((owner) != 0 && ((owner) & 3) == ((generation) & 1))
+/* A place: 2 bits of its owner, 0 for nobody; LEAVING; and the generation.  */
+#define LEAVING 4
+#define CLEARED LEAVING
+#ifdef MUTANT_CLEAR_WITHOUT_GENERATION
+# define NO_MORE(generation) CLEARED
+#else
+# define NO_MORE(generation) TO_PLACE (CLEARED, generation)
+#endif
+#ifdef MUTANT_CLEAR_BEFORE_STATE
+# define LEAVE(place) TO_PLACE (CLEARED, (place) >> 3)
+#else
+# define LEAVE(place) ((place) | LEAVING)
+#endif
+#define OWNER(i) ((i) + 1)
+#define TO_PLACE(owner, generation) (((owner) & 7) + 8 * (generation))
+#define WHO(place) (((place) & 3) - 1)
+#ifdef MUTANT_COUNT_ANY
+# define IS_TAKEN(place, generation) (((place) & 3) != 0)
+#else
+# define IS_TAKEN(place, generation)                                          \
+  (((place) & 3) != 0 && (place) >> 3 == (generation))
+#endif
 
 byte generation, withdrawals;   /* one word */
 byte arrived[PARTIES];
@@ -46,45 +63,29 @@ bool killed;
 
 #define STANDS_HERE(i) (stands[i] == generation + 1)
 #define ALL_STAND                                                             \
-  (STANDS_HERE (0) + STANDS_HERE (1) + STANDS_HERE (2) >= PARTIES)
+  (STANDS_HERE (0) + STANDS_HERE (1) + STANDS_HERE (2) == PARTIES)
 
-#ifdef CLAIM
-# define IS_DEAD_IN(i) (arrived[i] != 0 && dead[WHO (arrived[i])])
-# define CAN_TAKE(owner) ((owner) == 0)
-#else
-# define IS_DEAD_IN(i)                                                        \
-  (IS_OF (arrived[i], generation) && dead[WHO (arrived[i])])
-# define CAN_TAKE(owner) (!IS_OF (owner, arrival))
-#endif
-#define IS_FREE(i) (!IS_OF (arrived[i], generation))
+#define IS_DEAD_IN(i)                                                         \
+  (((arrived[i] & 3) != 0) && arrived[i] >> 3 == generation                   \
+   && dead[WHO (arrived[i])])
+#define IS_FREE(i) (!(((arrived[i] & 3) != 0) && arrived[i] >> 3 == generation))
 #if PARTIES == 2
 # define DEAD_IN_ANY (IS_DEAD_IN (0) || IS_DEAD_IN (1))
 # define ANY_FREE (IS_FREE (0) || IS_FREE (1))
-# define ANY_EMPTY (arrived[0] == 0 || arrived[1] == 0)
 #else
 # define DEAD_IN_ANY (IS_DEAD_IN (0) || IS_DEAD_IN (1) || IS_DEAD_IN (2))
 # define ANY_FREE (IS_FREE (0) || IS_FREE (1) || IS_FREE (2))
-# define ANY_EMPTY (arrived[0] == 0 || arrived[1] == 0 || arrived[2] == 0)
 #endif
 
-#define SLICE_ENDS                                                            \
-  ((killed || SLICES)                                                         \
-   && (DEAD_IN_ANY || !ANY_FREE || (place == NO_PLACE && ANY_EMPTY)           \
-       || passed[me]))
-#ifndef SLICES
-# define SLICES false
-#endif
-
-/* To see other errors than those of who arrives late.  */
-#ifndef LATE_IS_FINE
-# define LATE_IS_FINE false
-#endif
-
-#ifdef NO_TIMEOUTS
-# define HAS_TIMEOUT false
+#ifdef MUTANT_NO_SLICES
+# define SLICE_ENDS false
 #else
-# define HAS_TIMEOUT (me == 2)
+# define SLICE_ENDS                                                           \
+  ((killed && (DEAD_IN_ANY || !ANY_FREE || passed[me]))                       \
+   || (place == NO_PLACE && ANY_FREE))
 #endif
+
+#define HAS_TIMEOUT (me >= LASTING)
 
 #ifdef NO_KILLS
 # define OR_DIE
@@ -92,25 +93,17 @@ bool killed;
 # define OR_DIE :: goto die
 #endif
 
-/* One whose state changed under it looks again at once.  */
-#ifdef MUTANT_SLEEP_AFTER_CHANGE
-# define SLEEPS_AFTER_CHANGE true
+/* Who was too late does not clear the place.  */
+#ifdef MUTANT_CLEAR_LATE
+# define LATE clear_late
 #else
-# define SLEEPS_AFTER_CHANGE false
+# define LATE done
 #endif
 
-#ifdef CLAIM
-# define NO_MORE(i) CLAIM_OF (i)
-# define CAN_REAP (owner != 0)
+#ifdef MUTANT_OPEN_BLINDLY
+# define IS_UNCHANGED (generation == seen)
 #else
-# define NO_MORE(i) 0
-# define CAN_REAP IS_OF (owner, seen)
-#endif
-
-#ifdef MUTANT_COUNT_ANY
-# define IS_COUNTED (owner != 0)
-#else
-# define IS_COUNTED IS_OF (owner, seen)
+# define IS_UNCHANGED (generation == seen && withdrawals == seen_withdrawals)
 #endif
 
 #define PASS(i)                                                               \
@@ -143,39 +136,41 @@ proctype process (byte me)
   bool look, last, changed;
 
 start:
-  if
-  :: atomic {
-       if
-       :: rounds == ROUNDS -> goto gone
-       :: else -> rounds++
-       fi;
-       place = NO_PLACE;
-       arrival = 0
-     }
-  OR_DIE
-  fi;
+  atomic {
+    if
+    :: rounds == ROUNDS -> goto gone
+    :: else -> rounds++
+    fi;
+    place = NO_PLACE
+  };
 attempt:
   if
   :: place != NO_PLACE -> goto see
-#ifdef CLAIM
-  :: atomic { place == NO_PLACE -> i = 0 }
-#else
-  :: atomic { place == NO_PLACE -> arrival = generation; i = 0 }
-#endif
-  OR_DIE
+  :: else
   fi;
 arrive:
+#ifdef MUTANT_STATE_BEFORE_PLACE
   if
   :: atomic {
-       owner = arrived[i];
        if
-       :: !CAN_TAKE (owner) ->
-          owner = 0;
-          i++;
-          if
-          :: i < PARTIES -> goto arrive
-          :: else -> i = 0; arrival = 0; goto see
-          fi
+       :: i == 0 -> arrival = generation
+       :: else
+       fi
+     }
+  OR_DIE
+  fi;
+#endif
+  if
+  :: atomic { owner = arrived[i] }
+  OR_DIE
+  fi;
+  if
+  :: atomic {
+#ifndef MUTANT_STATE_BEFORE_PLACE
+       arrival = generation;
+#endif
+       if
+       :: IS_TAKEN (owner, arrival) -> owner = 0; goto next_place
        :: else
        fi
      }
@@ -185,47 +180,28 @@ arrive:
   :: atomic {
        if
        :: arrived[i] == owner ->
-          place = i;
           owner = 0;
-#ifdef CLAIM
-          arrived[i] = CLAIM_OF (me);
-          i = 0
-#else
-          arrived[i] = OWNER (me, arrival);
+          place = i;
           i = 0;
+          arrived[place] = TO_PLACE (OWNER (me), arrival);
           if
           :: arrival == generation -> stands[me] = generation + 1
           :: else
           fi;
           goto see
-#endif
-       :: else ->
-          owner = 0;
-          i++;
-          if
-          :: i < PARTIES -> goto arrive
-          :: else -> i = 0; arrival = 0; goto see
-          fi
+       :: else -> owner = 0; goto next_place
        fi
      }
   OR_DIE
   fi;
-#ifdef CLAIM
-  /* The barrier cannot open before this place is of this generation, so that
-     the generation cannot change.  */
-  if
-  :: atomic { arrival = generation }
-  OR_DIE
-  fi;
-  if
-  :: atomic {
-       assert (generation == arrival);
-       arrived[place] = OWNER (me, arrival);
-       stands[me] = generation + 1
-     }
-  OR_DIE
-  fi;
-#endif
+next_place:
+  atomic {
+    i++;
+    if
+    :: i < PARTIES -> goto arrive
+    :: else -> i = 0; arrival = 0
+    fi
+  };
 see:
   if
   :: atomic {
@@ -245,11 +221,15 @@ count_one:
   :: atomic {
        owner = arrived[i];
        if
-       :: CAN_REAP && look && dead[WHO (owner)] -> goto reap
+       :: IS_TAKEN (owner, seen) && look && dead[WHO (owner)] -> goto reap
        :: else
        fi;
        if
-       :: IS_COUNTED -> count++
+#ifdef MUTANT_COUNT_LEAVING
+       :: IS_TAKEN (owner, seen) -> count++
+#else
+       :: IS_TAKEN (owner, seen) && !(owner & LEAVING) -> count++
+#endif
        :: else
        fi;
        owner = 0;
@@ -261,7 +241,20 @@ reap:
   if
   :: atomic {
        if
-       :: arrived[i] == owner -> arrived[i] = NO_MORE (WHO (owner))
+       :: arrived[i] == owner -> arrived[i] = LEAVE (owner)
+       :: else
+       fi
+     }
+  OR_DIE
+  fi;
+  if
+  :: atomic {
+       if
+       :: generation == seen ->
+#ifndef MUTANT_REAP_WITHOUT_STATE
+          withdrawals++;
+#endif
+          stands[WHO (owner)] = 0
        :: else -> owner = 0; goto next
        fi
      }
@@ -269,28 +262,11 @@ reap:
   fi;
   if
   :: atomic {
-#ifndef MUTANT_REAP_WITHOUT_STATE
        if
-       :: generation == seen -> withdrawals++; stands[WHO (owner)] = 0
+       :: arrived[i] == (owner | LEAVING) ->
+          arrived[i] = NO_MORE (seen)
        :: else
        fi;
-#else
-       if
-       :: generation == seen -> stands[WHO (owner)] = 0
-       :: else
-       fi;
-#endif
-#ifdef CLAIM
-     }
-  OR_DIE
-  fi;
-  if
-  :: atomic {
-       if
-       :: arrived[i] == CLAIM_OF (WHO (owner)) -> arrived[i] = 0
-       :: else
-       fi;
-#endif
        owner = 0
      }
   OR_DIE
@@ -307,18 +283,13 @@ next:
     :: count < PARTIES -> count = 0; goto sleep
     :: else -> count = 0
     fi
-  }
+  };
   if
   :: atomic {
-#ifdef MUTANT_OPEN_BLINDLY
+       changed = true;
        if
-       :: generation == seen ->
-#else
-       if
-       :: generation == seen && withdrawals == seen_withdrawals ->
-#endif
-          open ()
-       :: else -> changed = !SLEEPS_AFTER_CHANGE; goto sleep
+       :: IS_UNCHANGED -> open ()
+       :: else -> goto sleep
        fi
      }
   OR_DIE
@@ -362,15 +333,20 @@ end_asleep:
        last = true;
        goto attempt
      }
+  /* The memory is unmapped, or so: it gives up without an attempt.  */
+  :: atomic { HAS_TIMEOUT -> asleep[me] = false; goto give_up }
   fi;
 give_up:
   if
   :: atomic {
        if
        :: place == NO_PLACE -> goto timed_out
-       :: place != NO_PLACE && arrived[place] == OWNER (me, arrival) ->
-          arrived[place] = NO_MORE (me)
-       :: else -> goto overwritten
+       :: else
+       fi;
+       if
+       :: arrived[place] == TO_PLACE (OWNER (me), arrival) ->
+          arrived[place] = LEAVE (arrived[place])
+       :: else
        fi
      }
   OR_DIE
@@ -382,57 +358,50 @@ give_up:
 #ifndef MUTANT_WITHDRAW_WITHOUT_STATE
           withdrawals++;
 #endif
-          stands[me] = 0;
-          goto withdrawn
-       :: else -> goto done
+          stands[me] = 0
+       :: else -> goto LATE
        fi
      }
   OR_DIE
   fi;
-withdrawn:
-#ifdef CLAIM
-  if
-  :: atomic { arrived[place] = 0 }
-  OR_DIE
-  fi;
-#endif
-  goto timed_out;
-overwritten:
   if
   :: atomic {
        if
-       :: generation == arrival -> stands[me] = 0; goto timed_out
-       :: else -> goto done
+       :: arrived[place] == TO_PLACE (OWNER (me) | LEAVING, arrival) ->
+          arrived[place] = NO_MORE (arrival)
+       :: else
        fi
      }
   OR_DIE
   fi;
 timed_out:
   atomic { assert (!passed[me]); goto forget };
-done:
-  atomic { assert (passed[me] || LATE_IS_FINE); passed[me] = false };
-#ifdef CLAIM
-  if
-  :: atomic {
-       if
-       :: WHO (arrived[place]) == me -> arrived[place] = 0
-       :: else
-       fi
-     }
-  OR_DIE
-  fi;
+#ifdef MUTANT_CLEAR_LATE
+clear_late:
+  atomic {
+    if
+    :: arrived[place] == TO_PLACE (OWNER (me) | LEAVING, arrival) ->
+       arrived[place] = NO_MORE (arrival)
+    :: else
+    fi
+  };
 #endif
+done:
+  atomic { assert (passed[me]); passed[me] = false };
 forget:
   atomic {
     seen = 0;
     seen_withdrawals = 0;
+    place = 0;
+    arrival = 0;
+    changed = false;
     look = false;
     last = false;
     goto start
-  }
+  };
 #ifndef NO_KILLS
 die:
-  atomic { dead[me] = true; killed = true; passed[me] = false }
+  atomic { dead[me] = true; killed = true; passed[me] = false };
 #endif
 gone:
   atomic {
@@ -450,13 +419,13 @@ gone:
   }
 }
 
-/* When nothing moves any more.  */
+/* When nothing moves any more, fewer than the parties wait.  */
 active proctype judge ()
 {
 end:
   timeout ->
   assert (!passed[0] && !passed[1] && !passed[2]);
-  assert (ANY_FREE || !(asleep[0] || asleep[1] || asleep[2]))
+  assert (asleep[0] + asleep[1] + asleep[2] < PARTIES)
 }
 
 init

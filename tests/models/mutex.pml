@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   mutex.pml - the mutex of src/sync.c: lock, time out, unlock, die.
+   mutex.pml - the mutex of src/sync.c: lock, give up, unlock, leave, die.
 
    The memory is sequentially consistent.  Each access to it is a step, with
    what follows in the process alone, and a process may be killed before each.
@@ -7,30 +7,35 @@
    format, the halves of the owner (the futex compares all of it), and
    spinning, whose attempts are the first one again.
 
-   A wake-up may choose any sleeper.  The end of a slice comes only if somebody
-   was killed, so that without that a lost wake-up is a deadlock, and only
-   where there is something to see, so that a lock that is lost is a deadlock,
-   too.  With -DSLICES it comes whenever it likes: then it is a cycle if
-   somebody looks for ever, and as everybody ends after some rounds, no cycle
-   is fair.  */
+   A wake-up may choose any sleeper.  The end of a slice comes only where there
+   is something to see: that the owner is dead, or, if somebody was killed, that
+   there is none, so that without that a lost wake-up is a deadlock.  A lock that
+   is lost is one, too.  With -DSLICES a slice ends whenever it likes: then it is
+   a cycle if somebody looks for ever, and as everybody ends after some rounds,
+   no cycle is fair.  With -DLEFT the mutex is that of a dead thread at first.  */
 
 #ifndef ROUNDS
 # define ROUNDS 2
 #endif
 
-/* Owners are even; an odd one says that somebody may sleep.  */
+/* Flags of an owner, and what is none that lives.  */
 #define WAITERS 1
-#define OWNER(i) (2 * (i) + 2)
-#define WHO(owner) ((owner) / 2 - 1)
+#define UNMENDED 2
+#define NOBODY WAITERS
+#define NEVER UNMENDED
+#define OWNER(i) (4 * (i) + 4)
+#define WHO(owner) ((owner) / 4 - 1)
+#define IS_DEAD(owner) ((owner) >= 4 && dead[WHO (owner)])
 
 byte owner;
 bool asleep[3];
-bool dead[3];
+bool dead[4];
 
-/* What is said about it: who believes to hold it, how many deaths of those who
-   held it are not reported yet, and whether anybody was killed.  */
+/* What is said about it: who believes to hold it; whether what it guards was
+   left by one who was killed, or who did not mend it, and nobody was told;
+   whether anybody was killed.  */
 bool holds[3];
-byte unreported;
+bool broken;
 bool killed;
 
 #define NOBODY_HOLDS                                                          \
@@ -42,7 +47,7 @@ bool killed;
 #elif defined SLICES
 # define SLICE_ENDS true
 #else
-# define SLICE_ENDS (killed && (owner < 2 || dead[WHO (owner)]))
+# define SLICE_ENDS ((killed && owner < 4) || IS_DEAD (owner))
 #endif
 
 /* Two processes wait for ever, or nobody would see a lost wake-up.  */
@@ -66,7 +71,7 @@ bool killed;
 #ifdef MUTANT_SLEEP_ON_FREE
 # define NO_SLEEP 0
 #else
-# define NO_SLEEP WAITERS
+# define NO_SLEEP NEVER
 #endif
 
 #ifdef MUTANT_NEVER_LOOK
@@ -81,10 +86,30 @@ bool killed;
 # define ANNOUNCED WAITERS
 #endif
 
-#ifdef MUTANT_TAKE_OVER_SILENTLY
-# define REPORTED 0
+#ifdef MUTANT_TAKE_OVER_WITHOUT_WAITERS
+# define TAKEN_OVER UNMENDED
+#elif defined MUTANT_TAKE_OVER_MENDED
+# define TAKEN_OVER WAITERS
 #else
-# define REPORTED 1
+# define TAKEN_OVER (WAITERS | UNMENDED)
+#endif
+
+#ifdef MUTANT_TAKE_OVER_SILENTLY
+# define REPORTED false
+#else
+# define REPORTED true
+#endif
+
+#ifdef MUTANT_LEAVE_AS_FREE
+# define LEFT_TO 0
+#else
+# define LEFT_TO NOBODY
+#endif
+
+#ifdef MUTANT_NOBODY_LIVES
+# define CAN_TAKE_OVER(owner) (look && IS_DEAD (owner))
+#else
+# define CAN_TAKE_OVER(owner) ((owner) == NOBODY || (look && IS_DEAD (owner)))
 #endif
 
 inline wake ()
@@ -100,8 +125,8 @@ inline wake ()
 inline held (report)
 {
   assert (NOBODY_HOLDS);
-  assert (unreported == report);
-  unreported = 0;
+  assert (broken == report);
+  broken = false;
   holds[me] = true
 }
 
@@ -109,7 +134,9 @@ proctype process (byte me)
 {
   byte rounds;
   byte seen;            /* the owner when this thread looked */
+  byte then;            /* what it leaves there */
   bool look, last;
+  bool told;            /* that it took over, and has not mended yet */
 
 start:
   if
@@ -120,7 +147,7 @@ start:
        :: else -> rounds++
        fi;
        if
-       :: owner == 0 -> owner = OWNER (me); held (0); goto locked
+       :: owner == 0 -> owner = OWNER (me); held (false); goto locked
        :: else
        fi
      }
@@ -131,26 +158,20 @@ attempt:
   :: atomic {
        seen = owner;
        if
-       :: seen == 0 -> goto take
-       :: seen != 0 && look && dead[WHO (seen)] -> goto take_over
-       :: else
-       fi;
-#ifndef MUTANT_NO_ANNOUNCE
-       if
-       :: !(seen & WAITERS) -> goto announce
-       :: else
-       fi;
-#endif
-       goto sleep
+       :: seen == 0 -> skip
+       :: else -> goto taken
+       fi
      }
   OR_DIE
   fi;
-take:
   if
   :: atomic {
        /* [take] */
        if
-       :: owner == 0 -> owner = OWNER (me) | ANNOUNCED; held (0); goto locked
+       :: owner == 0 ->
+          owner = OWNER (me) | ANNOUNCED;
+          held (false);
+          goto locked
        :: else
        fi
      }
@@ -161,19 +182,21 @@ take:
        seen = owner;
        if
        :: seen == 0 -> seen = NO_SLEEP; goto sleep
-       :: seen != 0 && look && dead[WHO (seen)] -> goto take_over
-       :: seen != 0 && !(look && dead[WHO (seen)]) && (seen & WAITERS) ->
-          goto sleep
        :: else
        fi
-#ifdef MUTANT_NO_ANNOUNCE
-       ;
-       goto sleep
-#endif
      }
   OR_DIE
   fi;
-announce:
+taken:
+  atomic {
+    assert (seen < 4 || WHO (seen) != me);
+    if
+    :: CAN_TAKE_OVER (seen) -> goto take_over
+    :: !CAN_TAKE_OVER (seen) && (seen & WAITERS) -> goto sleep
+    :: else
+    fi
+  };
+#ifndef MUTANT_NO_ANNOUNCE
   if
   :: atomic {
        /* [announce] */
@@ -181,21 +204,23 @@ announce:
        :: owner == seen -> owner = seen | WAITERS
        :: else
        fi;
-       seen = seen | WAITERS;
-       goto sleep
+       seen = seen | WAITERS
      }
   OR_DIE
   fi;
+#endif
+  goto sleep;
 take_over:
   if
   :: atomic {
        /* [take over] */
        if
        :: IS_UNCHANGED ->
-          owner = OWNER (me) | WAITERS;
+          owner = OWNER (me) | TAKEN_OVER;
           held (REPORTED);
+          told = true;
           goto locked
-       :: else
+       :: else -> seen = NO_SLEEP
        fi
      }
   OR_DIE
@@ -205,7 +230,7 @@ sleep:
   :: atomic {
        look = false;
        if
-       :: last -> seen = 0; goto pass_on
+       :: last -> seen = 0; goto give_up
        :: else
        fi;
        /* The futex compares and goes to sleep at once.  */
@@ -229,6 +254,8 @@ sleep:
        last = true;
        goto attempt
      }
+  /* The memory is unmapped here: it gives up without an attempt.  */
+  :: atomic { HAS_TIMEOUT -> asleep[me] = false; goto give_up }
   fi;
 locked:
   if
@@ -236,6 +263,34 @@ locked:
        look = false;
        last = false;
        assert (WHO (owner) == me);
+       /* Who took over from a dead one may unlock it, as if it were mended;
+          or mend it and leave; or leave as it is.  */
+       if
+       :: goto leave
+       :: told -> goto mend
+       :: told = false; goto free
+       fi
+     }
+  OR_DIE
+  fi;
+mend:
+  if
+  :: atomic { owner = owner & ~UNMENDED; told = false }
+  OR_DIE
+  fi;
+leave:
+  if
+  :: atomic {
+       if
+       :: owner & UNMENDED -> then = LEFT_TO
+       :: else
+       fi
+     }
+  OR_DIE
+  fi;
+free:
+  if
+  :: atomic {
        seen = owner;
 #ifdef MUTANT_WAKE_BEFORE_FREE
        if
@@ -244,7 +299,10 @@ locked:
        fi
 #else
        /* [free] */
-       owner = 0;
+       owner = then;
+       broken = told;
+       told = false;
+       then = 0;
        holds[me] = false;
        if
        :: !(seen & WAITERS) -> goto next
@@ -257,7 +315,10 @@ locked:
   if
   :: atomic {
 #ifdef MUTANT_WAKE_BEFORE_FREE
-       owner = 0;
+       owner = then;
+       broken = told;
+       told = false;
+       then = 0;
        holds[me] = false
 #else
        /* [wake] */
@@ -268,18 +329,16 @@ locked:
      }
   OR_DIE
   fi;
-pass_on:
+give_up:
 #ifndef MUTANT_GIVE_UP_SILENTLY
-  /* [pass on] Who gives up may have been woken, for others that sleep.  */
+  /* [give up] It may have been woken, for others that sleep.  */
   if
-  :: atomic {
-       wake ()
-     }
+  :: atomic { wake () }
   OR_DIE
   fi;
 #endif
 next:
-  atomic { seen = 0; last = false; look = false; goto start }
+  atomic { seen = 0; last = false; look = false; goto start };
 #ifndef NO_KILLS
 die:
   atomic {
@@ -287,16 +346,32 @@ die:
     killed = true;
     asleep[me] = false;
     if
-    :: owner >= 2 && WHO (owner) == me -> unreported++
+    :: owner >= 4 && WHO (owner) == me -> broken = true
     :: else
     fi
-  }
+  };
 #endif
 gone:
-  atomic { seen = 0; last = false; look = false; rounds = 0 }
+  atomic {
+    seen = 0;
+    then = 0;
+    told = false;
+    last = false;
+    look = false;
+    rounds = 0
+  }
 }
 
 init
 {
-  atomic { run process (0); run process (1); run process (2) }
+  atomic {
+#ifdef LEFT
+    dead[3] = true;
+    owner = OWNER (3);
+    broken = true;
+#endif
+    run process (0);
+    run process (1);
+    run process (2)
+  }
 }
