@@ -151,10 +151,46 @@ gshm_mapping_release (struct gshm_mapping *mapping)
      as they are given back.  */
   if (last)
     {
-      give_back (mapping);
+      if (!mapping->is_borrowed)
+        give_back (mapping);
       free (mapping->name);
       free (mapping);
     }
+}
+
+struct gshm_mapping *
+gshm_mapping_borrow (void *address, size_t size, const char *name)
+{
+  uintptr_t start = (uintptr_t) address / page_size * page_size;
+
+  gshm_registry_lock ();
+  struct gshm_mapping *mapping = gshm_registry_find (address);
+  if (mapping != NULL)
+    mapping->references++;
+  gshm_registry_unlock ();
+  if (mapping != NULL)
+    return mapping;
+
+  mapping = malloc (sizeof *mapping);
+  if (mapping == NULL)
+    return NULL;
+  *mapping = (struct gshm_mapping) {
+    .base = (char *) start,
+    .length = page_size,
+    .skip = (uintptr_t) address - start,
+    .size = size,
+    .is_borrowed = 1,
+    .references = 1,
+    .name = strdup (name),
+  };
+  if (mapping->name == NULL || !gshm_registry_add (mapping))
+    {
+      free (mapping->name);
+      free (mapping);
+      return NULL;
+    }
+  gshm_fault_watch ();
+  return mapping;
 }
 
 /* The mapping that ADDRESS is in, which the caller's bytevector keeps.  */

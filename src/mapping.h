@@ -21,6 +21,7 @@ struct gshm_mapping
   dev_t device;           /* the object */
   ino_t inode;
   char *name;             /* its name, or NULL where that is not known */
+  int is_borrowed;        /* the range is another's, who unmaps it */
   unsigned references;    /* the rest is guarded by the registry's lock */
   int unmapped;           /* the range no longer shows the object */
 };
@@ -48,6 +49,12 @@ SCM gshm_describe (SCM bytevector);
 
 /* Give up a reference; the last one gives back the range.  */
 void gshm_mapping_release (struct gshm_mapping *mapping);
+
+/* A mapping for SIZE bytes at ADDRESS, in one page, that somebody else has mapped,
+   so that faults there are caught, or NULL where there is no memory for it.  It is
+   given up with a reference, before that page is unmapped.  */
+struct gshm_mapping *gshm_mapping_borrow (void *address, size_t size,
+                                          const char *name);
 
 /* See to it that faults in mappings are caught, unless the user does not want
    that.  */

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "owner.h"
@@ -154,6 +155,30 @@ thread_start (long id)
 _Thread_local struct gshm_self gshm_known_self
   __attribute__ ((tls_model ("initial-exec")));
 
+/* Bits that no other thread has.  */
+static uint64_t
+random_bits (void)
+{
+  uint64_t bits = 0;
+  int fd = open ("/dev/urandom", O_RDONLY | O_CLOEXEC);
+
+  if (fd >= 0)
+    {
+      if (read (fd, &bits, sizeof bits) != sizeof bits)
+        bits = 0;
+      close (fd);
+    }
+  if (bits == 0)
+    {
+      struct timespec time;
+      clock_gettime (CLOCK_REALTIME, &time);
+      bits = ((uint64_t) time.tv_sec << 30 ^ (uint64_t) time.tv_nsec
+              ^ (uint64_t) thread_id () << 42)
+             * UINT64_C (0x9e3779b97f4a7c15);
+    }
+  return bits;
+}
+
 uint64_t
 gshm_find_self (uint32_t namespace)
 {
@@ -166,8 +191,11 @@ gshm_find_self (uint32_t namespace)
       self->owner = thread_start (id) << START_SHIFT
                     | ((uint64_t) id & ID_MASK) << ID_SHIFT;
     }
-  return namespace == self->namespace ? self->owner
-         : self->owner | GSHM_FOREIGN;
+  if (namespace == self->namespace)
+    return self->owner;
+  if (self->foreign == 0)
+    self->foreign = (random_bits () & ~GSHM_OWNER_FLAGS) | GSHM_FOREIGN;
+  return self->foreign;
 }
 
 int
@@ -175,10 +203,10 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
 {
   long id = (long) (owner >> ID_SHIFT & ID_MASK);
 
-  if (id == 0)
-    return 1;
   if ((owner & GSHM_FOREIGN) || namespace != gshm_namespace ())
     return 0;
+  if (id == 0)
+    return 1;
   if (kill ((pid_t) id, 0) < 0 && errno == ESRCH)
     return 1;
 #ifdef SYS_gettid
@@ -196,7 +224,7 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
 static void
 forget (void)
 {
-  gshm_known_self.owner = 0;
+  gshm_known_self.owner = gshm_known_self.foreign = 0;
   atomic_store (&own_namespace, 0);
 }
 

@@ -11,7 +11,8 @@
 
    Ids mean something in one namespace of them (as containers have their own).
    A structure records the one in which it was initialized; whoever is of
-   another one says so in its owner, and is taken to live.  */
+   another one says so in its owner, has random bits for its id and start there,
+   and is taken to live.  */
 
 #ifndef GSHM_OWNER_H
 #define GSHM_OWNER_H
@@ -29,6 +30,7 @@ uint32_t gshm_namespace (void);
 extern _Thread_local struct gshm_self
 {
   uint64_t owner;
+  uint64_t foreign;     /* in structures of other namespaces */
   uint32_t namespace;
 } gshm_known_self __attribute__ ((tls_model ("initial-exec")));
 

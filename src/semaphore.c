@@ -11,11 +11,14 @@
 #include <limits.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "gshm.h"
+#include "mapping.h"
 #include "wait.h"
 
 #define OPEN "semaphore-open"
@@ -36,6 +39,7 @@
 struct semaphore
 {
   sem_t *system;
+  struct gshm_mapping *mapping; /* its memory, which others may cut short */
   atomic_uint state;
   char name[];
 };
@@ -54,6 +58,7 @@ open_semaphore (const char *name, int flags, mode_t mode, unsigned value)
 static void
 close_semaphore (struct semaphore *semaphore)
 {
+  gshm_mapping_release (semaphore->mapping);
   sem_close (semaphore->system);
 }
 
@@ -197,6 +202,26 @@ flags_from_scm (SCM oflags)
   return flags & (O_CREAT | O_EXCL);
 }
 
+/* Why what is under NAME can be no semaphore: an errno, or 0.  glibc looks at none
+   of this.  */
+static int
+file_error (const char *name)
+{
+#ifdef __GLIBC__
+  char path[sizeof "/dev/shm/sem." + GSHM_NAME_MAX];
+  struct stat status;
+
+  snprintf (path, sizeof path, "/dev/shm/sem.%s", name + 1);
+  if (stat (path, &status) == 0
+      && (!S_ISREG (status.st_mode)
+          || status.st_size != (off_t) sizeof (sem_t)))
+    return EINVAL;
+#else
+  (void) name;
+#endif
+  return 0;
+}
+
 /* (NAME OFLAGS MODE VALUE) -> semaphore.  */
 static SCM
 gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
@@ -215,15 +240,31 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
   memcpy (semaphore->name, name.bytes, size);
   atomic_init (&semaphore->state, 0);
 
+  int err = file_error (name.bytes);
+  if (err != 0)
+    {
+      free (semaphore);
+      refuse (OPEN, err, scm_name);
+    }
   int tries = 0;
   do
     semaphore->system = open_semaphore (name.bytes, flags, mode, value);
   while (semaphore->system == SEM_FAILED && errno == EINTR && ++tries < 1000);
   if (semaphore->system == SEM_FAILED)
     {
-      int err = errno;
+      err = errno;
       free (semaphore);
       refuse (OPEN, err, scm_name);
+    }
+  semaphore->mapping = gshm_mapping_borrow (semaphore->system, sizeof (sem_t),
+                                            name.bytes);
+  if (semaphore->mapping == NULL)
+    {
+#if HAVE_SEM_OPEN
+      sem_close (semaphore->system);
+#endif
+      free (semaphore);
+      refuse (OPEN, ENOMEM, scm_name);
     }
   return scm_new_smob (semaphore_tag, (scm_t_bits) semaphore);
 }

@@ -79,7 +79,7 @@ struct barrier
   gshm_long_word format;
   gshm_word namespace;
   gshm_word parties;
-  gshm_word seen;               /* when somebody last came or looked, in ms */
+  gshm_word seen;               /* when somebody last looked, in ms */
   gshm_word unused;
   /* In the low half the generation: how often the barrier opened.  In the high
      half the withdrawals of this generation.  */
@@ -836,7 +836,9 @@ struct arriving
 #define LEAVING PENDING
 #define CLEARED LEAVING
 
-/* How long who waits may not look, in milliseconds.  */
+/* How often one of those who wait looks, and how long it may be that none did, in
+   milliseconds.  */
+#define SLICE_OF_LOOKS 40
 #define UNSEEN 100
 
 static uint32_t
@@ -899,21 +901,20 @@ withdraw (struct barrier *barrier, gshm_long_word *place, uint64_t owner,
   return 0;
 }
 
-/* Whether it is time to see who lives among those who wait: for those who wait
-   after each slice, and for one who comes where nobody was for as long as that
-   may take, since all who wait may be dead.  */
+/* Whether it is time to see who lives among those who wait: once in a slice for
+   one of those who wait, and for one who comes where nobody has looked for longer,
+   since all who wait may be dead.  */
 static int
 is_time_to_look (const struct arriving *arriving, const struct gshm_sleep *sleep)
 {
   struct barrier *barrier = arriving->barrier;
-  int look = sleep->look;
+  uint32_t seen = atomic_load (&barrier->seen), time;
 
-  if (look || arriving->place == NULL)
-    {
-      uint32_t time = milliseconds ();
-      look |= time - atomic_exchange (&barrier->seen, time) > UNSEEN;
-    }
-  return look;
+  if (arriving->place != NULL && !sleep->look)
+    return 0;
+  time = milliseconds ();
+  return time - seen > (arriving->place == NULL ? UNSEEN : SLICE_OF_LOOKS)
+         && atomic_compare_exchange_strong (&barrier->seen, &seen, time);
 }
 
 /* Take a place that is not of this generation, if there is one.  */

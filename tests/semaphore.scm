@@ -1,7 +1,8 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; semaphore.scm - the system's named semaphores, tested.
 
-(use-modules (ice-9 match)
+(use-modules ((ice-9 exceptions) #:select (guard))
+             (ice-9 match)
              (ice-9 popen)
              (ice-9 threads)
              (posix-shm)
@@ -26,6 +27,10 @@
   (with-name name
     (let ((s (semaphore-open name (list O_CREAT O_EXCL) #o600 value)))
       body ...)))
+
+;; As it prints.
+(define (semaphore-name s)
+  (cadr (string-split (object->string s) #\")))
 
 (define (kind thunk)
   (match (raised thunk)
@@ -149,6 +154,39 @@ semaphore was closed)" name) ,EINVAL)) (iota 4))
                    (lambda () (semaphore-wait! s))
                    (lambda () (semaphore-wait! s 0))
                    (lambda () (semaphore-value s)))))))
+  (test-equal "files that are no semaphores" (list EINVAL EINVAL EINVAL)
+    (map (lambda (size)
+           (with-name name
+             (let ((path (string-append "/dev/shm/sem." (string-drop name 1))))
+               (call-with-output-file path
+                 (lambda (port) (display (make-string size #\x) port)))
+               (kind (lambda () (semaphore-open name 0))))))
+         '(0 2 5000)))
+  (unless (shm-fault-guard) (test-skip 2))
+  (test-equal "one that is cut short" '(fault fault fault fault #t)
+    (with-name name
+      (let* ((s (semaphore-open name (list O_CREAT O_EXCL) #o600 1))
+             (other (semaphore-open name 0)))
+        (truncate-file (string-append "/dev/shm/sem." (string-drop name 1)) 0)
+        (semaphore-close! other)
+        (let ((kinds (map (lambda (proc)
+                            (guard (c ((shm-fault? c) 'fault))
+                              (proc s)))
+                          (list semaphore-value semaphore-post!
+                                semaphore-wait!
+                                (lambda (s) (semaphore-wait! s 1/10))))))
+          (append kinds (list (semaphore-close! s)))))))
+  (test-equal "one that is cut short while a thread waits" 'fault
+    (with-semaphore (s 0)
+      (let ((thread (call-with-new-thread
+                     (lambda ()
+                       (guard (c ((shm-fault? c) 'fault))
+                         (semaphore-wait! s))))))
+        (usleep 80000)
+        (truncate-file (string-append "/dev/shm/sem."
+                                      (string-drop (semaphore-name s) 1))
+                       0)
+        (join-thread thread))))
   (test-equal "the largest value" `(2147483647 ,EOVERFLOW 2147483647)
     (with-semaphore (s 2147483647)
       (list (semaphore-value s)

@@ -93,14 +93,20 @@ return, the next who locks the mutex is told the same.  Without ON-ABANDONED,
 raise @code{&shm-abandoned}, with the mutex unlocked.
 
 Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
+  (define (check-procedure object)
+    (unless (procedure? object)
+      (scm-error 'wrong-type-arg "call-with-shm-mutex"
+                 "Wrong type argument (expecting procedure): ~S" (list object)
+                 (list object))))
   (define outcome #f)
   (define entered? #f)
   (define (lock)
     (set! outcome (shm-mutex-lock! bv k timeout))
     (unless (or (eq? outcome #t) (not entered?))
       (scm-error 'misc-error "call-with-shm-mutex"
-                 "The mutex could not be locked where it was entered again: ~S"
-                 (list outcome) #f)))
+                 "A continuation was entered again, where the mutex at offset ~S \
+of ~A could not be locked as before: ~S"
+                 (list k (%shm-describe bv) outcome) #f)))
   (define (unlock)
     (%shm-mutex-leave! bv k))
   (define (mend)
@@ -118,6 +124,9 @@ Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
            (lambda results
              (shm-mutex-unlock! bv k)
              (apply values results)))))
+  (check-procedure thunk)
+  (when on-abandoned
+    (check-procedure on-abandoned))
   (when (%shm-mutex-mine? bv k)
     ;; This raises, before there is something to unlock.
     (shm-mutex-lock! bv k))
@@ -140,7 +149,9 @@ Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
             (next #'rest #`(key value . #,options)))
            ((body0 body ...)
             #`(call-with-shm-mutex bv k (lambda () body0 body ...)
-                                   . #,options))))))))
+                                   . #,options))
+           (_
+            (syntax-violation 'with-shm-mutex "there is no body" form))))))))
 
 
 ;;; Conditions.
