@@ -34,6 +34,19 @@ bad_value (const char *subr, int pos, SCM value, const char *type)
              scm_list_1 (value));
 }
 
+/* As SCM_POSFIXABLE and SCM_FIXABLE, which shift negative numbers.  */
+static inline int
+is_small (uint64_t n)
+{
+  return n <= INTPTR_MAX >> 2;
+}
+
+static inline int
+is_small_signed (int64_t n)
+{
+  return n <= INTPTR_MAX >> 2 && n >= -(INTPTR_MAX >> 2) - 1;
+}
+
 /* How the integers of TYPE come from Scheme and go there, small ones without a
    call: FITS is whether TYPE holds the small integer N.  */
 #define DEFINE_TYPE(tag, type, fits, is_integer, min, max, to_c, fixable,      \
@@ -58,15 +71,15 @@ bad_value (const char *subr, int pos, SCM value, const char *type)
   }
 
 DEFINE_TYPE (u32, uint32_t, n >= 0 && n <= UINT32_MAX, scm_is_unsigned_integer,
-             0, UINT32_MAX, scm_to_uint32, SCM_POSFIXABLE,
+             0, UINT32_MAX, scm_to_uint32, is_small,
              scm_from_uint32)
 DEFINE_TYPE (s32, int32_t, n >= INT32_MIN && n <= INT32_MAX,
              scm_is_signed_integer, INT32_MIN, INT32_MAX, scm_to_int32,
-             SCM_FIXABLE, scm_from_int32)
+             is_small_signed, scm_from_int32)
 DEFINE_TYPE (u64, uint64_t, n >= 0, scm_is_unsigned_integer, 0, UINT64_MAX,
-             scm_to_uint64, SCM_POSFIXABLE, scm_from_uint64)
+             scm_to_uint64, is_small, scm_from_uint64)
 DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
-             scm_to_int64, SCM_FIXABLE, scm_from_int64)
+             scm_to_int64, is_small_signed, scm_from_int64)
 
 #define DEFINE_REF(tag, type)                                                 \
   static SCM                                                                  \

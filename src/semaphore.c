@@ -12,7 +12,6 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -56,10 +55,9 @@ open_semaphore (const char *name, int flags, mode_t mode, unsigned value)
 }
 
 static void
-close_semaphore (struct semaphore *semaphore)
+close_semaphore (sem_t *semaphore)
 {
-  gshm_mapping_release (semaphore->mapping);
-  sem_close (semaphore->system);
+  sem_close (semaphore);
 }
 
 static int
@@ -82,7 +80,7 @@ open_semaphore (const char *name, int flags, mode_t mode, unsigned value)
 }
 
 static void
-close_semaphore (struct semaphore *semaphore)
+close_semaphore (sem_t *semaphore)
 {
   (void) semaphore;
 }
@@ -107,6 +105,13 @@ refuse (const char *subr, int err, SCM name)
                      : NULL);
 }
 
+static void
+give_back (struct semaphore *semaphore)
+{
+  gshm_mapping_release (semaphore->mapping);
+  close_semaphore (semaphore->system);
+}
+
 /* Whether that was not done before.  */
 static int
 close_once (struct semaphore *semaphore)
@@ -114,17 +119,14 @@ close_once (struct semaphore *semaphore)
   unsigned before = atomic_fetch_or (&semaphore->state, CLOSED);
 
   if (before == 0)
-    close_semaphore (semaphore);
+    give_back (semaphore);
   return (before & CLOSED) == 0;
 }
 
 static size_t
 free_semaphore (SCM object)
 {
-  struct semaphore *semaphore = (struct semaphore *) SCM_SMOB_DATA (object);
-
-  close_once (semaphore);
-  free (semaphore);
+  close_once ((struct semaphore *) SCM_SMOB_DATA (object));
   return 0;
 }
 
@@ -176,7 +178,7 @@ stop_using (void *data)
   struct semaphore *semaphore = data;
 
   if (atomic_fetch_sub (&semaphore->state, USER) == (USER | CLOSED))
-    close_semaphore (semaphore);
+    give_back (semaphore);
 }
 
 static int
@@ -234,36 +236,25 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
                                            SEM_VALUE_MAX);
 
   size_t size = strlen (name.bytes) + 1;
-  struct semaphore *semaphore = malloc (sizeof *semaphore + size);
-  if (semaphore == NULL)
-    refuse (OPEN, ENOMEM, scm_name);
+  struct semaphore *semaphore
+    = scm_gc_malloc_pointerless (sizeof *semaphore + size, "semaphore");
   memcpy (semaphore->name, name.bytes, size);
   atomic_init (&semaphore->state, 0);
 
   int err = file_error (name.bytes);
   if (err != 0)
-    {
-      free (semaphore);
-      refuse (OPEN, err, scm_name);
-    }
+    refuse (OPEN, err, scm_name);
   int tries = 0;
   do
     semaphore->system = open_semaphore (name.bytes, flags, mode, value);
   while (semaphore->system == SEM_FAILED && errno == EINTR && ++tries < 1000);
   if (semaphore->system == SEM_FAILED)
-    {
-      err = errno;
-      free (semaphore);
-      refuse (OPEN, err, scm_name);
-    }
+    refuse (OPEN, errno, scm_name);
   semaphore->mapping = gshm_mapping_borrow (semaphore->system, sizeof (sem_t),
                                             name.bytes);
   if (semaphore->mapping == NULL)
     {
-#if HAVE_SEM_OPEN
-      sem_close (semaphore->system);
-#endif
-      free (semaphore);
+      close_semaphore (semaphore->system);
       refuse (OPEN, ENOMEM, scm_name);
     }
   return scm_new_smob (semaphore_tag, (scm_t_bits) semaphore);
