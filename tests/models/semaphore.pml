@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   semaphore.pml - the semaphore of src/sync.c: post, take, time out.
+   semaphore.pml - the semaphore of src/sync.c: post, take, give up, die.
 
    The memory is sequentially consistent.  Each access to it is a step, with
-   what follows in the process alone.  What is abstracted away: the format, and
-   spinning, whose attempts are the first one again.
+   what follows in the process alone, and a process may be killed before each.
+   What is abstracted away: the format, the loop that adds one, which is a
+   step, and spinning, whose attempts are the first one again.
 
-   Nobody is killed, and no slice ends: a lost wake-up is somebody who sleeps
-   for ever beside a value that is not 0, which the judge sees when nothing
-   moves any more.  A wake-up may choose any sleeper.  */
+   A wake-up may choose any sleeper.  The end of a slice comes only if somebody
+   was killed, and only where there is something to take.  Somebody who sleeps
+   for ever beside a value that is not 0 is what the judge sees when nothing
+   moves any more.  */
 
 #define SLEEPERS 128            /* somebody may sleep */
 #define COUNT(value) ((value) & 127)
@@ -15,15 +17,44 @@
 byte value;
 bool asleep[3];
 
+/* What is said about it: how many there are that were posted and not taken;
+   whether anybody was killed.  */
+byte rest;
+bool killed;
+
+#ifdef MUTANT_NO_SLICES
+# define SLICE_ENDS false
+#else
+# define SLICE_ENDS (killed && COUNT (value) > 0)
+#endif
+
 /* One process gives up when it likes; the others wait for ever.  */
 #define HAS_TIMEOUT (me == 2)
 
-/* Who found something that others took then does not sleep until there is
-   something: it has not announced that.  */
-#ifdef MUTANT_SLEEP_ON_TAKEN
-# define NO_SLEEP(value) (COUNT (value) > 0 -> SLEEPERS : (value))
+#ifdef NO_KILLS
+# define OR_DIE
 #else
-# define NO_SLEEP(value) SLEEPERS
+# define OR_DIE :: goto die
+#endif
+
+/* Who found something that others took then does not sleep before it has
+   announced that, but where SLEEPERS stands.  */
+#ifdef MUTANT_SLEEP_ON_TAKEN
+# define NO_SLEEP COUNT (value)
+#else
+# define NO_SLEEP SLEEPERS
+#endif
+
+#ifdef MUTANT_TAKE_BLINDLY
+# define IS_UNCHANGED true
+#else
+# define IS_UNCHANGED (value == seen)
+#endif
+
+#ifdef MUTANT_TAKE_WITHOUT_SLEEPERS
+# define ANNOUNCED 0
+#else
+# define ANNOUNCED SLEEPERS
 #endif
 
 inline wake ()
@@ -36,99 +67,156 @@ inline wake ()
   fi
 }
 
+inline took ()
+{
+  assert (rest > 0);
+  rest--
+}
+
 proctype taker (byte me, takes)
 {
   byte seen;
   bool last;
 
 start:
-  /* The first attempt, which announces nothing.  */
-  atomic {
-    if
-    :: takes == 0 -> goto gone
-    :: else -> takes--
-    fi;
-    if
-    :: COUNT (value) > 0 -> value--; goto start
-    :: else
-    fi
-  };
+  if
+  :: atomic {
+       /* The first attempt, which announces nothing.  */
+       if
+       :: takes == 0 -> goto gone
+       :: else -> takes--
+       fi;
+       if
+       :: COUNT (value) > 0 -> value--; took (); goto start
+       :: else
+       fi
+     }
+  OR_DIE
+  fi;
 attempt:
-  atomic {
-    seen = value;
-    if
-    :: COUNT (seen) == 0 -> goto announce
-    :: else
-    fi
-  };
+  if
+  :: atomic {
+       seen = value;
+       if
+       :: seen == SLEEPERS -> goto sleep
+       :: seen == 0 -> goto announce
+       :: else
+       fi
+     }
+  OR_DIE
+  fi;
   /* Take.  */
-  atomic {
-    if
-    :: value == seen -> value = (seen - 1) | SLEEPERS; seen = value
-    :: else -> seen = NO_SLEEP (value); goto sleep
-    fi
-  };
+  if
+  :: atomic {
+       if
+       :: IS_UNCHANGED ->
+          value = (seen - 1) | ANNOUNCED;
+          seen = value;
+          took ()
+       :: else -> seen = NO_SLEEP; goto sleep
+       fi
+     }
+  OR_DIE
+  fi;
 #ifndef MUTANT_NO_PASS_ON_REST
-  atomic {
-    if
-    :: COUNT (seen) > 0 -> wake ()
-    :: else
-    fi
-  };
+  if
+  :: atomic {
+       if
+       :: (seen & SLEEPERS) && COUNT (seen) > 0 -> wake ()
+       :: else
+       fi
+     }
+  OR_DIE
+  fi;
 #endif
   atomic { seen = 0; last = false; goto start };
 announce:
-  atomic {
-    if
-    :: value == seen -> value = SLEEPERS
-    :: else
-    fi;
-    seen = SLEEPERS
-  };
+  if
+  :: atomic {
+       if
+       :: value == 0 -> value = SLEEPERS
+       :: else
+       fi;
+       seen = SLEEPERS
+     }
+  OR_DIE
+  fi;
 sleep:
-  atomic {
-    if
-    :: last -> seen = 0; last = false; goto give_up
-    :: else
-    fi;
-    if
-    :: value == seen -> asleep[me] = true; seen = 0
-    :: else -> seen = 0; goto attempt
-    fi
-  };
+  if
+  :: atomic {
+       if
+       :: last -> seen = 0; last = false; goto give_up
+       :: else
+       fi;
+       if
+       :: value == seen -> asleep[me] = true; seen = 0
+       :: else -> seen = 0; goto attempt
+       fi
+     }
+  OR_DIE
+  fi;
 end_asleep:
+  /* Nobody can tell one that is killed here from one that is killed before,
+     and if it could be, there would always be something that moves.  */
   if
   :: atomic { !asleep[me] -> goto attempt }
+  :: atomic { SLICE_ENDS -> asleep[me] = false; goto attempt }
   :: atomic { HAS_TIMEOUT -> asleep[me] = false; last = true; goto attempt }
+  /* The memory is unmapped here: it gives up without an attempt.  */
+  :: atomic { HAS_TIMEOUT -> asleep[me] = false; goto give_up }
   fi;
 give_up:
 #ifndef MUTANT_GIVE_UP_SILENTLY
   /* It may have been woken, for others that sleep.  */
-  atomic { wake () };
+  if
+  :: atomic { wake () }
+  OR_DIE
+  fi;
 #endif
   goto start;
+#ifndef NO_KILLS
+die:
+  killed = true;
+#endif
 gone:
-  skip
+  atomic { seen = 0; last = false; takes = 0 }
 }
 
 proctype poster (byte posts)
 {
   byte seen;
 
-  do
-  :: posts > 0 ->
-     atomic { posts--; seen = value; value = COUNT (seen) + 1 };
+start:
+  if
+  :: atomic {
+       if
+       :: posts == 0 -> goto gone
+       :: else -> posts--
+       fi;
+       seen = value;
+       value = COUNT (seen) + 1;
+       rest++
+     }
+  OR_DIE
+  fi;
 #ifndef MUTANT_POST_SILENTLY
-     atomic {
+  if
+  :: atomic {
        if
        :: seen & SLEEPERS -> wake ()
        :: else
-       fi;
-       seen = 0
+       fi
      }
+  OR_DIE
+  fi;
 #endif
-  :: else -> break
-  od
+  atomic { seen = 0; goto start };
+#ifndef NO_KILLS
+die:
+  killed = true;
+#endif
+gone:
+  atomic { seen = 0; posts = 0 }
 }
 
 /* When nothing moves any more.  */
@@ -136,7 +224,8 @@ active proctype judge ()
 {
 end:
   timeout ->
-  assert (COUNT (value) == 0 || !(asleep[0] || asleep[1] || asleep[2]))
+  assert (COUNT (value) == rest);
+  assert (rest == 0 || !(asleep[0] || asleep[1] || asleep[2]))
 }
 
 init
