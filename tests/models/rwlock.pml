@@ -3,9 +3,10 @@
 
    The memory is sequentially consistent.  Each access to it is a step, with
    what follows in the process alone, and a process may be killed before each.
-   What is abstracted away: the format, spinning, that a reader looks whether
+   What is abstracted away: the format, spinning, that a thread looks whether
    it is inside already, and the search for a place: process I takes place I,
-   as if the others were taken.
+   as if the others were taken.  A writer may say that others sleep or not,
+   whether or not it slept.
 
    The end of a slice comes only if somebody was killed, and only where there
    is something to see, so that whoever waits in vain is a deadlock.  */
@@ -20,6 +21,7 @@
 /* Writers are multiples of 4.  */
 #define WAITERS 1
 #define PENDING 2
+#define NEVER 3                 /* what the writer never is */
 #define OWNER(i) (4 * (i) + 4)
 #define WHO(writer) ((writer) / 4 - 1)
 
@@ -57,11 +59,7 @@ bool spared;
 #endif
 
 /* One process gives up when it likes; the others wait for ever.  */
-#ifdef NO_TIMEOUTS
-# define HAS_TIMEOUT false
-#else
-# define HAS_TIMEOUT (me == 2)
-#endif
+#define HAS_TIMEOUT (me == 2)
 
 #ifdef NO_KILLS
 # define OR_DIE
@@ -69,12 +67,12 @@ bool spared;
 # define OR_DIE :: goto die
 #endif
 
-/* Who found no writer, and then one that had gone again, does not sleep until
-   there is one.  */
+/* Who found no writer, or a dead one, and then another does not sleep before
+   it has looked again.  */
 #ifdef MUTANT_SLEEP_ON_FREE
 # define NO_SLEEP 0
 #else
-# define NO_SLEEP WAITERS
+# define NO_SLEEP NEVER
 #endif
 
 #ifdef MUTANT_TAKE_OVER_BLINDLY
@@ -233,6 +231,7 @@ next:
   };
   if
   :: atomic {
+       assert (WHO (writer) == me);
        writer = writer & ~PENDING;
        seen = 0;
        pending = false;
@@ -266,8 +265,8 @@ clear:
   if
   :: atomic {
        if
-       :: IS_UNCHANGED -> writer = 0
-       :: else -> goto sleep
+       :: IS_UNCHANGED -> writer = 0; seen = NO_SLEEP
+       :: else -> seen = NO_SLEEP; goto sleep
        fi
      }
   OR_DIE
@@ -285,7 +284,7 @@ take_over:
           seen = 0;
           begin_to_write (true);
           goto locked
-       :: else -> goto sleep
+       :: else -> seen = NO_SLEEP; goto sleep
        fi
      }
   OR_DIE
@@ -341,6 +340,10 @@ is_asleep:
        last = true;
        goto attempt
      }
+  /* The memory is unmapped here: it gives up without an attempt.  */
+  :: atomic {
+       HAS_TIMEOUT -> asleep[me] = false; drowsy[me] = false; goto give_up
+     }
 #ifndef NO_KILLS
   :: pending && !spared -> goto die
 #endif
@@ -352,7 +355,7 @@ give_up:
        last = false;
        seen = 0;
        if
-       :: pending -> skip
+       :: pending -> assert (WHO (writer) == me)
        :: else -> goto start
        fi;
        pending = false;
