@@ -3,6 +3,7 @@
 
 (use-modules (ice-9 exceptions)
              (ice-9 match)
+             (ice-9 popen)
              (ice-9 threads)
              (posix-shm)
              (posix-shm atomic)
@@ -1164,7 +1165,7 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
             (usleep 150000)
             (kill pid SIGINT)
             (let ((said (read port)))
-              (close-pipe* port)
+              (close-pipe port)
               said))))))
    '(("atomic-wait" (atomic-wait bv 0 0))
      ("shm-semaphore-wait!"
@@ -1172,8 +1173,47 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
      ("shm-barrier-wait!"
       (shm-barrier-init! bv 0 2) (shm-barrier-wait! bv 0)))))
 
-(define (close-pipe* port)
-  ((@ (ice-9 popen) close-pipe) port))
+;;; Other namespaces.
+
+(define (test-namespaces)
+  ;; Both are process 1 of their own, and make themselves known at once.
+  (define (in-namespace name . expressions)
+    (open-pipe* OPEN_READ "unshare" "--fork" "--pid" guile "--no-auto-compile"
+                "-c" (program `((use-modules (posix-shm sync))
+                                (define bv (shm-attach ,name #:writable? #t))
+                                ,@expressions))))
+  (unless (and root? (search-path (parse-path (getenv "PATH")) "unshare")
+               (zero? (status:exit-val (system* "unshare" "--fork" "--pid"
+                                                "true"))))
+    (test-skip 1))
+  (test-equal "processes of different PID namespaces exclude each other"
+    '(#t (#f system-error) #t)
+    (with-fresh-name name
+      (let ((bv (shm-create name size)))
+        (initialize! bv)
+        (let* ((holder (in-namespace
+                        name
+                        `(write (shm-mutex-lock! bv ,mutex))
+                        '(newline)
+                        '(force-output)
+                        `(let again ()
+                           (when (zero? ((@ (posix-shm atomic) atomic-u32-ref)
+                                         bv ,scratch))
+                             (usleep 1000)
+                             (again)))
+                        `(shm-mutex-unlock! bv ,mutex)))
+               (held (read holder))
+               (other (in-namespace
+                       name
+                       `(write (list (shm-mutex-lock! bv ,mutex 0.2)
+                                     (catch #t
+                                       (lambda () (shm-mutex-unlock! bv ,mutex))
+                                       (lambda (key . rest) key))))))
+               (refused (read other)))
+          (set-word! bv 0 1)
+          (close-pipe holder)
+          (close-pipe other)
+          (list held refused (shm-mutex-try-lock! bv mutex)))))))
 
 
 ;;; What peers may write.
@@ -1261,6 +1301,7 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
        (test-group "barriers" (test-barriers))
        (test-group "read-write locks" (test-rwlocks))
        (test-group "conditions" (test-conditions))
+       (test-group "namespaces" (test-namespaces))
        (test-group "what peers write" (test-hostile))
        (test-group "formats" (test-formats))
        (test-group "interrupts" (test-interrupts))
