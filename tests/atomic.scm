@@ -315,14 +315,19 @@ real number of seconds, or #f): soon"))
   ;; Each comes when the one before waits, and waits long enough that a thread
   ;; which left the queue to look would have lost its place.
   (test-equal "those who came first are woken first" '(0 1 2 3)
-    (let ((order '()) (mutex (make-mutex)))
+    (let ((order '()) (mutex (make-mutex)) (come 192))
       (let ((threads
              (map (lambda (i)
                     (let ((thread
                            (call-with-new-thread
                             (lambda ()
+                              (atomic-u32-fetch-add! bv come 1)
                               (atomic-wait bv 0 0)
                               (with-mutex mutex (set! order (cons i order)))))))
+                      (let again ()
+                        (when (= i (atomic-u32-ref bv come))
+                          (usleep 1000)
+                          (again)))
                       (usleep 120000)
                       thread))
                   (iota 4))))
