@@ -5,21 +5,25 @@
    what follows in the process alone, and a process may be killed before each.
    The names in brackets are those of the C.  What is abstracted away: the
    mutex (see mutex.pml), which can be locked if it is free or its owner is
-   dead; the loop that takes one off a count, which is one step; and the
-   format.
+   dead; the loops that change the state by compare-and-swap, each of which is
+   one step; that the sequence comes round again; the largest count of who
+   waits; and the format.
 
-   Here the sequence, the count of who waits and what is owed are one long
-   word, so that to come, to signal and to take are one step each.  With
-   -DSPLIT they are three words, and a signal has the steps [owe] and [signal];
-   that loses signals, unless who signals holds the mutex (-DWITH_MUTEX).
+   The state is one long word: the sequence, how many wait, how many signals are
+   owed.  Who signals does not hold the mutex.
 
    The system wakes in the order of arrival; here, any of those who went to
    sleep with the oldest sequence.  The end of a slice comes only if somebody
-   was killed, and only where there is something to see.
+   was killed, or with -DSLICES also if nobody was, and only where there is
+   something to see, so that nobody may look for ever.
 
-   A signal is lost if somebody waits for ever, but more signals were begun
-   since it waits than threads returned for.  One that was taken by a thread
-   that is killed before it has the mutex counts only with -DSTRICT.  */
+   A signal is given to those who wait then, and to no more than those.  What is
+   said about them: none is left at the end while somebody waits who came before
+   the last one; and, but for what was meant for one who is killed or leaves by
+   an exception, no more are taken than are given.  As long as nobody comes while one is left, nobody who
+   waits for ever was given more signals than were taken since.  That need not be
+   if somebody does: when the next signal is given, the one who came then may
+   take the one before as well, from somebody who waited alone for it.  */
 
 #ifndef SIGNALS_0
 # define SIGNALS_0 1            /* of the first process that signals */
@@ -30,35 +34,52 @@
 #ifndef MOST
 # define MOST 1                 /* what the first one signals: one, or all */
 #endif
+#ifndef WAITERS
+# define WAITERS 3
+#endif
 #define ALL 3
 
-byte sequence, waiting, owed;
+byte sequence, waiting, owed;   /* one word */
 byte mutex;                     /* its owner, and 1; 0: free */
 bool asleep[3];
 byte slept[3];                  /* the sequence with which it went to sleep */
 bool dead[5];
 
-/* What is said about it: how many signals were begun since a thread waits,
-   less those that threads returned for since then; whether it waits; how many
-   signals there were, and how many were taken; whether anybody was killed.  */
+/* What is said about it: how many signals were given since a thread waits,
+   less those that threads took since then; whether it waits, and came after
+   the last one; how many of all that were given are left; whether somebody came
+   while one was; whether anybody was killed or left by an exception; whether
+   anybody was killed.  */
 byte due[3];
 bool waits[3];
-byte signals, taken;
-bool killed;
+bool late[3];
+byte rest;
+bool mixed, spare, killed;
 
 #define CAN_LOCK (mutex == 0 || dead[mutex - 1])
+#define IS_DEAD_OWNER (mutex != 0 && dead[mutex - 1])
 #define IS_OWED (came != sequence && owed > 0)
+#ifdef SLICES
+# define ALWAYS true
+#else
+# define ALWAYS false
+#endif
 #ifdef MUTANT_NO_SLICES
 # define SLICE_ENDS false
 #else
-# define SLICE_ENDS (killed && (IS_OWED || (mutex != 0 && dead[mutex - 1])))
+# define SLICE_ENDS ((killed || ALWAYS) && (SEES_SIGNAL || IS_DEAD_OWNER))
 #endif
 
-/* One thread leaves when it likes; the others wait for ever.  */
-#ifdef NO_LEAVING
-# define MAY_LEAVE false
+/* One thread gives up when it likes; the others wait for ever.  */
+#ifdef MAY_TIME_OUT
+# define HAS_TIMEOUT (me == 2)
 #else
-# define MAY_LEAVE (me == 2)
+# define HAS_TIMEOUT false
+#endif
+#ifdef MAY_LEAVE
+# define HAS_EXCEPTION (me == 2)
+#else
+# define HAS_EXCEPTION false
 #endif
 
 #ifdef NO_KILLS
@@ -69,13 +90,24 @@ bool killed;
 # define OR_DIE_IF(condition) :: condition -> goto die
 #endif
 
+/* What a waiter looks for, and what it must find when it has the mutex.  */
+#if defined MUTANT_LOOK_AT_ANY || defined MUTANT_TAKE_ANY
+# define SEES_SIGNAL (owed > 0)
+#else
+# define SEES_SIGNAL IS_OWED
+#endif
 #ifdef MUTANT_TAKE_ANY
 # define CAN_TAKE (owed > 0)
-#elif defined SPLIT
-# define CAN_TAKE (owed > 0)
+#elif defined MUTANT_TAKE_UNSEEN
+# define CAN_TAKE (IS_OWED || outcome == DONE)
 #else
 # define CAN_TAKE IS_OWED
 #endif
+
+/* Outcomes of waiting.  */
+#define NONE 0
+#define DONE 1
+#define ABANDONED 2
 
 #define SLEEPS_FIRST(i)                                                       \
   (asleep[i] && !(asleep[0] && slept[0] < slept[i])                           \
@@ -98,275 +130,155 @@ inline wake (most)
   fi
 }
 
-#define COUNT_DUE(i)                                                          \
-  if                                                                          \
-  :: waits[i] -> due[i]++                                                     \
-  :: else                                                                     \
-  fi
-
-inline count_due ()
-{
-  COUNT_DUE (0);
-  COUNT_DUE (1);
-  COUNT_DUE (2)
-}
-
-#define COUNT_RETURN(i)                                                       \
-  if                                                                          \
-  :: due[i] > 0 -> due[i]--                                                   \
-  :: else                                                                     \
-  fi
-
-inline count_return ()
-{
-  COUNT_RETURN (0);
-  COUNT_RETURN (1);
-  COUNT_RETURN (2)
-}
-
-/* What to owe, of what was seen.  */
+#define COUNT_GIVEN(i, most)                                                  \
+  late[i] = false;                                                            \
+  due[i] = (waits[i] -> due[i] + most : due[i])
 #define AT_MOST(a, b) ((a) < (b) -> (a) : (b))
-#define MORE(most, debt, waited) AT_MOST ((debt) + (most), waited)
+#define WAITS (waits[0] + waits[1] + waits[2])
+#define MAY_TAKE(i) (waits[i] && !late[i])
+#define CAN_BE_LEFT (MAY_TAKE (0) + MAY_TAKE (1) + MAY_TAKE (2))
+
+inline count_given (most)
+{
+  COUNT_GIVEN (0, most);
+  COUNT_GIVEN (1, most);
+  COUNT_GIVEN (2, most);
+  rest = AT_MOST (rest + most, WAITS)
+}
+
+#define COUNT_TAKEN(i) due[i] = (due[i] > 0 -> due[i] - 1 : 0)
+
+inline count_taken ()
+{
+  assert (!late[me]);
+  assert (rest > 0 || spare);
+  rest = (rest > 0 -> rest - 1 : 0);
+  waits[me] = false;
+  due[me] = 0;
+  COUNT_TAKEN (0);
+  COUNT_TAKEN (1);
+  COUNT_TAKEN (2)
+}
+
+#ifdef MUTANT_OWE_NOBODY
+# define MORE(most) (owed + (most))
+#else
+# define MORE(most) AT_MOST (owed + (most), waiting)
+#endif
+
+inline come ()
+{
+  /* [come] */
+  mixed = (mixed || rest > 0);
+  late[me] = true;
+  owed = (waiting == 0 -> 0 : owed);
+  waiting++;
+  came = sequence
+}
 
 proctype signaller (byte me, count, most)
 {
-  bool begun;           /* a signal that is not given yet */
-#ifdef SPLIT
-  byte waited, debt;
-#endif
-
-begin:
-  if
-  :: atomic {
-       if
-       :: count == 0 -> goto gone
-       :: else
-       fi;
-#ifdef WITH_MUTEX
-       CAN_LOCK -> mutex = me + 1;
-#endif
-       count--;
-       signals = signals + most;
-       if
-       :: most == 1 -> count_due (); begun = true
-       :: else
-       fi
-     }
-  OR_DIE
-  fi;
-#ifndef SPLIT
-# ifdef MUTANT_WAKE_BEFORE_SIGNAL
+start:
+  atomic {
+    if
+    :: count == 0 -> goto gone
+    :: else -> count--
+    fi
+  };
+#ifdef MUTANT_WAKE_BEFORE_SIGNAL
   if
   :: atomic { wake (most) }
   OR_DIE
   fi;
-# endif
-  if
-  :: atomic {
-       /* [owe] [signal] A compare-and-swap of one long word, or nothing.  */
-       begun = false;
-       if
-       :: waiting > 0 ->
-          owed = MORE (most, owed, waiting);
-          sequence++
-       :: else -> goto done
-       fi
-     }
-  OR_DIE
-  fi;
-#else
-  if
-  :: atomic {
-       waited = waiting;
-       if
-       :: waited == 0 -> begun = false; goto done
-       :: else
-       fi
-     }
-  OR_DIE
-  fi;
-# ifdef MUTANT_OWE_AFTER_SIGNAL
-  if
-  :: atomic { sequence++ }
-  OR_DIE
-  fi;
-  if
-  :: atomic { wake (most) }
-  OR_DIE
-  fi;
-# endif
-  if
-  :: atomic { debt = owed }
-  OR_DIE
-  fi;
-again:
-  if
-  :: atomic {
-       /* [owe] */
-       if
-       :: owed == debt ->
-          owed = MORE (most, debt, waited);
-          waited = 0;
-          debt = 0
-       :: else -> debt = owed; goto again
-       fi
-     }
-  OR_DIE
-  fi;
-# ifdef MUTANT_OWE_AFTER_SIGNAL
-  atomic { begun = false; goto done };
-# endif
-  if
-  :: atomic {
-       /* [signal] */
-       sequence++;
-       begun = false
-     }
-  OR_DIE
-  fi;
 #endif
+  if
+  :: atomic {
+       /* [signal] Or nothing, if nobody waits.  */
+       count_given (most);
+       if
+       :: waiting > 0 -> owed = MORE (most); sequence++
+       :: else -> goto start
+       fi
+     }
+  OR_DIE
+  fi;
+#ifndef MUTANT_WAKE_BEFORE_SIGNAL
   if
   :: atomic {
        /* [wake] */
-#ifdef MUTANT_WAKE_BEFORE_SIGNAL
-       skip
-#else
        wake (most)
-#endif
      }
   OR_DIE
   fi;
-done:
-#ifdef WITH_MUTEX
-  if
-  :: atomic { mutex = 0 }
-  OR_DIE
-  fi;
 #endif
-  goto begin;
+  goto start;
 #ifndef NO_KILLS
 die:
-  atomic {
-    killed = true;
-    dead[me] = true;
-    if
-    :: begun -> count_return ()
-    :: else
-    fi
-  }
+  atomic { killed = true; dead[me] = true };
 #endif
 gone:
-  atomic {
-    begun = false;
-#ifdef SPLIT
-    waited = 0;
-    debt = 0;
-#endif
-    count = 0;
-    most = 0
-  }
+  atomic { count = 0; most = 0 }
 }
 
 proctype waiter (byte me)
 {
-  byte came, seen;
-  bool signalled;       /* it took a signal */
+  byte came, seen, outcome;
+  bool look, locked, signalled, pass_on;
+  byte last;            /* 1: the time is over; 2: and was when it began */
 
   if
   :: atomic { CAN_LOCK -> mutex = me + 1 }
   OR_DIE_IF (CAN_LOCK)
   fi;
-  /* [come] */
-#ifdef SPLIT
+#ifndef MUTANT_COME_AFTER_UNLOCK
   if
-  :: atomic {
-       if
-       :: waiting == 0 -> skip
-       :: else -> goto count
-       fi
-     }
-  OR_DIE
-  fi;
-  if
-  :: atomic { owed = 0 }
-  OR_DIE
-  fi;
-count:
-  if
-  :: atomic { waiting++ }
-  OR_DIE
-  fi;
-  if
-  :: atomic { came = sequence }
-  OR_DIE
-  fi;
-#elif !defined MUTANT_COME_AFTER_UNLOCK
-  if
-  :: atomic { waiting++; came = sequence }
+  :: atomic { come (); waits[me] = true }
   OR_DIE
   fi;
 #endif
+unlock:
   if
-  :: atomic { mutex = 0; waits[me] = true }
+  :: atomic {
+       last = (last > 0 -> 2 : 0);
+       look = (last > 0);
+       outcome = NONE;
+       waits[me] = true;
+       assert (mutex == me + 1);
+       mutex = 0
+     }
   OR_DIE
   fi;
 #ifdef MUTANT_COME_AFTER_UNLOCK
   if
-  :: atomic { waiting++; came = sequence }
+  :: atomic { come () }
   OR_DIE
   fi;
 #endif
 attempt:
-#ifdef SPLIT
   if
   :: atomic {
        seen = sequence;
        if
-       :: seen != came -> skip
-       :: else -> goto sleep
-       fi
-     }
-  OR_DIE
-  fi;
-#endif
-  if
-  :: atomic {
-       /* [take signal] */
-#ifndef SPLIT
-       seen = sequence;
-#endif
-       if
-       :: CAN_TAKE ->
-#ifndef MUTANT_TAKE_FOR_NOTHING
-          owed--;
-#endif
-#ifndef SPLIT
-          waiting--;
-#endif
-          taken++;
-          assert (taken <= signals || killed);
-          signalled = true;
-          seen = 0;
-#ifdef SPLIT
-          goto leave
-#else
-          waits[me] = false;
-          due[me] = 0;
-          goto relock
-#endif
+       :: SEES_SIGNAL -> outcome = DONE; goto relock
        :: else
        fi
      }
   OR_DIE
+  :: HAS_EXCEPTION -> goto leave
   fi;
-sleep:
   if
   :: atomic {
        if
-       :: sequence == seen ->
-          asleep[me] = true;
-          slept[me] = seen;
-          seen = 0
+       :: look && IS_DEAD_OWNER -> outcome = ABANDONED; goto relock
+       :: else
+       fi;
+       look = false;
+       if
+       :: last > 0 -> goto relock
+       :: else
+       fi;
+       if
+       :: sequence == seen -> asleep[me] = true; slept[me] = seen; seen = 0
        :: else -> seen = 0; goto attempt
        fi
      }
@@ -378,76 +290,123 @@ end_asleep:
      always be something that moves.  */
   if
   :: atomic { !asleep[me] -> goto attempt }
+  :: atomic { SLICE_ENDS -> ROUSE (me); look = true; goto attempt }
   :: atomic {
-       SLICE_ENDS -> ROUSE (me);
+       HAS_TIMEOUT -> ROUSE (me); look = true; last = 1; goto attempt
+     }
+  /* The memory is unmapped here: it does not even attempt.  */
+  :: atomic { HAS_EXCEPTION -> ROUSE (me); goto leave }
+  fi;
+relock:
+#ifdef MUTANT_TAKE_WITHOUT_MUTEX
+  if
+  :: atomic {
        if
-       :: mutex != 0 && dead[mutex - 1] -> goto leave
-       :: else -> goto attempt
+       :: CAN_TAKE ->
+          waiting--;
+          owed = AT_MOST (owed - 1, waiting);
+          count_taken ();
+          /* That of one who is killed before it returns.  */
+          due[0] = due[0] + waits[0];
+          due[1] = due[1] + waits[1];
+          due[2] = due[2] + waits[2];
+          signalled = true
+       :: else
        fi
      }
-  /* Unmapped, perhaps after it was woken: it does not even attempt.  */
-  :: atomic { MAY_LEAVE -> ROUSE (me); goto leave }
+  OR_DIE
+  fi;
+#endif
+  if
+  :: atomic {
+       CAN_LOCK ->
+       seen = 0;
+       look = false;
+       locked = (mutex == 0);
+       mutex = me + 1
+     }
+  OR_DIE_IF (CAN_LOCK)
+  :: HAS_EXCEPTION -> goto leave
+  fi;
+  if
+  :: atomic {
+#ifdef MUTANT_TAKE_WITHOUT_MUTEX
+       if
+       :: signalled ->
+          COUNT_TAKEN (0);
+          COUNT_TAKEN (1);
+          COUNT_TAKEN (2);
+          goto returned
+       :: else -> skip
+       fi;
+#endif
+       /* [take signal] */
+       if
+       :: CAN_TAKE ->
+          count_taken ();
+          waiting--;
+#ifndef MUTANT_TAKE_FOR_NOTHING
+          owed--;
+#endif
+          owed = AT_MOST (owed, waiting);
+          signalled = true;
+          goto returned
+       :: else
+       fi;
+       if
+       :: locked && outcome == DONE && last < 2 -> goto unlock
+       :: else
+       fi
+     }
+  OR_DIE
   fi;
 leave:
   if
   :: atomic {
        waits[me] = false;
        due[me] = 0;
+       late[me] = false;
+       rest = AT_MOST (rest, CAN_BE_LEFT);
+       spare = (spare || mutex != me + 1);
+       pass_on = IS_OWED;
        waiting--;
-#ifndef SPLIT
        owed = AT_MOST (owed, waiting);
-# ifdef MUTANT_NO_PASS_ON
-       goto relock
-# else
-       /* [pass on] */
+       seen = 0;
+       look = false;
+#ifdef MUTANT_NO_PASS_ON
+       goto may_return
+#else
        if
-       :: IS_OWED -> skip
-       :: else -> goto relock
+       :: pass_on -> pass_on = false
+       :: else -> goto may_return
        fi
-# endif
 #endif
      }
   OR_DIE
   fi;
-#ifdef SPLIT
   if
   :: atomic {
        /* [pass on] */
-       if
-       :: sequence != came -> skip
-       :: else -> goto relock
-       fi
+       wake (1)
      }
   OR_DIE
   fi;
+may_return:
+  atomic {
+    pass_on = false;
+    if
+    :: mutex != me + 1 -> goto gone
+    :: else
+    fi
+  };
+returned:
   if
   :: atomic {
-       if
-       :: owed > 0 -> skip
-       :: else -> goto relock
-       fi
+       assert (mutex == me + 1);
+       assert (signalled || last > 0 || !locked || outcome == ABANDONED);
+       mutex = 0;
+       goto gone
      }
-  OR_DIE
-  fi;
-#endif
-  if
-  :: atomic { wake (1) }
-  OR_DIE
-  fi;
-relock:
-  if
-  :: atomic {
-       CAN_LOCK ->
-       mutex = me + 1;
-       if
-       :: signalled -> count_return (); signalled = false
-       :: else
-       fi
-     }
-  OR_DIE_IF (CAN_LOCK)
-  fi;
-  if
-  :: atomic { assert (mutex == me + 1); mutex = 0; goto gone }
   OR_DIE
   fi;
 #ifndef NO_KILLS
@@ -455,24 +414,29 @@ die:
   atomic {
     dead[me] = true;
     killed = true;
-    /* A signal that was taken by one who is killed before it has the mutex is
-       lost.  */
-#ifndef STRICT
-    if
-    :: signalled -> count_return ()
-    :: else
-    fi;
-#endif
+    spare = true;
     waits[me] = false;
+    late[me] = false;
+    rest = AT_MOST (rest, CAN_BE_LEFT);
     due[me] = 0;
     ROUSE (me)
-  }
+  };
 #endif
 gone:
-  atomic { came = 0; seen = 0; signalled = false }
+  atomic {
+    came = 0;
+    seen = 0;
+    outcome = NONE;
+    look = false;
+    locked = false;
+    signalled = false;
+    pass_on = false;
+    last = 0
+  }
 }
 
-#define NOTHING_IS_LOST(i) (!waits[i] || due[i] == 0)
+#define NOTHING_IS_LOST(i)                                                    \
+  (!waits[i] || ((due[i] == 0 || mixed) && (rest == 0 || late[i])))
 
 /* When nothing moves any more.  */
 active proctype judge ()
@@ -481,7 +445,8 @@ end:
   timeout ->
   assert (NOTHING_IS_LOST (0));
   assert (NOTHING_IS_LOST (1));
-  assert (NOTHING_IS_LOST (2))
+  assert (NOTHING_IS_LOST (2));
+  assert (owed == rest || spare)
 }
 
 init
@@ -489,7 +454,7 @@ init
   atomic {
     run waiter (0);
     run waiter (1);
-#ifndef NO_LEAVING
+#if WAITERS > 2
     run waiter (2);
 #endif
     run signaller (3, SIGNALS_0, MOST);

@@ -11,6 +11,13 @@
    for ever beside a value that is not 0 is what the judge sees when nothing
    moves any more.  */
 
+#ifndef TAKES
+# define TAKES 2                /* of each thread */
+#endif
+#ifndef POSTS
+# define POSTS 2                /* of the first one; the second one posts once */
+#endif
+
 #define SLEEPERS 128            /* somebody may sleep */
 #define COUNT(value) ((value) & 127)
 
@@ -176,7 +183,7 @@ give_up:
   goto start;
 #ifndef NO_KILLS
 die:
-  killed = true;
+  atomic { killed = true };
 #endif
 gone:
   atomic { seen = 0; last = false; takes = 0 }
@@ -213,7 +220,7 @@ start:
   atomic { seen = 0; goto start };
 #ifndef NO_KILLS
 die:
-  killed = true;
+  atomic { killed = true };
 #endif
 gone:
   atomic { seen = 0; posts = 0 }
@@ -231,10 +238,10 @@ end:
 init
 {
   atomic {
-    run taker (0, 2);
-    run taker (1, 2);
-    run taker (2, 2);
-    run poster (2);
-    run poster (2)
+    run taker (0, TAKES);
+    run taker (1, TAKES);
+    run taker (2, TAKES);
+    run poster (POSTS);
+    run poster (1)
   }
 }
