@@ -288,7 +288,7 @@ enum outcome
   CLOSED_MEANWHILE
 };
 
-static void
+static int
 nap (void *data, int64_t nanoseconds)
 {
   struct taking *taking = data;
@@ -300,10 +300,12 @@ nap (void *data, int64_t nanoseconds)
 
   taking->taken = sem_clockwait (taking->semaphore->system, CLOCK_MONOTONIC,
                                  &time) == 0;
+  return taking->taken ? 0 : errno;
 #else
   (void) taking;
   gshm_pause (nanoseconds < GSHM_SECOND / 1000 ? nanoseconds
               : GSHM_SECOND / 1000);
+  return 0;
 #endif
 }
 

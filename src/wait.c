@@ -49,6 +49,7 @@
 
 #define SECOND GSHM_SECOND
 #define SLICE (SECOND / 20)
+#define SHORT_SLICE (SECOND / 1000)
 
 /* Longer than a round trip between two processors, and not much longer than
    going to sleep and being woken.  */
@@ -204,23 +205,24 @@ gshm_wake (gshm_word *word, int count)
 
 #endif /* !HAVE_FUTEX */
 
-/* How long a slice that begins now may last.  */
+/* How long a slice of at most MOST that begins now may last.  */
 static int64_t
-slice_before (int64_t deadline)
+slice_before (int64_t deadline, int64_t most)
 {
   if (deadline == GSHM_FOREVER)
-    return SLICE;
+    return most;
   int64_t left = deadline - gshm_now ();
-  return left < 0 ? 0 : left < SLICE ? left : SLICE;
+  return left < 0 ? 0 : left < most ? left : most;
 }
 
 /* Sleep until WORD is not VALUE, DEADLINE or the end of a slice.  Return 0 if
    somebody woke this thread.  */
 static int
-sleep_for_a_slice (gshm_word *word, uint32_t value, int64_t deadline)
+sleep_for_a_slice (gshm_word *word, uint32_t value, int64_t deadline,
+                   int64_t most)
 {
   struct sleeping sleeping = { .word = word, .value = value,
-                               .nanoseconds = slice_before (deadline) };
+                               .nanoseconds = slice_before (deadline, most) };
 
   scm_without_guile (sleep_outside, &sleeping);
   return sleeping.error;
@@ -228,9 +230,10 @@ sleep_for_a_slice (gshm_word *word, uint32_t value, int64_t deadline)
 
 struct napping
 {
-  void (*nap) (void *data, int64_t nanoseconds);
+  int (*nap) (void *data, int64_t nanoseconds);
   void *data;
   int64_t nanoseconds;
+  int error;
 };
 
 static void *
@@ -238,7 +241,7 @@ nap_outside (void *data)
 {
   struct napping *napping = data;
 
-  napping->nap (napping->data, napping->nanoseconds);
+  napping->error = napping->nap (napping->data, napping->nanoseconds);
   return NULL;
 }
 
@@ -364,19 +367,25 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
   sleep.announce = 1;
   if ((result = attempt (data, &sleep)) != 0)
     return result;
-  for (;;)
+  for (int64_t slice = SLICE;;)
     {
+      int err;
       if (sleep.word == NULL)
         {
-          struct napping napping = { .nap = sleep.nap, .data = data,
-                                     .nanoseconds = slice_before (deadline) };
+          struct napping napping
+            = { .nap = sleep.nap, .data = data,
+                .nanoseconds = slice_before (deadline, slice) };
           scm_without_guile (nap_outside, &napping);
+          err = napping.error;
         }
       else
         {
-          sleep_for_a_slice (sleep.word, sleep.value, deadline);
+          err = sleep_for_a_slice (sleep.word, sleep.value, deadline, slice);
           check_mapped (subr, k, sleep.word);
         }
+      /* What a signal asks for comes a little after it.  */
+      slice = (err == EINTR ? SHORT_SLICE
+               : 2 * slice < SLICE ? 2 * slice : SLICE);
       int64_t time = gshm_now ();
       sleep.look = time >= next_look || time >= deadline;
       if (sleep.look)
@@ -718,7 +727,7 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
       int err = sleep_in_queue (word, value, deadline);
       int slice = err == ENOSYS;
       if (slice)
-        err = sleep_for_a_slice (word, value, deadline);
+        err = sleep_for_a_slice (word, value, deadline, SLICE);
       check_mapped (subr, k, word);
       if (err == 0)
         return GSHM_WOKEN;

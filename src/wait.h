@@ -23,14 +23,15 @@ struct gshm_sleep
 {
   gshm_word *word;      /* Out: sleep until this */
   uint32_t value;       /* no longer is this; or, where there is no word, */
-  void (*nap) (void *data, int64_t nanoseconds);        /* do this. */
+  int (*nap) (void *data, int64_t nanoseconds);         /* do this. */
   int announce;         /* In: say so, for who changes it to wake this thread. */
   int look;             /* In: it is time to see whether owners live.  */
 };
 
 /* Try to have what is waited for.  Return a result, which is not 0, or set what
    to sleep on.  It must not loop for as long as others change the memory.  A
-   nap is taken outside of Guile and lasts no longer than it is told.  */
+   nap is taken outside of Guile, lasts no longer than it is told, and returns
+   EINTR if a signal ended it.  */
 typedef int gshm_attempt (void *data, struct gshm_sleep *sleep);
 
 /* Call ATTEMPT with DATA until it returns a result, and return that, or 0 when
