@@ -8,13 +8,13 @@
    comes round again after 65536; spinning; and the time at which somebody was
    last seen, so that who comes looks for the dead only after a slice.
 
-   Somebody who sleeps with a place sees the end of a slice only if somebody was
-   killed; one who has none, also if there is one now: nobody wakes it for that.
-   It comes only where there is something to see.
+   Somebody who sleeps with a place sees the end of a slice only if somebody
+   was killed; one who has none, also if there is one now: nobody wakes it for
+   that.  It comes only where there is something to see.
 
-   There are three processes.  A thread stands from when it takes a place until
-   it has left in time, as the state changes.  When the barrier opens as many as
-   there are parties must stand, and it is they who pass.  */
+   There are three processes.  A thread stands from when it takes a place
+   until it has left in time, as the state changes.  When the barrier opens as
+   many as there are parties must stand, and it is they who pass.  */
 
 #ifndef PARTIES
 # define PARTIES 3

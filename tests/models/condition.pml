@@ -9,21 +9,22 @@
    one step; that the sequence comes round again; the largest count of who
    waits; and the format.
 
-   The state is one long word: the sequence, how many wait, how many signals are
-   owed.  Who signals does not hold the mutex.
+   The state is one long word: the sequence, how many wait, how many signals
+   are owed.  Who signals does not hold the mutex.
 
    The system wakes in the order of arrival; here, any of those who went to
    sleep with the oldest sequence.  The end of a slice comes only if somebody
    was killed, or with -DSLICES also if nobody was, and only where there is
    something to see, so that nobody may look for ever.
 
-   A signal is given to those who wait then, and to no more than those.  What is
-   said about them: none is left at the end while somebody waits who came before
-   the last one; and, but for what was meant for one who is killed or leaves by
-   an exception, no more are taken than are given.  As long as nobody comes while one is left, nobody who
-   waits for ever was given more signals than were taken since.  That need not be
-   if somebody does: when the next signal is given, the one who came then may
-   take the one before as well, from somebody who waited alone for it.  */
+   A signal is given to those who wait then, and to no more than those.  What
+   is said about them: none is left at the end while somebody waits who came
+   before the last one; and, but for what was meant for one who is killed or
+   leaves by an exception, no more are taken than are given.  As long as
+   nobody comes while one is left, nobody who waits for ever was given more
+   signals than were taken since.  That need not be if somebody does: when the
+   next signal is given, the one who came then may take the one before as
+   well, from somebody who waited alone for it.  */
 
 #ifndef SIGNALS_0
 # define SIGNALS_0 1            /* of the first process that signals */

@@ -7,12 +7,13 @@
    format, the halves of the owner (the futex compares all of it), and
    spinning, whose attempts are the first one again.
 
-   A wake-up may choose any sleeper.  The end of a slice comes only where there
-   is something to see: that the owner is dead, or, if somebody was killed, that
-   there is none, so that without that a lost wake-up is a deadlock.  A lock that
-   is lost is one, too.  With -DSLICES a slice ends whenever it likes: then it is
-   a cycle if somebody looks for ever, and as everybody ends after some rounds,
-   no cycle is fair.  With -DLEFT the mutex is that of a dead thread at first.  */
+   A wake-up may choose any sleeper.  The end of a slice comes only where
+   there is something to see: that the owner is dead, or, if somebody was
+   killed, that there is none, so that without that a lost wake-up is a
+   deadlock.  A lock that is lost is one, too.  With -DSLICES a slice ends
+   whenever it likes: then it is a cycle if somebody looks for ever, and as
+   everybody ends after some rounds, no cycle is fair.  With -DLEFT the mutex
+   is that of a dead thread at first.  */
 
 #ifndef ROUNDS
 # define ROUNDS 2

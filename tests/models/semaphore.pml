@@ -6,16 +6,16 @@
    What is abstracted away: the format, the loop that adds one, which is a
    step, and spinning, whose attempts are the first one again.
 
-   A wake-up may choose any sleeper.  The end of a slice comes only if somebody
-   was killed, and only where there is something to take.  Somebody who sleeps
-   for ever beside a value that is not 0 is what the judge sees when nothing
-   moves any more.  */
+   A wake-up may choose any sleeper.  The end of a slice comes only if
+   somebody was killed, and only where there is something to take.  Somebody
+   who sleeps for ever beside a value that is not 0 is what the judge sees
+   when nothing moves any more.  */
 
 #ifndef TAKES
 # define TAKES 2                /* of each thread */
 #endif
 #ifndef POSTS
-# define POSTS 2                /* of the first one; the second one posts once */
+# define POSTS 2                /* of the first one; the second posts once */
 #endif
 
 #define SLEEPERS 128            /* somebody may sleep */
