@@ -12,7 +12,8 @@
    sleeps without slices, on two words at once.  The other one is its own, and
    changes when Guile has something for it to run: Guile says so by a condition
    variable, on which another, plain thread waits, its watcher.  Unmapping the
-   memory changes it, too.  */
+   memory changes it, too, and so does one more thread, the prober, if the memory
+   is lost.  */
 
 #include <config.h>
 
@@ -405,7 +406,7 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
 /* Guarded by the registry's lock: the threads that sleep without slices.  */
 struct sleeper
 {
-  const gshm_word *word;
+  gshm_word *word;
   gshm_word *kick;
   struct sleeper *next;
 };
@@ -436,10 +437,8 @@ gshm_kick_sleepers (const char *base, size_t length)
 /* libgc may have put its own in its place, which registers threads with the
    collector that know nothing of Scheme.  */
 # undef pthread_create
+# undef pthread_detach
 # undef pthread_join
-
-/* How often a watcher sees whether the memory is still there.  */
-# define WATCH 1
 
 struct watcher
 {
@@ -448,7 +447,6 @@ struct watcher
   pthread_t thread;
   int is_ready, is_done;
   gshm_word kicked;             /* this thread has something to run */
-  gshm_word *_Atomic word;      /* what it sleeps on, or NULL */
   struct watcher *next;
 };
 
@@ -461,6 +459,8 @@ static pthread_key_t thread_exit;
    since Guile may still be about to tell them something.  */
 static struct watcher *idle;
 
+/* Without a time-out: a signal that comes just then would be lost, and there is
+   nothing else by which to know of it.  */
 static void *
 watch (void *data)
 {
@@ -471,34 +471,35 @@ watch (void *data)
   pthread_cond_signal (&watcher->started);
   while (!watcher->is_done)
     {
-      struct timespec end;
-      clock_gettime (CLOCK_MONOTONIC, &end);
-      end.tv_sec += WATCH;
-      int err = pthread_cond_timedwait (&watcher->marked, &watcher->mutex,
-                                        &end);
-      gshm_word *word = atomic_load (&watcher->word);
-      if (err != ETIMEDOUT || (word != NULL && !gshm_is_there (word)))
-        kick (&watcher->kicked);
+      pthread_cond_wait (&watcher->marked, &watcher->mutex);
+      kick (&watcher->kicked);
     }
   pthread_mutex_unlock (&watcher->mutex);
   return NULL;
 }
 
+/* Start a plain thread, which no signal disturbs.  */
 static int
-start_watching (struct watcher *watcher)
+start_thread (pthread_t *thread, void *(*function) (void *), void *data)
 {
   sigset_t all, before;
   pthread_attr_t attributes;
 
-  watcher->is_ready = watcher->is_done = 0;
   pthread_attr_init (&attributes);
   pthread_attr_setstacksize (&attributes, 65536);
   sigfillset (&all);
   pthread_sigmask (SIG_SETMASK, &all, &before);
-  int err = pthread_create (&watcher->thread, &attributes, watch, watcher);
+  int err = pthread_create (thread, &attributes, function, data);
   pthread_sigmask (SIG_SETMASK, &before, NULL);
   pthread_attr_destroy (&attributes);
-  if (err != 0)
+  return err == 0;
+}
+
+static int
+start_watching (struct watcher *watcher)
+{
+  watcher->is_ready = watcher->is_done = 0;
+  if (!start_thread (&watcher->thread, watch, watcher))
     return 0;
 
   /* It gives up the mutex when it waits to be told.  */
@@ -509,18 +510,46 @@ start_watching (struct watcher *watcher)
   return 1;
 }
 
+/* Guarded by the registry's lock: whether there is a thread that sees once in a
+   second whether what others sleep in is still there.  */
+static int is_probing;
+
+static void *
+probe (void *data)
+{
+  (void) data;
+  for (;;)
+    {
+      gshm_pause (SECOND);
+      gshm_registry_lock ();
+      for (const struct sleeper *s = sleepers; s != NULL; s = s->next)
+        if (!gshm_is_there (s->word))
+          kick (s->kick);
+      gshm_registry_unlock ();
+    }
+  return NULL;
+}
+
+static void
+start_probing (void)
+{
+  pthread_t prober;
+
+  gshm_registry_lock ();
+  int start = !is_probing;
+  is_probing = 1;
+  gshm_registry_unlock ();
+  if (start && start_thread (&prober, probe, NULL))
+    pthread_detach (prober);
+}
+
 static void
 initialize_watcher (struct watcher *watcher)
 {
-  pthread_condattr_t attributes;
-
   memset (watcher, 0, sizeof *watcher);
-  pthread_condattr_init (&attributes);
-  pthread_condattr_setclock (&attributes, CLOCK_MONOTONIC);
   pthread_mutex_init (&watcher->mutex, NULL);
   pthread_cond_init (&watcher->started, NULL);
-  pthread_cond_init (&watcher->marked, &attributes);
-  pthread_condattr_destroy (&attributes);
+  pthread_cond_init (&watcher->marked, NULL);
 }
 
 static void
@@ -563,6 +592,7 @@ watcher_of_this_thread (void)
         }
       own_watcher = watcher;
       pthread_setspecific (thread_exit, watcher);
+      start_probing ();
     }
   return own_watcher;
 }
@@ -589,6 +619,7 @@ static void
 forget_watchers (void)
 {
   sleepers = NULL;
+  is_probing = 0;
   if (own_watcher != NULL)
     {
       initialize_watcher (own_watcher);
@@ -690,9 +721,7 @@ sleep_in_queue (gshm_word *word, uint32_t value, int64_t deadline)
     return EINTR;
   if (enter_queue (&sleeper))
     {
-      atomic_store (&watcher->word, word);
       scm_without_guile (queue_outside, &queueing);
-      atomic_store (&watcher->word, NULL);
       leave_queue (&sleeper);
     }
   scm_c_wait_finished ();
