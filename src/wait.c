@@ -527,7 +527,6 @@ probe (void *data)
           kick (s->kick);
       gshm_registry_unlock ();
     }
-  return NULL;
 }
 
 static void
