@@ -527,6 +527,7 @@ probe (void *data)
           kick (s->kick);
       gshm_registry_unlock ();
     }
+  return NULL;
 }
 
 static void
