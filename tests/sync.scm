@@ -1145,7 +1145,7 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
             (usleep 1000)
             (again)))
         (and (not (join-thread thread))
-             (>= (milliseconds-since start) 300))))))
+             (>= (milliseconds-since start) 290))))))
 
 (define (test-ctrl-c)
   ;; As the first Ctrl-C at a REPL: a process of its own, with Guile's handler.
