@@ -280,8 +280,7 @@ real number of seconds, or #f): soon"))
   (define (wait-for-all waiters)
     (let again ()
       (when (< (atomic-u32-ref bv waiting) waiters) (usleep 1000) (again)))
-    ;; They are about to wait.
-    (usleep 100000))
+    (await-sleepers waiters))
   (define (with-waiters n proc)
     (atomic-u32-set! bv waiting 0)
     (let* ((woken (make-vector n #f))
@@ -316,23 +315,19 @@ real number of seconds, or #f): soon"))
                         (list a b))))))
 
 (define (test-order bv)
-  ;; Each comes when the one before waits, and waits long enough that a thread
-  ;; which left the queue to look would have lost its place.
+  ;; Each comes when the one before sleeps, and then time passes: as much as makes a
+  ;; thread that sleeps in slices leave the queue and lose its place.
   (test-equal "those who came first are woken first" '(0 1 2 3)
-    (let ((order '()) (mutex (make-mutex)) (come 192))
+    (let ((order '()) (mutex (make-mutex)))
       (let ((threads
              (map (lambda (i)
                     (let ((thread
                            (call-with-new-thread
                             (lambda ()
-                              (atomic-u32-fetch-add! bv come 1)
                               (atomic-wait bv 0 0)
                               (with-mutex mutex (set! order (cons i order)))))))
-                      (let again ()
-                        (when (= i (atomic-u32-ref bv come))
-                          (usleep 1000)
-                          (again)))
-                      (usleep 120000)
+                      (await-sleepers (+ i 1))
+                      (usleep 60000)
                       thread))
                   (iota 4))))
         (for-each (lambda (i)
@@ -408,7 +403,7 @@ real number of seconds, or #f): soon"))
       (let ((thread (call-with-new-thread
                      (lambda ()
                        (raised (lambda () (atomic-wait waited 8 0)))))))
-        (usleep 100000)
+        (await-sleepers 1)
         (shm-unmap! unmapped)
         (join-thread thread))))
   (let ((bv (shm-create #f 4096)))

@@ -7,7 +7,8 @@
   #:use-module (ice-9 popen)
   #:use-module ((ice-9 textual-ports) #:select (get-string-all))
   #:use-module (posix-shm)
-  #:use-module ((srfi srfi-1) #:select (every))
+  #:use-module (ice-9 regex)
+  #:use-module ((srfi srfi-1) #:select (any count every))
   #:use-module (srfi srfi-64)
   #:export (;; Objects.
             fresh-name
@@ -30,6 +31,7 @@
             in-processes
             start-process
             kill-process
+            await-sleepers
 
             ;; The system.
             root?
@@ -40,12 +42,12 @@
 
 ;;; Objects.
 
-(define count 0)
+(define names 0)
 
 (define (fresh-name)
   "Return a name that no other process and no other call uses."
-  (set! count (+ count 1))
-  (format #f "/gshm-test-~a-~a" (getpid) count))
+  (set! names (+ names 1))
+  (format #f "/gshm-test-~a-~a" (getpid) names))
 
 (define (call-with-fresh-name proc)
   "Call PROC with a fresh name, and unlink it when PROC is left."
@@ -159,6 +161,37 @@ all exit with 0."
 (define (kill-process pid)
   (kill pid SIGKILL)
   (waitpid pid))
+
+;; How Linux shows a thread that sleeps until memory which processes share
+;; changes: a system call, futex_waitv or futex (whose number is that of the
+;; machine), and of the latter the operation, without the flag for a process's own
+;; memory.
+(define sleeping-call
+  (make-regexp "^(449 |[0-9]+ 0x[0-9a-f]{5,} 0x(0|9|109) )"))
+
+(define (sleepers pid)
+  "Return how many threads of the process PID sleep so, or #f where that cannot
+be told."
+  (let* ((folder (format #f "/proc/~a/task" pid))
+         (calls (map (lambda (thread)
+                       (false-if-exception
+                        (call-with-input-file
+                            (string-append folder "/" thread "/syscall")
+                          get-string-all)))
+                     (or (scandir folder string->number) '()))))
+    (and (any identity calls)
+         (count (lambda (call) (and call (regexp-exec sleeping-call call)))
+                calls))))
+
+(define* (await-sleepers n #:optional (pid (getpid)))
+  "Wait until N threads of the process PID wait in shared memory and sleep.  Where
+that cannot be seen give them a tenth of a second; what is tested then holds as
+well if they do not sleep yet."
+  (match (and (equal? (getenv "HAVE_FUTEX") "1") (sleepers pid))
+    (#f (usleep 100000))
+    ((? (lambda (seen) (>= seen n))) #t)
+    (_ (usleep 500)
+       (await-sleepers n pid))))
 
 
 ;;; The system.
