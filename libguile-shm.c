@@ -15,8 +15,8 @@
    Beside them src/error.c raises what every room raises, src/place.h says where
    in a bytevector something is, src/wait.c waits, src/owner.c knows who lives,
    and src/registry.c finds mappings by their addresses.  Calls run down only:
-   sync -> atomic -> mapping -> fault -> registry, mapping -> object, chicken ->
-   object; all but registry may wait and raise.  */
+   semaphore -> mapping -> fault -> registry, mapping -> object, chicken ->
+   object; atomic and sync know of mappings only by what waits and raises.  */
 
 #include <config.h>
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "gshm.h"
+#include "wait.h"
 
 #define READ "file-read"
 #define WRITE "file-write"

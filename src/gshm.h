@@ -76,11 +76,6 @@ void gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name);
 /* The argument MODE as permission bits.  */
 mode_t gshm_to_mode (const char *subr, int pos, SCM mode);
 
-/* Wait until FD is ready for EVENTS, as poll has them, or for an error.  Asyncs run
-   meanwhile and may leave by an exception: own nothing that needs
-   releasing.  */
-void gshm_wait_until_ready (int fd, short events);
-
 /* Collect, and run the finalizers before this returns.  */
 void gshm_collect (void);
 

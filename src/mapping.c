@@ -162,19 +162,11 @@ struct gshm_mapping *
 gshm_mapping_borrow (void *address, size_t size, const char *name)
 {
   uintptr_t start = (uintptr_t) address / page_size * page_size;
+  struct gshm_mapping *fresh = malloc (sizeof *fresh);
 
-  gshm_registry_lock ();
-  struct gshm_mapping *mapping = gshm_registry_find (address);
-  if (mapping != NULL)
-    mapping->references++;
-  gshm_registry_unlock ();
-  if (mapping != NULL)
-    return mapping;
-
-  mapping = malloc (sizeof *mapping);
-  if (mapping == NULL)
+  if (fresh == NULL)
     return NULL;
-  *mapping = (struct gshm_mapping) {
+  *fresh = (struct gshm_mapping) {
     .base = (char *) start,
     .length = page_size,
     .skip = (uintptr_t) address - start,
@@ -183,11 +175,20 @@ gshm_mapping_borrow (void *address, size_t size, const char *name)
     .references = 1,
     .name = strdup (name),
   };
-  if (mapping->name == NULL || !gshm_registry_add (mapping))
+
+  /* In one go, since another thread may borrow the same.  */
+  gshm_registry_lock ();
+  struct gshm_mapping *mapping = gshm_registry_find (address);
+  if (mapping != NULL)
+    mapping->references++;
+  else if (fresh->name != NULL && gshm_registry_add (fresh))
+    mapping = fresh;
+  gshm_registry_unlock ();
+
+  if (mapping != fresh)
     {
-      free (mapping->name);
-      free (mapping);
-      return NULL;
+      free (fresh->name);
+      free (fresh);
     }
   gshm_fault_watch ();
   return mapping;
@@ -394,7 +395,10 @@ new_mapping (const struct request *request, char *base, const char *name)
       free (mapping);
       return NULL;
     }
-  if (!gshm_registry_add (mapping))
+  gshm_registry_lock ();
+  int added = gshm_registry_add (mapping);
+  gshm_registry_unlock ();
+  if (!added)
     {
       free (mapping->name);
       free (mapping);

@@ -26,11 +26,11 @@ struct gshm_mapping
   int unmapped;           /* the range no longer shows the object */
 };
 
-/* These take the lock themselves.  */
-int gshm_registry_add (struct gshm_mapping *mapping);
+/* This takes the lock itself.  */
 size_t gshm_registry_count (void);
 
-/* For these the caller holds the lock.  */
+/* For these the caller holds the lock.  What is added is in no other's range.  */
+int gshm_registry_add (struct gshm_mapping *mapping);
 void gshm_registry_remove (const struct gshm_mapping *mapping);
 struct gshm_mapping *gshm_registry_find (const void *address);
 

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "gshm.h"
+#include "wait.h"
 #include <gc/gc.h>
 
 #define OPEN "shm-open"

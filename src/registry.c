@@ -50,14 +50,10 @@ compare (const void *a, const void *b)
 int
 gshm_registry_add (struct gshm_mapping *mapping)
 {
-  int added;
-
-  gshm_registry_lock ();
-  added = tsearch (mapping, &tree, compare) != NULL;
-  if (added)
-    count++;
-  gshm_registry_unlock ();
-  return added;
+  if (tsearch (mapping, &tree, compare) == NULL)
+    return 0;
+  count++;
+  return 1;
 }
 
 void

@@ -21,7 +21,6 @@
 #include <stdatomic.h>
 
 #include "gshm.h"
-#include "mapping.h"
 #include "owner.h"
 #include "place.h"
 #include "wait.h"
@@ -605,7 +604,7 @@ gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
       signalled = go (&awaiting, 1);
       if (timeout != GSHM_FOREVER)
         {
-          left = start + timeout - gshm_now ();
+          left = timeout - (gshm_now () - start);
           if (left < 0)
             left = 0;
         }

@@ -17,7 +17,6 @@
 
 #include <config.h>
 
-#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
@@ -539,8 +538,17 @@ start_probing (void)
   int start = !is_probing;
   is_probing = 1;
   gshm_registry_unlock ();
-  if (start && start_thread (&prober, probe, NULL))
+  if (!start)
+    return;
+  if (start_thread (&prober, probe, NULL))
     pthread_detach (prober);
+  else
+    {
+      /* The next thread tries again.  */
+      gshm_registry_lock ();
+      is_probing = 0;
+      gshm_registry_unlock ();
+    }
 }
 
 static void

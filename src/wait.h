@@ -11,6 +11,11 @@
 typedef _Atomic uint32_t gshm_word;
 typedef _Atomic uint64_t gshm_long_word;
 
+/* Wait until FD is ready for EVENTS, as poll has them, or for an error.  Asyncs run
+   meanwhile and may leave by an exception: own nothing that needs
+   releasing.  */
+void gshm_wait_until_ready (int fd, short events);
+
 /* Nanoseconds that never end.  */
 #define GSHM_FOREVER INT64_MAX
 

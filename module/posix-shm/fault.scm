@@ -10,6 +10,7 @@
                           make-exception-type
                           make-exception-with-irritants
                           make-exception-with-message))
+  #:use-module ((posix-shm exceptions) #:select (document))
   #:use-module (posix-shm primitives)
   #:export (;; The condition.
             &shm-fault
@@ -29,7 +30,7 @@
 (define make-shm-fault (record-constructor &shm-fault))
 
 (define shm-fault? (exception-predicate &shm-fault))
-(set-procedure-property! shm-fault? 'documentation
+(document shm-fault?
   "Return #t if the argument, any object, is a condition of type
 @code{&shm-fault}, else #f.")
 
@@ -37,7 +38,7 @@
   (begin
     (define name
       (exception-accessor &shm-fault (record-accessor &shm-fault 'field)))
-    (set-procedure-property! name 'documentation text)))
+    (document name text)))
 
 (define-accessor shm-fault-kind kind
   "Return why the memory could not be accessed, a symbol: @code{lost} if the
