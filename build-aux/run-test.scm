@@ -206,6 +206,16 @@ many pipes as Guile itself may have made."
                                  (string-prefix? semaphore f))))
                   '()))))
 
+(define (results)
+  (call-with-input-file (option 'trs-file "/dev/null")
+    get-string-all))
+
+(define (last-result)
+  (let ((line (last (string-split (string-trim-right (results)) #\newline))))
+    (if (string-null? line)
+        "none"
+        (string-drop line (string-length ":test-result: ")))))
+
 ;; Both in seconds.  Guile does not deliver a signal to a thread that is in
 ;; waitpid.
 (define poll-interval 1/50)
@@ -219,14 +229,11 @@ many pipes as Guile itself may have made."
       ((0 . _)
        (usleep (* poll-interval 1000000))
        (when (= left 1)
-         (report 'ERROR (format #f "still running after ~a s" timeout))
+         (report 'ERROR (format #f "still running after ~a s; last result: ~a"
+                                timeout (last-result)))
          (kill pid SIGKILL))
        (again (- left 1)))
       ((_ . status) status))))
-
-(define (results)
-  (call-with-input-file (option 'trs-file "/dev/null")
-    get-string-all))
 
 (define (run)
   (let ((log (open (option 'log-file "/dev/null")

@@ -112,7 +112,7 @@ verdict on the whole file."
   (test-outline "by a syntax error" '((ERROR "the file ends") (ERROR "the file asserts") ERROR)
     (if))
   (test-equal "never"
-    '((PASS "t: one") (ERROR "still running after 1 s")
+    '((PASS "t: one") (ERROR "still running after 1 s; last result: PASS t: one")
       (ERROR "killed by signal 9") ERROR)
     (dynamic-wind
       (lambda () (setenv "GSHM_TEST_TIMEOUT" "1"))

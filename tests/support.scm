@@ -165,9 +165,10 @@ all exit with 0."
 ;; How Linux shows a thread that sleeps until memory which processes share
 ;; changes: a system call, futex_waitv or futex (whose number is that of the
 ;; machine), and of the latter the operation, without the flag for a process's own
-;; memory.
+;; memory.  The C library's semaphores sleep on a word that is 0 or 1; its
+;; pthread_join does so in the same way, on one that is a thread's number.
 (define sleeping-call
-  (make-regexp "^(449 |[0-9]+ 0x[0-9a-f]{5,} 0x(0|9|109) )"))
+  (make-regexp "^(449 |[0-9]+ 0x[0-9a-f]{5,} 0x(0 |(9|109) 0x[01] ))"))
 
 (define (sleepers pid)
   "Return how many threads of the process PID sleep so, or #f where that cannot
