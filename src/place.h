@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   place.h - where in a bytevector something is that threads share.  */
+   place.h - what and where in a bytevector something is that threads share.  */
 
 #ifndef GSHM_PLACE_H
 #define GSHM_PLACE_H
@@ -7,6 +7,22 @@
 #include <libguile.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* What a structure in shared memory begins with: "GSHM" on a little-endian
+   machine, which kind it is of, and the version of its layout.  */
+#define GSHM_FORMAT(kind, version)                      \
+  (UINT64_C (0x4d485347) | (uint64_t) (kind) << 32      \
+   | (uint64_t) (version) << 48)
+
+enum gshm_kind
+{
+  GSHM_MUTEX = 1,
+  GSHM_CONDITION,
+  GSHM_SEMAPHORE,
+  GSHM_BARRIER,
+  GSHM_RWLOCK,
+  GSHM_CHANNEL
+};
 
 /* The same as below, or an exception that says what is wrong.  */
 void *gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,

@@ -21,24 +21,21 @@
 #include <stdatomic.h>
 
 #include "gshm.h"
+#include "lock.h"
 #include "owner.h"
 #include "place.h"
 #include "wait.h"
 
-/* What a structure begins with: "GSHM" on a little-endian machine, what it is,
-   and the version of its layout.  */
 #define LAYOUT 1
-#define FORMAT(kind)                                    \
-  (UINT64_C (0x4d485347) | (uint64_t) (kind) << 32      \
-   | (uint64_t) LAYOUT << 48)
+#define FORMAT(kind) GSHM_FORMAT (kind, LAYOUT)
 
 enum kind
 {
-  MUTEX = 1,
-  CONDITION,
-  SEMAPHORE,
-  BARRIER,
-  RWLOCK
+  MUTEX = GSHM_MUTEX,
+  CONDITION = GSHM_CONDITION,
+  SEMAPHORE = GSHM_SEMAPHORE,
+  BARRIER = GSHM_BARRIER,
+  RWLOCK = GSHM_RWLOCK
 };
 
 static const char *const kinds[] = {
@@ -105,54 +102,16 @@ _Static_assert (sizeof (struct barrier) == 32 + 8 * PARTIES,
 _Static_assert (sizeof (struct rwlock) == 24 + 8 * READERS,
                 "a layout that processes share");
 
-/* Flags of an owner.  WAITERS: somebody may sleep until it changes.  PENDING: a
-   writer that still waits for readers to leave.  UNMENDED: who holds a mutex took
-   over from a dead one, and has not said that what it guards is whole.  */
-#define WAITERS UINT64_C (1)
-#define PENDING UINT64_C (4)
-#define UNMENDED PENDING
-#define WHO(owner) ((owner) & ~(WAITERS | PENDING))
-
-/* What the low half of an owner never is, so that a sleep on it ends at once.  */
-#define NEVER GSHM_FOREIGN
-
-/* Nobody who lives: whoever had it gave it up without mending what it guards.  */
-#define NOBODY WAITERS
+/* MARK as it is used here.  PENDING: a writer that still waits for readers to
+   leave.  UNMENDED: who holds a mutex took over from a dead one, and has not said
+   that what it guards is whole.  */
+#define PENDING GSHM_MARK
+#define UNMENDED GSHM_MARK
 
 static int
 is_dead (uint64_t owner, const gshm_word *namespace)
 {
   return gshm_is_dead (owner, UINT64_MAX, atomic_load (namespace));
-}
-
-/* The half of a long word that one can sleep on.  It holds the flags.  */
-static gshm_word *
-low_half (gshm_long_word *word)
-{
-#if defined __BYTE_ORDER__ && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-  return (gshm_word *) (uintptr_t) word + 1;
-#else
-  return (gshm_word *) (uintptr_t) word;
-#endif
-}
-
-static void
-sleep_on_half (struct gshm_sleep *sleep, gshm_long_word *word, uint64_t value)
-{
-  sleep->word = low_half (word);
-  sleep->value = (uint32_t) value;
-}
-
-static uint64_t
-load (const gshm_long_word *word)
-{
-  return atomic_load_explicit (word, memory_order_relaxed);
-}
-
-static int
-replace (gshm_long_word *word, uint64_t old, uint64_t new)
-{
-  return atomic_compare_exchange_strong (word, &old, new);
 }
 
 
@@ -167,9 +126,9 @@ struct use
 /* What attempts return, beside 0.  */
 enum outcome
 {
-  DONE = 1,
-  ABANDONED,
-  HELD_BY_SELF
+  DONE = GSHM_LOCKED,
+  ABANDONED = GSHM_TAKEN_OVER,
+  HELD_BY_SELF = GSHM_HELD_BY_SELF
 };
 
 static SCM abandoned;
@@ -188,7 +147,7 @@ check_format (const struct use *use, const gshm_long_word *format)
 static int
 is_still_there (const struct use *use, gshm_long_word *format)
 {
-  return gshm_is_there (low_half (format))
+  return gshm_is_there (gshm_low_half (format))
          && atomic_load (format) == FORMAT (use->kind);
 }
 
@@ -247,8 +206,7 @@ struct locking
 {
   const struct use *use;
   struct mutex *mutex;
-  uint64_t self;
-  int announced;        /* this thread may have slept, as others may do now */
+  struct gshm_locking lock;
 };
 
 static SCM
@@ -274,65 +232,30 @@ static int
 attempt_to_lock (void *data, struct gshm_sleep *sleep)
 {
   struct locking *locking = data;
-  struct mutex *mutex = locking->mutex;
-  uint64_t owner = load (&mutex->owner), waiters;
 
-  check_format (locking->use, &mutex->format);
-  /* Anew, since this may be the child of a fork by now.  */
-  locking->self = self_in_mutex (mutex);
-  locking->announced |= sleep->announce;
-  waiters = locking->announced ? WAITERS : 0;
-  if (owner == 0)
-    {
-      /* [take] Acquire: what the last owner did is seen.  */
-      if (replace (&mutex->owner, 0, locking->self | waiters))
-        return DONE;
-      owner = load (&mutex->owner);
-    }
-  if (WHO (owner) == locking->self)
-    return HELD_BY_SELF;
-  if (owner == NOBODY
-      || (owner != 0 && sleep->look && is_dead (owner, &mutex->namespace)))
-    {
-      /* [take over] One of those who see this wins.  */
-      if (replace (&mutex->owner, owner, locking->self | WAITERS | UNMENDED))
-        return ABANDONED;
-      owner = NEVER;
-    }
-  else if (owner == 0)
-    owner = NEVER;
-  else if (sleep->announce && !(owner & WAITERS))
-    {
-      /* [announce] If this fails somebody else has done so, or the owner is
-         another, or none, and the sleep ends at once.  */
-      replace (&mutex->owner, owner, owner | WAITERS);
-      owner |= WAITERS;
-    }
-  sleep_on_half (sleep, &mutex->owner, owner);
-  return 0;
+  check_format (locking->use, &locking->mutex->format);
+  return gshm_attempt_to_lock (&locking->lock, UNMENDED, sleep);
 }
 
-/* [give up] Who leaves without the mutex may have been the one that was woken for
-   it.  */
 static void
 give_up_locking (void *data)
 {
-  struct locking *locking = data;
+  const struct locking *locking = data;
 
-  if (locking->announced)
-    gshm_wake (low_half (&locking->mutex->owner), 1);
+  gshm_give_up_locking (&locking->lock);
 }
 
 static int
 lock (const struct use *use, struct mutex *mutex, int64_t timeout)
 {
-  struct locking locking = { .use = use, .mutex = mutex,
-                             .self = self_in_mutex (mutex) };
+  struct locking locking
+    = { .use = use, .mutex = mutex,
+        .lock = { .owner = &mutex->owner, .namespace = &mutex->namespace } };
   uint64_t none = 0;
 
-  /* [take] Acquire, as above.  */
+  /* [take] Acquire: what the last owner did is seen.  */
   if (atomic_compare_exchange_strong_explicit (&mutex->owner, &none,
-                                               locking.self,
+                                               self_in_mutex (mutex),
                                                memory_order_acquire,
                                                memory_order_relaxed))
     return DONE;
@@ -344,20 +267,6 @@ lock (const struct use *use, struct mutex *mutex, int64_t timeout)
   if (outcome == 0)
     give_up_locking (&locking);
   return outcome;
-}
-
-/* Give up the mutex, to nobody (0) or to NOBODY.  */
-static void
-unlock (struct mutex *mutex, uint64_t next)
-{
-  /* [free] Release: what this owner did is seen by the next.  */
-  uint64_t owner = atomic_exchange_explicit (&mutex->owner, next,
-                                             memory_order_release);
-
-  /* [wake] The mutex is free already: if this thread is killed here, they look
-     by themselves.  */
-  if (owner & WAITERS)
-    gshm_wake (low_half (&mutex->owner), 1);
 }
 
 static SCM
@@ -386,7 +295,7 @@ gshm_mutex_try_lock (SCM bytevector, SCM k)
 static int
 is_locked_by_self (const struct mutex *mutex)
 {
-  return WHO (load (&mutex->owner)) == self_in_mutex (mutex);
+  return GSHM_WHO (gshm_load (&mutex->owner)) == self_in_mutex (mutex);
 }
 
 static SCM
@@ -397,7 +306,7 @@ gshm_mutex_unlock (SCM bytevector, SCM k)
 
   if (!is_locked_by_self (mutex))
     refuse (&use, EPERM, "this thread does not hold it");
-  unlock (mutex, 0);
+  gshm_unlock (&mutex->owner, 0);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -415,7 +324,8 @@ gshm_mutex_leave (SCM bytevector, SCM k)
       struct mutex *mutex = gshm_place (MUTEX_UNLOCK, bytevector, k,
                                         sizeof *mutex, 8, 1);
       if (is_still_there (&use, &mutex->format) && is_locked_by_self (mutex))
-        unlock (mutex, load (&mutex->owner) & UNMENDED ? NOBODY : 0);
+        gshm_unlock (&mutex->owner,
+                     gshm_load (&mutex->owner) & UNMENDED ? GSHM_NOBODY : 0);
     }
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
@@ -532,7 +442,7 @@ go (struct awaiting *awaiting, uint64_t signals)
                                                          - signals)));
   if (signals == 0 && SEQUENCE (state) != awaiting->came && OWED (state) > 0)
     /* [pass on] It may have been woken for a signal that it does not take.  */
-    gshm_wake (low_half (word), 1);
+    gshm_wake (gshm_low_half (word), 1);
   return 1;
 }
 
@@ -564,11 +474,11 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
   if (sleep->look)
     {
       /* Who died holding the mutex will not signal.  */
-      uint64_t owner = load (&mutex->owner);
+      uint64_t owner = gshm_load (&mutex->owner);
       if (owner != 0 && is_dead (owner, &mutex->namespace))
         return ABANDONED;
     }
-  sleep_on_half (sleep, &condition->state, state);
+  gshm_sleep_on_half (sleep, &condition->state, state);
   return 0;
 }
 
@@ -593,7 +503,7 @@ gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
   do
     {
       is_over = left == 0;
-      unlock (mutex, 0);
+      gshm_unlock (&mutex->owner, 0);
       SCM_TICK;
       outcome = gshm_wait (CONDITION_WAIT, k, left, attempt_to_be_signalled,
                            &awaiting);
@@ -635,7 +545,7 @@ signal_waiters (struct condition *condition, uint64_t most)
                                                          waiting,
                                                          OWED (state) + most)));
   /* [wake] */
-  gshm_wake (low_half (&condition->state), (int) most);
+  gshm_wake (gshm_low_half (&condition->state), (int) most);
 }
 
 static SCM
@@ -875,7 +785,7 @@ static int
 is_taken (uint64_t place, uint32_t generation)
 {
   return place == to_place (place, generation)
-         && WHO (place & PLACE_OWNER) != 0;
+         && GSHM_WHO (place & PLACE_OWNER) != 0;
 }
 
 /* Clear the place of OWNER, who does not count any more.  Return whether that
@@ -888,13 +798,13 @@ withdraw (struct barrier *barrier, gshm_long_word *place, uint64_t owner,
 {
   uint64_t leaving = to_place (owner | LEAVING, generation), state;
 
-  replace (place, to_place (owner, generation), leaving);
+  gshm_replace (place, to_place (owner, generation), leaving);
   state = atomic_load (&barrier->state);
   while ((uint32_t) state == generation)
     if (atomic_compare_exchange_weak (&barrier->state, &state,
                                       state + (UINT64_C (1) << 32)))
       {
-        replace (place, leaving, to_place (CLEARED, generation));
+        gshm_replace (place, leaving, to_place (CLEARED, generation));
         return 1;
       }
   return 0;
@@ -930,7 +840,7 @@ arrive (struct arriving *arriving)
       uint32_t generation = (uint32_t) atomic_load (&barrier->state);
 
       if (!is_taken (old, generation)
-          && replace (place, old, to_place (arriving->self, generation)))
+          && gshm_replace (place, old, to_place (arriving->self, generation)))
         {
           arriving->place = place;
           arriving->generation = generation;
@@ -976,16 +886,16 @@ attempt_to_pass (void *data, struct gshm_sleep *sleep)
   uint64_t next = (state & ~(uint64_t) UINT32_MAX) | (uint32_t) (generation + 1);
   if (count == arriving->parties)
     {
-      if (replace (&barrier->state, state, next))
+      if (gshm_replace (&barrier->state, state, next))
         {
-          gshm_wake (low_half (&barrier->state), INT_MAX);
+          gshm_wake (gshm_low_half (&barrier->state), INT_MAX);
           if (arriving->place != NULL)
             return DONE;
         }
       /* Look again at once.  */
       generation = ~generation;
     }
-  sleep_on_half (sleep, &barrier->state, generation);
+  gshm_sleep_on_half (sleep, &barrier->state, generation);
   return 0;
 }
 
@@ -1069,41 +979,17 @@ init_rwlock (SCM bytevector, SCM k)
   return initialized (&rwlock->format, RWLOCK);
 }
 
-/* The place of OWNER among the readers, or NULL.  */
 static gshm_long_word *
 place_of_reader (struct rwlock *rwlock, uint64_t owner)
 {
-  for (size_t i = 0; i < READERS; i++)
-    if (atomic_load (&rwlock->readers[i]) == owner)
-      return &rwlock->readers[i];
-  return NULL;
-}
-
-static gshm_long_word *
-take_place (struct rwlock *rwlock, uint64_t owner)
-{
-  for (size_t i = 0; i < READERS; i++)
-    if (atomic_load (&rwlock->readers[i]) == 0
-        && replace (&rwlock->readers[i], 0, owner))
-      return &rwlock->readers[i];
-  return NULL;
+  return gshm_place_of (rwlock->readers, READERS, owner);
 }
 
 static int
 has_readers (struct rwlock *rwlock, int look)
 {
-  int count = 0;
-
-  for (size_t i = 0; i < READERS; i++)
-    {
-      uint64_t reader = atomic_load (&rwlock->readers[i]);
-
-      if (reader != 0
-          && !(look && is_dead (reader, &rwlock->namespace)
-               && replace (&rwlock->readers[i], reader, 0)))
-        count++;
-    }
-  return count > 0;
+  return gshm_count_places (rwlock->readers, READERS, look,
+                            &rwlock->namespace) > 0;
 }
 
 static void
@@ -1120,8 +1006,8 @@ leave_as_reader (struct rwlock *rwlock, gshm_long_word *place)
 static void
 leave_as_writer (struct rwlock *rwlock)
 {
-  if (atomic_exchange (&rwlock->writer, 0) & WAITERS)
-    gshm_wake (low_half (&rwlock->writer), INT_MAX);
+  if (atomic_exchange (&rwlock->writer, 0) & GSHM_WAITERS)
+    gshm_wake (gshm_low_half (&rwlock->writer), INT_MAX);
 }
 
 /* Sleep until there is another writer than WRITER, or none.  If it is dead, take
@@ -1137,19 +1023,16 @@ wait_for_writer (struct entering *entering, struct gshm_sleep *sleep,
       /* One that still waited for readers has changed nothing.  */
       if (writer & PENDING)
         {
-          if (replace (&rwlock->writer, writer, 0))
-            gshm_wake (low_half (&rwlock->writer), INT_MAX);
+          if (gshm_replace (&rwlock->writer, writer, 0))
+            gshm_wake (gshm_low_half (&rwlock->writer), INT_MAX);
         }
-      else if (replace (&rwlock->writer, writer, entering->self | WAITERS))
+      else if (gshm_replace (&rwlock->writer, writer,
+                             entering->self | GSHM_WAITERS))
         return ABANDONED;
-      writer = NEVER;
+      gshm_sleep_on_half (sleep, &rwlock->writer, GSHM_NEVER);
     }
-  else if (sleep->announce && !(writer & WAITERS))
-    {
-      replace (&rwlock->writer, writer, writer | WAITERS);
-      writer |= WAITERS;
-    }
-  sleep_on_half (sleep, &rwlock->writer, writer);
+  else
+    gshm_sleep_until_changed (sleep, &rwlock->writer, writer);
   return 0;
 }
 
@@ -1178,14 +1061,15 @@ attempt_to_read (void *data, struct gshm_sleep *sleep)
 
   begin_to_enter (entering, sleep);
   uint64_t writer = atomic_load (&rwlock->writer);
-  if (WHO (writer) == entering->self
+  if (GSHM_WHO (writer) == entering->self
       || place_of_reader (rwlock, entering->self) != NULL)
     return HELD_BY_SELF;
   if (writer != 0)
     return wait_for_writer (entering, sleep, writer);
 
   uint32_t leaving = atomic_load (&rwlock->leaving);
-  gshm_long_word *place = take_place (rwlock, entering->self);
+  gshm_long_word *place = gshm_take_place (rwlock->readers, READERS,
+                                           entering->self);
   if (place == NULL)
     {
       has_readers (rwlock, sleep->look);
@@ -1210,15 +1094,15 @@ attempt_to_write (void *data, struct gshm_sleep *sleep)
   uint64_t writer = atomic_load (&rwlock->writer);
   if (!entering->pending)
     {
-      if (WHO (writer) == entering->self
+      if (GSHM_WHO (writer) == entering->self
           || place_of_reader (rwlock, entering->self) != NULL)
         return HELD_BY_SELF;
       if (writer != 0)
         return wait_for_writer (entering, sleep, writer);
-      if (!replace (&rwlock->writer, 0, entering->self | PENDING
-                    | (entering->announced ? WAITERS : 0)))
+      if (!gshm_replace (&rwlock->writer, 0, entering->self | PENDING
+                    | (entering->announced ? GSHM_WAITERS : 0)))
         {
-          sleep_on_half (sleep, &rwlock->writer, NEVER);
+          gshm_sleep_on_half (sleep, &rwlock->writer, GSHM_NEVER);
           return 0;
         }
       entering->pending = 1;
@@ -1233,10 +1117,10 @@ attempt_to_write (void *data, struct gshm_sleep *sleep)
     }
   entering->pending = 0;
   writer = atomic_fetch_and (&rwlock->writer, ~PENDING);
-  if (WHO (writer) == entering->self)
+  if (GSHM_WHO (writer) == entering->self)
     return DONE;
   /* Somebody has written there what nobody may.  */
-  sleep_on_half (sleep, &rwlock->writer, writer);
+  gshm_sleep_on_half (sleep, &rwlock->writer, writer);
   return 0;
 }
 
@@ -1249,7 +1133,7 @@ give_up_writing (void *data)
 
   if (entering->pending && is_still_there (entering->use, &rwlock->format)
       && gshm_self (atomic_load (&rwlock->namespace)) == entering->self
-      && WHO (atomic_load (&rwlock->writer)) == entering->self)
+      && GSHM_WHO (atomic_load (&rwlock->writer)) == entering->self)
     leave_as_writer (rwlock);
 }
 
@@ -1295,7 +1179,7 @@ gshm_rwlock_unlock (SCM bytevector, SCM k)
 
   if (place != NULL)
     leave_as_reader (rwlock, place);
-  else if (WHO (atomic_load (&rwlock->writer)) == self)
+  else if (GSHM_WHO (atomic_load (&rwlock->writer)) == self)
     leave_as_writer (rwlock);
   else
     refuse (&use, EPERM, "this thread does not hold it");

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   lock.c - words in shared memory that name who has something.
+
+   The steps of a lock have the names that tests/models/mutex.pml gives them, in
+   brackets.  */
+
+#include <config.h>
+
+#include "lock.h"
+
+int
+gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
+                      struct gshm_sleep *sleep)
+{
+  uint64_t owner = gshm_load (locking->owner), waiters;
+
+  locking->self = gshm_self (atomic_load_explicit (locking->namespace,
+                                                   memory_order_relaxed));
+  locking->announced |= sleep->announce;
+  waiters = locking->announced ? GSHM_WAITERS : 0;
+  if (owner == 0)
+    {
+      /* [take] Acquire: what the last owner did is seen.  */
+      if (gshm_replace (locking->owner, 0, locking->self | waiters))
+        return GSHM_LOCKED;
+      owner = gshm_load (locking->owner);
+    }
+  if (GSHM_WHO (owner) == locking->self)
+    return GSHM_HELD_BY_SELF;
+  if (owner == GSHM_NOBODY
+      || (owner != 0 && sleep->look
+          && gshm_is_dead (owner, UINT64_MAX,
+                           atomic_load (locking->namespace))))
+    {
+      /* [take over] One of those who see this wins.  */
+      if (gshm_replace (locking->owner, owner,
+                        locking->self | GSHM_WAITERS | taken_over))
+        return GSHM_TAKEN_OVER;
+      owner = GSHM_NEVER;
+    }
+  else if (owner == 0)
+    owner = GSHM_NEVER;
+  if (owner == GSHM_NEVER)
+    gshm_sleep_on_half (sleep, locking->owner, owner);
+  else
+    /* [announce] */
+    gshm_sleep_until_changed (sleep, locking->owner, owner);
+  return 0;
+}
+
+void
+gshm_give_up_locking (const struct gshm_locking *locking)
+{
+  /* [give up] */
+  if (locking->announced)
+    gshm_wake (gshm_low_half (locking->owner), 1);
+}
+
+void
+gshm_unlock (gshm_long_word *owner, uint64_t next)
+{
+  /* [free] Release: what this owner did is seen by the next.  */
+  uint64_t last = atomic_exchange_explicit (owner, next, memory_order_release);
+
+  /* [wake] The lock is free already: if this thread is killed here, they look
+     by themselves.  */
+  if (last & GSHM_WAITERS)
+    gshm_wake (gshm_low_half (owner), 1);
+}
+
+gshm_long_word *
+gshm_place_of (gshm_long_word *places, size_t count, uint64_t owner)
+{
+  for (size_t i = 0; i < count; i++)
+    if (atomic_load (&places[i]) == owner)
+      return &places[i];
+  return NULL;
+}
+
+gshm_long_word *
+gshm_take_place (gshm_long_word *places, size_t count, uint64_t owner)
+{
+  for (size_t i = 0; i < count; i++)
+    if (atomic_load (&places[i]) == 0 && gshm_replace (&places[i], 0, owner))
+      return &places[i];
+  return NULL;
+}
+
+int
+gshm_count_places (gshm_long_word *places, size_t count, int look,
+                   const gshm_word *namespace)
+{
+  int taken = 0;
+
+  for (size_t i = 0; i < count; i++)
+    {
+      uint64_t owner = atomic_load (&places[i]);
+
+      if (owner != 0
+          && !(look
+               && gshm_is_dead (owner, UINT64_MAX, atomic_load (namespace))
+               && gshm_replace (&places[i], owner, 0)))
+        taken++;
+    }
+  return taken;
+}
