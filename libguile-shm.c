@@ -10,6 +10,7 @@
      atomic    atomic operations, wait and notify
      sync      locks and their like in shared memory
      semaphore the system's named semaphores
+     channel   messages between processes; ring.c is what they are in
      chicken   the file operations of the CHICKEN egg's programs
 
    Beside them src/error.c raises what every room raises, src/place.h says where
@@ -37,5 +38,6 @@ gshm_init (void)
   gshm_atomic_init ();
   gshm_sync_init ();
   gshm_semaphore_init ();
+  gshm_channel_init ();
   gshm_chicken_init ();
 }

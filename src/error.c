@@ -56,8 +56,8 @@ gshm_unmapped_error (const char *subr, SCM k)
              scm_list_1 (k), scm_list_1 (k));
 }
 
-/* A procedure of Scheme, since the condition's type is Scheme's.  */
-static SCM raise_format_error;
+/* Procedures of Scheme, since the conditions' types are Scheme's.  */
+static SCM raise_format_error, raise_closed;
 
 void
 gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
@@ -72,12 +72,22 @@ gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
                   scm_list_2 (scm_from_utf8_string (what), k));
 }
 
-/* (PROC): call PROC, which does not return, with a procedure's name, what is
-   missing, where, and at which offset.  */
-static SCM
-gshm_set_format_error (SCM procedure)
+void
+gshm_closed_error (const char *subr, SCM bytevector)
 {
-  raise_format_error = scm_permanent_object (procedure);
+  scm_call_2 (raise_closed, scm_from_utf8_string (subr),
+              gshm_describe (bytevector));
+  scm_misc_error (subr, "The channel is closed", SCM_EOL);
+}
+
+/* (FORMAT CLOSED): call these, which do not return, FORMAT with a procedure's name,
+   what is missing, where, and at which offset; CLOSED with a procedure's name and
+   where the channel is.  */
+static SCM
+gshm_set_raisers (SCM format, SCM closed)
+{
+  raise_format_error = scm_permanent_object (format);
+  raise_closed = scm_permanent_object (closed);
   return SCM_UNSPECIFIED;
 }
 
@@ -117,6 +127,9 @@ gshm_to_int (const char *subr, int pos, SCM value, int min, int max)
 size_t
 gshm_to_size (const char *subr, int pos, SCM value, size_t max)
 {
+  if (SCM_I_INUMP (value) && SCM_I_INUM (value) >= 0
+      && (size_t) SCM_I_INUM (value) <= max)
+    return (size_t) SCM_I_INUM (value);
   check_exact_integer (subr, pos, value);
   if (!scm_is_unsigned_integer (value, 0, max))
     scm_out_of_range_pos (subr, value, scm_from_int (pos));
@@ -168,6 +181,5 @@ gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
 void
 gshm_error_init (void)
 {
-  raise_format_error = SCM_BOOL_F;
-  gshm_define ("%shm-format-error!", 1, 0, gshm_set_format_error);
+  gshm_define ("%shm-raise-with!", 2, 0, gshm_set_raisers);
 }

@@ -496,6 +496,19 @@ gshm_fault_take (void)
                      scm_from_size_t (offset));
 }
 
+int
+gshm_fault_is_pending (void)
+{
+  return pending.kind != NONE;
+}
+
+void
+gshm_fault_raise (void)
+{
+  if (gshm_fault_is_pending ())
+    scm_call_0 (fault_async);
+}
+
 /* (THUNK): have threads run THUNK at their next safe point after a fault.  */
 static SCM
 gshm_fault_async (SCM thunk)
@@ -521,6 +534,17 @@ static SCM
 gshm_fault_take (void)
 {
   return SCM_BOOL_F;
+}
+
+int
+gshm_fault_is_pending (void)
+{
+  return 0;
+}
+
+void
+gshm_fault_raise (void)
+{
 }
 
 static SCM

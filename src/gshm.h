@@ -21,6 +21,7 @@ void gshm_chicken_init (void);
 void gshm_atomic_init (void);
 void gshm_sync_init (void);
 void gshm_semaphore_init (void);
+void gshm_channel_init (void);
 
 /* Define the primitive NAME and export it.  */
 void gshm_define (const char *name, int required, int optional,
@@ -48,6 +49,9 @@ SCM_NORETURN void gshm_unmapped_error (const char *subr, SCM k);
 /* Raise &shm-format: there is no such thing.  */
 SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
                                      SCM bytevector, SCM k);
+
+/* Raise &shm-closed: nothing can be sent to the channel in BYTEVECTOR.  */
+SCM_NORETURN void gshm_closed_error (const char *subr, SCM bytevector);
 
 /* The argument VALUE at position POS of SUBR as a C value: wrong-type-arg for
    what is no exact integer, out-of-range for one that does not fit.  */

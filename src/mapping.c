@@ -594,11 +594,27 @@ mapping_wanted (const char *subr, SCM bytevector)
   return mapping;
 }
 
-static void
-set_empty (SCM bytevector)
+void
+gshm_set_empty (SCM bytevector)
 {
   /* The length, in bytevectors.h.  */
   SCM_SET_CELL_WORD_1 (bytevector, 0);
+}
+
+/* COUNT elements of TYPE at ADDRESS, of the memory that POINTER stands for.  */
+static SCM
+view_at (SCM pointer, const char *address, size_t count, SCM type)
+{
+  size_t offset = (size_t) (address - (const char *) scm_to_pointer (pointer));
+  /* For none Guile would return a bytevector that is of no mapping.  */
+  SCM view = scm_pointer_to_bytevector (pointer,
+                                        scm_from_size_t (count > 0 ? count
+                                                         : 1),
+                                        scm_from_size_t (offset), type);
+
+  if (count == 0)
+    gshm_set_empty (view);
+  return view;
 }
 
 /* (BYTEVECTOR TYPE START COUNT) -> bytevector.  COUNT #f reaches to the
@@ -623,18 +639,19 @@ gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)
                           "Length is not a multiple of the size of type",
                           type);
 
-  SCM pointer = pointer_of (bytevector);
-  size_t offset = (size_t) (contents + start
-                            - (char *) scm_to_pointer (pointer));
-  /* For none Guile would return a bytevector that is of no mapping.  */
-  SCM view = scm_pointer_to_bytevector (pointer,
-                                        scm_from_size_t (count > 0 ? count
-                                                         : 1),
-                                        scm_from_size_t (offset), type);
-  if (count == 0)
-    set_empty (view);
+  SCM view = view_at (pointer_of (bytevector), contents + start, count, type);
   scm_remember_upto_here_1 (bytevector);
   return view;
+}
+
+SCM
+gshm_view_bytes (SCM bytevector, char *address, size_t length)
+{
+  SCM pointer = pointer_of (bytevector);
+
+  if (!SCM_POINTER_P (pointer))
+    pointer = scm_bytevector_to_pointer (bytevector, SCM_INUM0);
+  return view_at (pointer, address, length, scm_from_utf8_symbol ("vu8"));
 }
 
 /* Put zeros over the range of MAPPING: for reading, if a store makes them
@@ -674,7 +691,7 @@ gshm_unmap (SCM bytevector)
   gshm_kick_sleepers (mapping->base, mapping->length);
   gshm_registry_unlock ();
 
-  set_empty (bytevector);
+  gshm_set_empty (bytevector);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (mapped);
 }

@@ -44,6 +44,13 @@ SCM gshm_mapping_name (const struct gshm_mapping *mapping);
 /* Whether BYTEVECTOR is on a mapping that was unmapped.  */
 int gshm_is_unmapped (SCM bytevector);
 
+/* A bytevector on the LENGTH bytes at ADDRESS, which are part of BYTEVECTOR and live
+   as long.  */
+SCM gshm_view_bytes (SCM bytevector, char *address, size_t length);
+
+/* Make BYTEVECTOR one of no bytes.  */
+void gshm_set_empty (SCM bytevector);
+
 /* What to call BYTEVECTOR in a message, a string.  */
 SCM gshm_describe (SCM bytevector);
 
@@ -63,6 +70,12 @@ void gshm_fault_watch (void);
 /* Whether they are, so that a store into the memory of a mapping that was
    unmapped makes that memory writable.  */
 int gshm_fault_is_guarded (void);
+
+/* Whether this thread has had a fault that it has not raised yet.  */
+int gshm_fault_is_pending (void);
+
+/* If so, raise it.  */
+void gshm_fault_raise (void);
 
 /* With the lock held: give up what faults have put over a mapping.  */
 void gshm_fault_forget (const struct gshm_mapping *mapping);

@@ -15,10 +15,13 @@
             shm-format-error?
             &shm-abandoned
             shm-abandoned?
+            &shm-closed
+            shm-closed?
 
             ;; For the other rooms.
             document
-            raise-abandoned))
+            raise-abandoned
+            raise-format))
 
 (define-syntax-rule (document procedure text)
   (set-procedure-property! procedure 'documentation text))
@@ -46,6 +49,18 @@ it does.")
   "Return #t if the argument, any object, is a condition of type
 @code{&shm-abandoned}: a thread died holding a lock.")
 
+;; The type of the condition for a channel to which nothing can be sent.
+(define &shm-closed
+  (make-exception-type '&shm-closed &error '()))
+
+(define make-shm-closed (record-constructor &shm-closed))
+
+(define shm-closed? (exception-predicate &shm-closed))
+(document shm-closed?
+  "Return #t if the argument, any object, is a condition of type
+@code{&shm-closed}: somebody closed the channel to which something was to be
+sent.")
+
 (define (raise-with make procedure message . irritants)
   (raise-exception
    (make-exception (make)
@@ -54,12 +69,17 @@ it does.")
                     (apply format #f message irritants))
                    (make-exception-with-irritants irritants))))
 
-(%shm-format-error!
- (lambda (procedure what where offset)
-   (raise-with make-shm-format procedure
-               "There is no ~a at offset ~a of ~a: it was not initialized, or \
+(define (raise-format procedure what where offset)
+  (raise-with make-shm-format procedure
+              "There is no ~a at offset ~a of ~a: it was not initialized, or \
 something else was stored there"
-               what offset where)))
+              what offset where))
+
+(define (raise-closed procedure where)
+  (raise-with make-shm-closed procedure
+              "The channel in ~a is closed: nothing can be sent any more" where))
+
+(%shm-raise-with! raise-format raise-closed)
 
 (define (raise-abandoned procedure where offset)
   "Raise the condition for a mutex at OFFSET in WHERE, a string."

@@ -1,0 +1,438 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; (posix-shm channel) - messages between processes, first in first out.
+
+(define-module (posix-shm channel)
+  #:use-module ((ice-9 binary-ports)
+                #:select (make-custom-binary-input-port
+                          make-custom-binary-output-port))
+  #:use-module (posix-shm atomic)
+  #:use-module (posix-shm exceptions)
+  #:use-module (posix-shm mapping)
+  #:use-module (posix-shm object)
+  #:use-module (posix-shm primitives)
+  #:use-module ((rnrs bytevectors)
+                #:select (bytevector-copy!
+                          bytevector-length
+                          bytevector?
+                          string->utf8
+                          utf8->string))
+  #:use-module ((system vm vm) #:select (call-with-stack-overflow-handler))
+  #:re-export (;; Sizes.
+               shm-channel-header-size
+               shm-message-header-size
+
+               ;; Conditions.
+               &shm-closed
+               shm-closed?
+               &shm-format
+               shm-format-error?)
+  #:export (;; Channels.
+            shm-channel?
+            shm-channel-create
+            shm-channel-attach
+            shm-channel-init!
+            shm-channel
+            shm-channel-close!
+            shm-channel-statistics
+
+            ;; Messages.
+            shm-channel-send!
+            shm-channel-receive!
+            shm-channel-receive-into!
+
+            ;; Messages in place.
+            call-with-shm-slot
+            call-with-shm-message
+
+            ;; Data.
+            shm-channel-send-datum!
+            shm-channel-receive-datum!
+
+            ;; Ports.
+            shm-channel-input-port
+            shm-channel-output-port))
+
+
+;;; Channels.
+
+(define <shm-channel>
+  (make-record-type
+   '<shm-channel> '(bytevector size)
+   (lambda (channel port)
+     (format port "#<shm-channel of ~a bytes in ~a>" (channel-size channel)
+             (%shm-describe (channel-bytevector channel))))))
+
+(define make-channel (record-constructor <shm-channel>))
+(define channel-size (record-accessor <shm-channel> 'size))
+
+(define-syntax-rule (channel? object)
+  ;; As the predicate that make-record-type offers, in line.
+  (and (struct? object)
+       (eq? (struct-vtable object) <shm-channel>)))
+
+(define-syntax-rule (channel-bytevector channel)
+  (struct-ref channel 0))
+
+(define (shm-channel? object)
+  "Return #t if OBJECT, any object, is a channel, else #f."
+  (channel? object))
+
+(define-syntax-rule (bytevector-of subr ch)
+  ;; The bytevector that CH, the argument of SUBR, is in.
+  (if (channel? ch)
+      (channel-bytevector ch)
+      (no-channel subr ch)))
+
+(define (no-channel subr object)
+  (scm-error 'wrong-type-arg subr
+             "Wrong type argument (expecting a channel): ~S"
+             (list object) (list object)))
+
+(define (channel-in subr bv)
+  (make-channel bv (%shm-channel-size bv subr)))
+
+(define (ring-size subr capacity)
+  "Return CAPACITY, as the argument of SUBR, rounded up to what a ring can have."
+  (unless (exact-integer? capacity)
+    (scm-error 'wrong-type-arg subr
+               "Wrong type argument in position 2 (expecting exact integer): ~S"
+               (list capacity) (list capacity)))
+  (unless (<= shm-message-header-size capacity (expt 2 62))
+    (scm-error 'out-of-range subr
+               "A channel's capacity is at least ~A bytes, and at most memory: ~S"
+               (list shm-message-header-size capacity) (list capacity)))
+  (* 8 (ceiling-quotient capacity 8)))
+
+(define* (shm-channel-create name capacity #:key (mode #o600))
+  "Make the shared memory object NAME with an empty channel in it and return the
+channel, to which others can attach by that name.  If NAME is #f there is no name,
+and only children of this process share the channel.
+
+CAPACITY, an integer of bytes that is at least 8, is the size of what can be sent
+before something is received: of each message, rounded up to a multiple of 8, and
+8 bytes more for each.  So the largest message has CAPACITY less 8 bytes.  MODE is
+as for @code{shm-create}.
+
+Raise what @code{shm-create} does: @code{system-error} with @code{EEXIST} if there
+is an object NAME, @code{out-of-range} for a CAPACITY that cannot be."
+  (require-shm "shm-channel-create" name)
+  (let ((size (+ shm-channel-header-size
+                 (ring-size "shm-channel-create" capacity))))
+    (channel-in "shm-channel-create"
+                (if name
+                    (in-the-name-of "shm-channel-create" name
+                      (shm-create name size #:mode mode
+                                  #:initialize shm-channel-init!))
+                    (anonymous size)))))
+
+(define (anonymous size)
+  (let ((fd (in-the-name-of "shm-channel-create" #f
+              (shm-open-anonymous #:size size))))
+    (dynamic-wind
+      (const #t)
+      (lambda ()
+        (let ((bv (shm-map fd)))
+          (shm-channel-init! bv)
+          bv))
+      (lambda () (close-fdes fd)))))
+
+(define attach-interval 1000)           ; microseconds
+
+(define* (shm-channel-attach name #:key wait)
+  "Return the channel in the shared memory object NAME, which another process has
+made.  WAIT is a real number of seconds to wait for it; if there is none in time,
+return #f.
+
+Raise @code{&shm-format} if there is something else in the object, or part of a
+channel, and @code{system-error} as @code{shm-attach} does, with @code{ENOENT} if
+there is no such object and no WAIT."
+  (define subr "shm-channel-attach")
+  (define (is-being-made? bv)
+    ;; Where an object can be seen before its channel, that has not begun yet.
+    (or (< (bytevector-length bv) 8)
+        (zero? (atomic-u64-ref bv 0))))
+  (require-shm subr name)
+  (let ((bv (catch 'out-of-range
+              (lambda ()
+                (in-the-name-of subr name
+                  (shm-attach name #:writable? #t #:wait wait)))
+              (lambda arguments
+                (if (and (string? name) (not wait))
+                    (raise-format subr "channel" 0 (object->string name))
+                    (apply throw arguments))))))
+    (let again ((tries (if wait (* 1000 wait) 0)))
+      (cond ((not bv) #f)
+            ((and (> tries 0) (is-being-made? bv))
+             (usleep attach-interval)
+             (again (- tries 1)))
+            (else (channel-in subr bv))))))
+
+(define (shm-channel-init! bv)
+  "Make the bytevector BV, usually a mapping, an empty channel.  Of its bytes
+@code{shm-channel-header-size} are for the channel itself, the others, at least 8,
+are the capacity, as for @code{shm-channel-create}.  Do this once, before anyone
+uses it.
+
+Raise @code{out-of-range} if there are too few bytes, or if they are not at a
+multiple of 8."
+  (%shm-channel-init! bv))
+
+(define (shm-channel bv)
+  "Return the channel in the bytevector BV, usually a mapping, that
+@code{shm-channel-init!} made there.
+
+Raise @code{&shm-format} if there is none."
+  (unless (bytevector? bv)
+    (scm-error 'wrong-type-arg "shm-channel"
+               "Wrong type argument (expecting bytevector): ~S"
+               (list bv) (list bv)))
+  (channel-in "shm-channel" bv))
+
+(define (shm-channel-close! ch)
+  "Have nothing sent to the channel CH any more, by anyone.  What was sent before can
+still be received; then, receivers get the end-of-file object.  All who wait to
+send raise @code{&shm-closed}.  Return #t, or #f if the channel was closed before.
+
+The object and its name stay: see @code{shm-unlink}.  Raise @code{&shm-format} if
+the channel is no more."
+  (%shm-channel-close! (bytevector-of "shm-channel-close!" ch)))
+
+(define (shm-channel-statistics ch)
+  "Return what there is to know of the channel CH, an association list of symbols.
+Its values are integers: @code{capacity}, in bytes; @code{messages-in},
+@code{bytes-in}, @code{messages-out} and @code{bytes-out}, how much was ever sent
+and received, bytes being those of the messages alone; @code{messages-in-flight}
+and @code{bytes-in-flight}, how much was sent and not received yet;
+@code{waiting-senders} and @code{waiting-receivers}, how many threads that live
+sleep until they can go on, at most 64 of each; and @code{closed?}, a boolean.
+Others may have changed all this when it returns.
+
+Raise @code{&shm-format} if the channel is no more."
+  (apply (lambda (capacity messages-in bytes-in messages-out bytes-out senders
+                           receivers closed?)
+           `((capacity . ,capacity)
+             (messages-in . ,messages-in)
+             (bytes-in . ,bytes-in)
+             (messages-out . ,messages-out)
+             (bytes-out . ,bytes-out)
+             (messages-in-flight . ,(- messages-in messages-out))
+             (bytes-in-flight . ,(- bytes-in bytes-out))
+             (waiting-senders . ,senders)
+             (waiting-receivers . ,receivers)
+             (closed? . ,closed?)))
+         (%shm-channel-statistics
+          (bytevector-of "shm-channel-statistics" ch))))
+
+
+;;; Messages.
+
+(define* (shm-channel-send! ch bv #:optional (start 0) count #:key timeout)
+  "Send a message to the channel CH: COUNT bytes of the bytevector BV from START on,
+by default all from there.  If there is no room for it, wait until there is.
+TIMEOUT is a real number of seconds; without it, or if it is #f, wait for ever.
+Return #t once the message is sent, or #f if TIMEOUT is over and it is not.
+
+Raise @code{out-of-range} for a message that the channel can never hold, or that
+is not within BV; @code{&shm-closed} if the channel is closed; @code{&shm-format}
+if there is no channel any more; and @code{system-error} with @code{EDEADLK} if
+this thread has a slot of it, or would wait for itself."
+  (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv start count
+                      timeout))
+
+(define* (shm-channel-receive! ch #:key timeout)
+  "Return the next message from the channel CH, a new bytevector, that no other
+receiver gets.  If there is none, wait for one.  TIMEOUT is a real number of
+seconds; without it, or if it is #f, wait for ever.  Return #f if TIMEOUT is over,
+and the end-of-file object if the channel is closed and nothing is left in it.
+
+Raise @code{&shm-format} if there is no channel any more, or nonsense in it;
+@code{system-error} with @code{EDEADLK} if this thread has a message of it in
+place, or would wait for itself."
+  (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) timeout))
+
+(define* (shm-channel-receive-into! ch bv #:optional (start 0) #:key timeout)
+  "Store the next message from the channel CH in the bytevector BV from the byte
+START on, and return how many bytes it has.  TIMEOUT, what is returned without a
+message, and what is raised, are as for @code{shm-channel-receive!}.
+
+Raise @code{out-of-range} if there is not enough room in BV; the message stays in
+the channel then."
+  (%shm-channel-receive-into! (bytevector-of "shm-channel-receive-into!" ch) bv
+                              start timeout))
+
+
+;;; Messages in place.
+
+(define (in-place subr bv sender? begin-it proc end-it)
+  "Call BEGIN-IT, and with the message in place that it returns PROC; then END-IT
+with that; return what PROC returns.  If BEGIN-IT returns something else return
+that.  However PROC is left, the message is not in place after that."
+  (define view #f)
+  (define entered? #f)
+  (define (enter)
+    (when entered?
+      (scm-error 'misc-error subr
+                 "A continuation was entered again, where a message was in place"
+                 '() #f)))
+  (define (leave)
+    (%shm-channel-leave! bv view sender?))
+  (unless (procedure? proc)
+    (scm-error 'wrong-type-arg subr
+               "Wrong type argument (expecting procedure): ~S"
+               (list proc) (list proc)))
+  (when (%shm-channel-mine? bv sender?)
+    ;; This raises, before there is something to leave.
+    (begin-it))
+  ;; Twice, since a signal's handler may leave by an exception at any place.
+  (dynamic-wind
+    enter
+    (lambda ()
+      (dynamic-wind
+        (const #t)
+        (lambda ()
+          (set! entered? #t)
+          (set! view (begin-it))
+          (if (bytevector? view)
+              (call-with-values (lambda () (proc view))
+                (lambda results
+                  (end-it view)
+                  (apply values results)))
+              view))
+        leave))
+    leave))
+
+(define* (call-with-shm-slot ch size proc #:key timeout)
+  "Send a message of SIZE bytes to the channel CH without copying it: call PROC with
+a bytevector that is the message's place, holding anything, for PROC to fill.  It
+is sent when PROC returns, and the bytevector is empty from then on.  Other senders
+wait meanwhile.  Return #t; or #f, without calling PROC, if there is no room before
+TIMEOUT, as for @code{shm-channel-send!}, is over.  If PROC does not return,
+nothing is sent.
+
+Raise what @code{shm-channel-send!} and PROC raise."
+  (let ((bv (bytevector-of "call-with-shm-slot" ch))
+        (sent? #f))
+    (in-place "call-with-shm-slot" bv #t
+              (lambda () (%shm-channel-begin-slot! bv size timeout))
+              (lambda (view)
+                (proc view)
+                (set! sent? #t))
+              (lambda (view) (%shm-channel-end-slot! bv view size)))
+    sent?))
+
+(define* (call-with-shm-message ch proc #:key timeout)
+  "Receive a message from the channel CH without copying it: call PROC with a
+bytevector that is the message, and return what PROC returns.  The message is gone
+then, and the bytevector is empty from then on.  Other receivers wait meanwhile,
+and senders have the message's bytes less room.  Without a message, return what
+@code{shm-channel-receive!} does; TIMEOUT is as there.  If PROC does not return,
+the message stays and is received next.
+
+Raise what @code{shm-channel-receive!} and PROC raise."
+  (let ((bv (bytevector-of "call-with-shm-message" ch)))
+    (in-place "call-with-shm-message" bv #f
+              (lambda () (%shm-channel-begin-message! bv timeout))
+              proc
+              (lambda (view) (%shm-channel-end-message! bv view)))))
+
+
+;;; Data.
+
+;; Words of a reader's stack, some 100 bytes each, which nobody who sends makes
+;; larger.
+(define most-nesting 10000000)
+
+(define (read-all text)
+  "Return the one datum that is written in TEXT, a string.  Nothing in there is
+evaluated."
+  (define (refuse)
+    (error "not one datum"))
+  (call-with-stack-overflow-handler most-nesting
+    (lambda ()
+      (parameterize ((read-hash-procedures '()))
+        (with-fluids ((read-eval? #f))
+          (let* ((port (open-input-string text))
+                 (datum (read port)))
+            (if (and (not (eof-object? datum)) (eof-object? (read port)))
+                datum
+                (refuse))))))
+    refuse))
+
+(define (datum->text datum)
+  "Return DATUM, written so that it can be read back."
+  (let ((text (object->string datum)))
+    (unless (equal? datum (false-if-exception (read-all text)))
+      (scm-error 'wrong-type-arg "shm-channel-send-datum!"
+                 "Wrong type argument in position 2 (expecting what can be \
+written and read back): ~S"
+                 (list datum) (list datum)))
+    text))
+
+(define* (shm-channel-send-datum! ch datum #:key timeout)
+  "Send DATUM, what @code{write} writes and @code{read} reads back: numbers,
+strings, symbols, lists, vectors, bytevectors and the like.  The message is its
+text in UTF-8.  TIMEOUT and what is returned are as for @code{shm-channel-send!}.
+
+Raise @code{wrong-type-arg} if what is read back is not @code{equal?} to DATUM, as
+for a procedure, and what @code{shm-channel-send!} raises."
+  (let ((bv (bytevector-of "shm-channel-send-datum!" ch)))
+    (%shm-channel-send! bv (string->utf8 (datum->text datum)) 0 #f timeout)))
+
+(define* (shm-channel-receive-datum! ch #:key timeout timeout-value)
+  "Return the datum that is the next message from the channel CH, which is read
+without evaluating anything.  TIMEOUT is as for @code{shm-channel-receive!}; if it
+is over, return TIMEOUT-VALUE, by default #f.  Return the end-of-file object if the
+channel is closed and nothing is left in it.
+
+Raise @code{&shm-format} if the message is not one datum; it is gone then.  Raise
+what @code{shm-channel-receive!} raises."
+  (let* ((bv (bytevector-of "shm-channel-receive-datum!" ch))
+         (message (%shm-channel-receive! bv timeout)))
+    (cond ((not message) timeout-value)
+          ((eof-object? message) message)
+          (else
+           (catch #t
+             (lambda () (read-all (utf8->string message)))
+             (lambda _
+               (raise-format "shm-channel-receive-datum!" "datum" 0
+                             "a message")))))))
+
+
+;;; Ports.
+
+(define (shm-channel-input-port ch)
+  "Return a binary input port from which the bytes of all messages from the channel
+CH are read, one after the other.  It ends when the channel is closed and nothing
+is left in it.  Closing the port does not close the channel.
+
+Reading raises what @code{shm-channel-receive!} raises."
+  (define bv (bytevector-of "shm-channel-input-port" ch))
+  (define message #f)                   ; what is left of it, from OFFSET on
+  (define offset 0)
+  (define (read! target start count)
+    (cond ((eof-object? message) 0)
+          ((and message (< offset (bytevector-length message)))
+           (let ((n (min count (- (bytevector-length message) offset))))
+             (bytevector-copy! message offset target start n)
+             (set! offset (+ offset n))
+             n))
+          (else
+           (set! offset 0)
+           (set! message (%shm-channel-receive! bv #f))
+           (read! target start count))))
+  (make-custom-binary-input-port "shm-channel" read! #f #f #f))
+
+(define (shm-channel-output-port ch)
+  "Return a binary output port that sends the bytes written to it to the channel CH,
+in messages, when its buffer is full or it is flushed: see @code{force-output} and
+@code{setvbuf}.  Closing the port does not close the channel.
+
+Writing raises what @code{shm-channel-send!} raises."
+  (define bv (bytevector-of "shm-channel-output-port" ch))
+  (define largest (- (channel-size ch) shm-message-header-size))
+  (define (write! source start count)
+    (let ((n (min count largest)))
+      (when (> n 0)
+        (%shm-channel-send! bv source start n #f))
+      n))
+  (make-custom-binary-output-port "shm-channel" write! #f #f #f))
