@@ -2,12 +2,16 @@
 ;;; (tests support) - what the tests of all rooms share.
 
 (define-module (tests support)
+  #:use-module (ice-9 exceptions)
   #:use-module (ice-9 ftw)
   #:use-module (ice-9 match)
   #:use-module (ice-9 popen)
-  #:use-module ((ice-9 textual-ports) #:select (get-string-all))
-  #:use-module (posix-shm)
   #:use-module (ice-9 regex)
+  #:use-module ((ice-9 textual-ports) #:select (get-string-all))
+  #:use-module (ice-9 threads)
+  #:use-module (posix-shm)
+  #:use-module ((posix-shm channel) #:select (shm-closed?))
+  #:use-module ((posix-shm sync) #:select (shm-abandoned? shm-format-error?))
   #:use-module ((srfi srfi-1) #:select (any count every))
   #:use-module (srfi srfi-64)
   #:export (;; Objects.
@@ -21,6 +25,7 @@
             ;; Exceptions.
             raised
             test-raises
+            kind
 
             ;; Processes.
             guile
@@ -32,6 +37,11 @@
             start-process
             kill-process
             await-sleepers
+
+            ;; Threads.
+            in-thread
+            milliseconds-since
+            interrupts
 
             ;; The system.
             root?
@@ -102,6 +112,23 @@ returns, return a list of the symbol @code{returned} and its value."
 
 (define-syntax-rule (test-raises name expected expression)
   (test-equal name expected (raised (lambda () expression))))
+
+(define-syntax-rule (kind body ...)
+  ;; What sort of exception BODY raises.
+  (guard (c ((shm-format-error? c) 'format)
+            ((shm-abandoned? c) 'abandoned)
+            ((shm-closed? c) 'closed)
+            ((shm-fault? c) 'fault)
+            (#t (match (exception-args c)
+                  ((_ _ _ (errno)) (or (assv-ref errnos errno)
+                                       (exception-kind c)))
+                  (_ (exception-kind c)))))
+    body ...
+    'returned))
+
+(define errnos
+  `((,EPERM . EPERM) (,EDEADLK . EDEADLK) (,EOVERFLOW . EOVERFLOW)
+    (,EINVAL . EINVAL) (,EEXIST . EEXIST) (,ENOENT . ENOENT)))
 
 
 ;;; Processes.
@@ -193,6 +220,75 @@ well if they do not sleep yet."
     ((? (lambda (seen) (>= seen n))) #t)
     (_ (usleep 500)
        (await-sleepers n pid))))
+
+
+;;; Threads.
+
+(define-syntax-rule (in-thread body ...)
+  (call-with-new-thread (lambda () body ...)))
+
+(define (milliseconds-since start)
+  (quotient (* 1000 (- (get-internal-real-time) start))
+            internal-time-units-per-second))
+
+;; A thread that waits, or is about to.
+(define (start-waiting wait)
+  (let* ((begun? #f)
+         (thread (in-thread
+                  (catch 'interrupted
+                    (lambda ()
+                      (set! begun? #t)
+                      (wait))
+                    (const 'interrupted)))))
+    (let again ()
+      (unless begun? (usleep 200) (again)))
+    thread))
+
+;; Microseconds, others for each number.
+(define (some-time i)
+  (* 200 (modulo (* i 37) 100)))
+
+;; Ways to interrupt a thunk that waits for ever: each a name and a procedure that
+;; gets the thunk and a number, and returns how many milliseconds it took.
+(define interrupts
+  `(("an async that another thread marks"
+     . ,(lambda (wait i)
+          (let ((thread (start-waiting wait)))
+            (usleep (some-time i))
+            (let ((start (get-internal-real-time)))
+              (system-async-mark (lambda () (throw 'interrupted)) thread)
+              (unless (eq? (join-thread thread) 'interrupted)
+                (error "not interrupted"))
+              (milliseconds-since start)))))
+    ("cancel-thread"
+     . ,(lambda (wait i)
+          (let ((thread (start-waiting wait)))
+            (usleep (some-time i))
+            (let ((start (get-internal-real-time)))
+              (cancel-thread thread)
+              (call-with-values (lambda () (join-thread thread)) list)
+              (milliseconds-since start)))))
+    ("a signal"
+     . ,(lambda (wait i)
+          (let ((due #f))
+            (dynamic-wind
+              (lambda ()
+                (sigaction SIGALRM (lambda (signal) (throw 'interrupted))))
+              (lambda ()
+                (catch 'interrupted
+                  (lambda ()
+                    (let ((after (+ 500 (some-time i))))
+                      (set! due (+ (get-internal-real-time)
+                                   (* after
+                                      (quotient internal-time-units-per-second
+                                                1000000))))
+                      (setitimer ITIMER_REAL 0 0 0 after)
+                      (wait)
+                      (error "not interrupted")))
+                  (const #t)))
+              (lambda ()
+                (sigaction SIGALRM SIG_DFL)))
+            (milliseconds-since due))))))
 
 
 ;;; The system.

@@ -48,30 +48,11 @@
     (usleep 500)
     (await-word bv i n)))
 
-(define-syntax-rule (in-thread body ...)
-  (call-with-new-thread (lambda () body ...)))
-
 (define-syntax-rule (elsewhere body ...)
   ;; What BODY returns, or raises, in another thread.
   (join-thread (in-thread (match (raised (lambda () body ...))
                             (('returned value) value)
                             (other other)))))
-
-(define-syntax-rule (kind body ...)
-  ;; What sort of exception BODY raises.
-  (guard (c ((shm-format-error? c) 'format)
-            ((shm-abandoned? c) 'abandoned)
-            ((shm-fault? c) 'fault)
-            (#t (match (exception-args c)
-                  ((_ _ _ (errno)) (or (assv-ref errnos errno)
-                                       (exception-kind c)))
-                  (_ (exception-kind c)))))
-    body ...
-    'returned))
-
-(define errnos
-  `((,EPERM . EPERM) (,EDEADLK . EDEADLK) (,EOVERFLOW . EOVERFLOW)
-    (,EINVAL . EINVAL)))
 
 ;; A process that does THUNK, says that it did, and is killed.
 (define (killed-after bv thunk)
@@ -979,82 +960,26 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
        (zero? (ash (atomic-u64-ref bv (+ condition 8)) -32))
        (zero? (atomic-notify! bv scratch))))
 
-(define (milliseconds-since start)
-  (quotient (- (get-internal-real-time) start)
-            (quotient internal-time-units-per-second 1000)))
-
 (define (test-interrupts)
-  ;; INTERRUPT calls the thunk that it is given, which waits, and returns how
-  ;; long it took to interrupt that, in milliseconds.
-  (define (test-interrupted what interrupt)
-    (for-each
-     (match-lambda
-       ((name wait)
-        (test-assert (format #f "~a: ~a" name what)
-          (with-structures (bv)
-            (let ((times (with-holder (bv)
-                           (map (lambda (i) (interrupt (lambda () (wait bv)) i))
-                                (iota rounds)))))
-              (format #t "~a: ~a: at most ~a ms~%" name what
-                      (apply max times))
-              (usable? bv))))))
-     waits))
-
-  ;; A thread that waits, or is about to.
-  (define (start wait)
-    (let* ((begun? #f)
-           (thread (in-thread
-                    (catch 'interrupted
-                      (lambda ()
-                        (set! begun? #t)
-                        (wait))
-                      (const 'interrupted)))))
-      (let again ()
-        (unless begun? (usleep 200) (again)))
-      thread))
-
   ;; Here, where no async makes it half.
   (make-named!)
-  (test-interrupted
-   "an async that another thread marks"
-   (lambda (wait i)
-     (let ((thread (start wait)))
-       (usleep (* 200 (modulo (* i 37) 100)))
-       (let ((start (get-internal-real-time)))
-         (system-async-mark (lambda () (throw 'interrupted)) thread)
-         (unless (eq? (join-thread thread) 'interrupted)
-           (error "not interrupted"))
-         (milliseconds-since start)))))
-  (test-interrupted
-   "cancel-thread"
-   (lambda (wait i)
-     (let ((thread (start wait)))
-       (usleep (* 200 (modulo (* i 37) 100)))
-       (let ((start (get-internal-real-time)))
-         (cancel-thread thread)
-         (call-with-values (lambda () (join-thread thread)) list)
-         (milliseconds-since start)))))
-  (test-interrupted
-   "a signal"
-   (lambda (wait i)
-     (let ((due #f))
-       (dynamic-wind
-         (lambda ()
-           (sigaction SIGALRM (lambda (signal) (throw 'interrupted))))
-         (lambda ()
-           (catch 'interrupted
-             (lambda ()
-               (let ((after (+ 500 (* 200 (modulo (* i 37) 100)))))
-                 (set! due (+ (get-internal-real-time)
-                              (* after (quotient internal-time-units-per-second
-                                                 1000000))))
-                 (setitimer ITIMER_REAL 0 0 0 after)
-                 (wait)
-                 (error "not interrupted")))
-             (const #t)))
-         (lambda ()
-           (sigaction SIGALRM SIG_DFL)))
-       (milliseconds-since due))))
+  (for-each
+   (match-lambda
+     ((name wait)
+      (for-each
+       (match-lambda
+         ((what . interrupt)
+          (test-assert (format #f "~a: ~a" name what)
+            (with-structures (bv)
+              (let ((times (with-holder (bv)
+                             (map (lambda (i)
+                                    (interrupt (lambda () (wait bv)) i))
+                                  (iota rounds)))))
+                (format #t "~a: ~a: at most ~a ms~%" name what
+                        (apply max times))
+                (usable? bv))))))
+       interrupts)))
+   waits)
 
   (for-each
    (match-lambda
