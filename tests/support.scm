@@ -119,10 +119,10 @@ returns, return a list of the symbol @code{returned} and its value."
             ((shm-abandoned? c) 'abandoned)
             ((shm-closed? c) 'closed)
             ((shm-fault? c) 'fault)
-            (#t (match (exception-args c)
-                  ((_ _ _ (errno)) (or (assv-ref errnos errno)
-                                       (exception-kind c)))
-                  (_ (exception-kind c)))))
+            (#t (match (cons (exception-kind c) (exception-args c))
+                  (('system-error _ _ _ (errno)) (or (assv-ref errnos errno)
+                                                     'system-error))
+                  ((kind . _) kind))))
     body ...
     'returned))
 

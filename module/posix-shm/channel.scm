@@ -55,6 +55,10 @@
 
 ;;; Channels.
 
+;; As the accessor that make-record-type offers, in line.
+(define-syntax-rule (channel-bytevector channel)
+  (struct-ref channel 0))
+
 (define <shm-channel>
   (make-record-type
    '<shm-channel> '(bytevector size)
@@ -66,12 +70,9 @@
 (define channel-size (record-accessor <shm-channel> 'size))
 
 (define-syntax-rule (channel? object)
-  ;; As the predicate that make-record-type offers, in line.
+  ;; Likewise, the predicate.
   (and (struct? object)
        (eq? (struct-vtable object) <shm-channel>)))
-
-(define-syntax-rule (channel-bytevector channel)
-  (struct-ref channel 0))
 
 (define (shm-channel? object)
   "Return #t if OBJECT, any object, is a channel, else #f."
@@ -97,9 +98,9 @@
     (scm-error 'wrong-type-arg subr
                "Wrong type argument in position 2 (expecting exact integer): ~S"
                (list capacity) (list capacity)))
-  (unless (<= shm-message-header-size capacity (expt 2 62))
+  (unless (<= shm-message-header-size capacity)
     (scm-error 'out-of-range subr
-               "A channel's capacity is at least ~A bytes, and at most memory: ~S"
+               "A channel's capacity is at least ~A bytes: ~S"
                (list shm-message-header-size capacity) (list capacity)))
   (* 8 (ceiling-quotient capacity 8)))
 
@@ -394,8 +395,8 @@ what @code{shm-channel-receive!} raises."
            (catch #t
              (lambda () (read-all (utf8->string message)))
              (lambda _
-               (raise-format "shm-channel-receive-datum!" "datum" 0
-                             "a message")))))))
+               (raise-no-datum "shm-channel-receive-datum!"
+                               (bytevector-length message))))))))
 
 
 ;;; Ports.

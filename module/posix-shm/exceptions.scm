@@ -21,7 +21,8 @@
             ;; For the other rooms.
             document
             raise-abandoned
-            raise-format))
+            raise-format
+            raise-no-datum))
 
 (define-syntax-rule (document procedure text)
   (set-procedure-property! procedure 'documentation text))
@@ -74,6 +75,11 @@ sent.")
               "There is no ~a at offset ~a of ~a: it was not initialized, or \
 something else was stored there"
               what offset where))
+
+;; The message is gone, so that there is no offset to name.
+(define (raise-no-datum procedure size)
+  (raise-with make-shm-format procedure
+              "There is no datum in a message of ~a bytes" size))
 
 (define (raise-closed procedure where)
   (raise-with make-shm-closed procedure
