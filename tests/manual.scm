@@ -11,8 +11,8 @@
 (define srcdir (or (getenv "abs_top_srcdir") "."))
 
 (define modules
-  '((posix-shm) (posix-shm atomic) (posix-shm chicken) (posix-shm semaphore)
-    (posix-shm sync)))
+  '((posix-shm) (posix-shm atomic) (posix-shm channel) (posix-shm chicken)
+    (posix-shm semaphore) (posix-shm sync)))
 
 (define (exports module)
   (sort (module-map (lambda (name variable) name)
