@@ -14,8 +14,8 @@
 
    A message in place is a step that takes as long as the user's procedure does.
 
-   Nobody depends on being woken, as sync.c says, nor on a thread that has a lock:
-   that of a dead one is taken over, and there is nothing to repair.  */
+   Nobody depends on being woken, as sync.c says, nor on a thread that has died: its
+   lock is taken over, and there is nothing to repair.  */
 
 #include <config.h>
 
@@ -33,6 +33,8 @@
 #define INIT "shm-channel-init!"
 #define SEND "shm-channel-send!"
 #define RECEIVE "shm-channel-receive!"
+#define SEND_DATUM "shm-channel-send-datum!"
+#define RECEIVE_DATUM "shm-channel-receive-datum!"
 #define RECEIVE_INTO "shm-channel-receive-into!"
 #define SLOT "call-with-shm-slot"
 #define MESSAGE "call-with-shm-message"
@@ -47,12 +49,15 @@ static const char what[] = "channel";
 /* The mark of a sender whose turn it is and who waits for room.  */
 #define TURN GSHM_MARK
 
+/* A word that no position has, so that a sleep until one is not it ends at once.  */
+#define NOWHERE GSHM_MARK
+
 /* What attempts return, beside 0.  */
 enum outcome
 {
   DONE = GSHM_LOCKED,           /* with the lock held */
   HELD_BY_SELF = GSHM_HELD_BY_SELF,
-  WAITS_FOR_SELF,
+  WAITS_FOR_SELF,               /* which lock.h does not know, nor */
   CLOSED
 };
 
@@ -70,7 +75,7 @@ struct operation
   gshm_long_word *place;                /* among who waits */
   int wants_copy;
   SCM copy;                             /* a bytevector for the message, or #f */
-  int busy;             /* it was only the lock that was not to be had */
+  int busy;             /* a lock was not to be had, just now */
   int announced;        /* this thread may sleep until the other side moves */
 };
 
@@ -151,16 +156,23 @@ leave (void *data)
   gshm_ring_wake (operation->other);
 }
 
-/* With the lock held: do not go on if the memory is not that of a channel any more,
-   or if some that was read or written was not to be had.  */
+/* Raise what is wrong with the memory: some that this thread touched was not to be
+   had, or it is not that of a channel any more.  */
+SCM_NORETURN static void
+refuse_memory (const struct operation *operation)
+{
+  gshm_fault_raise ();
+  refuse_format (operation);
+}
+
+/* With the lock held: give it up and do not go on if something is.  */
 static void
-check_memory (struct operation *operation)
+leave_if_broken (struct operation *operation)
 {
   if (gshm_fault_is_pending () || !gshm_ring_is_there (&operation->ring))
     {
       leave (operation);
-      gshm_fault_raise ();
-      refuse_format (operation);
+      refuse_memory (operation);
     }
 }
 
@@ -168,27 +180,29 @@ check_memory (struct operation *operation)
 static void
 end (struct operation *operation, enum gshm_ring_state state)
 {
+  int was_there = gshm_ring_is_there (&operation->ring);
+
   unlock (operation);
-  if (state == GSHM_RING_READY)
+  if (state == GSHM_RING_READY && was_there)
     gshm_ring_wake (operation->side);
   else if (state == GSHM_RING_CLOSED && operation->side
            == &operation->ring.channel->senders)
     gshm_closed_error (operation->subr, operation->bytevector);
   else
-    refuse_format (operation);
+    refuse_memory (operation);
 }
 
 static void
 end_sending (struct operation *operation)
 {
-  check_memory (operation);
+  leave_if_broken (operation);
   end (operation, gshm_ring_send (&operation->ring, operation->length));
 }
 
 static void
 end_receiving (struct operation *operation)
 {
-  check_memory (operation);
+  leave_if_broken (operation);
   end (operation, gshm_ring_receive (&operation->ring, operation->length));
 }
 
@@ -208,7 +222,9 @@ attempt_to_lock (struct operation *operation, struct gshm_sleep *sleep)
 {
   int outcome = gshm_attempt_to_lock (&operation->lock, 0, sleep);
 
-  operation->busy = outcome == 0;
+  /* Whose turn it is may wait for long.  */
+  operation->busy = (outcome == 0
+                     && !(gshm_load (operation->lock.owner) & TURN));
   if (outcome == GSHM_TAKEN_OVER)
     return DONE;
   if (outcome == HELD_BY_SELF && (gshm_load (operation->lock.owner) & TURN))
@@ -217,9 +233,10 @@ attempt_to_lock (struct operation *operation, struct gshm_sleep *sleep)
   return outcome;
 }
 
-/* Say that this thread waits, for who counts.  */
+/* Say that this thread waits, for who counts.  LOOK: if there is no place left, see
+   whether those who have one live.  */
 static void
-take_place (struct operation *operation)
+take_place (struct operation *operation, int look)
 {
   gshm_long_word *waiting = operation->side->waiting;
   uint64_t self = self_in (operation);
@@ -227,7 +244,7 @@ take_place (struct operation *operation)
   if (operation->place != NULL && atomic_load (operation->place) == self)
     return;
   operation->place = gshm_take_place (waiting, GSHM_WAITING, self);
-  if (operation->place == NULL)
+  if (operation->place == NULL && look)
     {
       gshm_count_places (waiting, GSHM_WAITING, 1, operation->lock.namespace);
       operation->place = gshm_take_place (waiting, GSHM_WAITING, self);
@@ -241,23 +258,22 @@ begin_attempt (struct operation *operation, const struct gshm_sleep *sleep)
   if (!gshm_ring_is_there (&operation->ring))
     refuse_format (operation);
   if (sleep->announce)
-    take_place (operation);
+    take_place (operation, sleep->look);
 }
 
 /* Sleep until the other side's position is no longer WORD.  */
-static int
+static void
 sleep_on_other (struct operation *operation, struct gshm_sleep *sleep,
                 uint64_t word)
 {
   operation->announced |= sleep->announce;
   gshm_sleep_until_changed (sleep, &operation->other->position, word);
-  return 0;
 }
 
 /* If all that is in the way is a record to be skipped, do so in the receivers'
    place; there may be none.  Return whether that may have helped.  */
 static int
-skip_for_receivers (const struct operation *operation,
+skip_for_receivers (struct operation *operation,
                     const struct gshm_sleep *sleep)
 {
   struct gshm_locking lock = { .owner = &operation->other->owner,
@@ -269,11 +285,20 @@ skip_for_receivers (const struct operation *operation,
   if (!gshm_ring_is_to_skip (&operation->ring))
     return 0;
   int outcome = gshm_attempt_to_lock (&lock, 0, &none);
+  operation->busy = outcome == 0;
   if (outcome == 0 || outcome == GSHM_HELD_BY_SELF)
     return 0;
   gshm_ring_next (&operation->ring, &bytes, &length);
   gshm_unlock (lock.owner, 0);
   return 1;
+}
+
+/* A sender is about to sleep, and has said so: if the channel was closed before that,
+   nobody wakes it.  */
+static int
+closed_or_asleep (const struct operation *operation)
+{
+  return gshm_ring_is_closed (&operation->ring) ? CLOSED : 0;
 }
 
 static int
@@ -287,9 +312,13 @@ attempt_to_send (void *data, struct gshm_sleep *sleep)
   if (gshm_ring_is_closed (ring))
     return CLOSED;
   int outcome = attempt_to_lock (operation, sleep);
+  if (outcome == 0 && (gshm_load (operation->lock.owner) & TURN)
+      && waits_for_self (operation))
+    return WAITS_FOR_SELF;
+  if (outcome == 0)
+    return closed_or_asleep (operation);
   if (outcome != DONE)
-    return (outcome == 0 && (gshm_load (operation->lock.owner) & TURN)
-            && waits_for_self (operation) ? WAITS_FOR_SELF : outcome);
+    return outcome;
 
   enum gshm_ring_state state
     = gshm_ring_room (ring, operation->length, &operation->bytes, &tail);
@@ -308,13 +337,14 @@ attempt_to_send (void *data, struct gshm_sleep *sleep)
           return WAITS_FOR_SELF;
         }
       atomic_fetch_or (operation->lock.owner, TURN);
-      return sleep_on_other (operation, sleep, tail);
+      sleep_on_other (operation, sleep, tail);
+      return closed_or_asleep (operation);
     case GSHM_RING_CLOSED:
       unlock (operation);
       return CLOSED;
     default:
       unlock (operation);
-      refuse_format (operation);
+      refuse_memory (operation);
     }
 }
 
@@ -324,6 +354,17 @@ make_copy (struct operation *operation, uint64_t length)
   if (scm_is_false (operation->copy)
       || SCM_BYTEVECTOR_LENGTH (operation->copy) != length)
     operation->copy = scm_c_make_bytevector ((size_t) length);
+}
+
+/* A receiver that a signal's handler is, in a thread that waits to send: let others
+   send meanwhile.  */
+static void
+give_up_turn (const struct operation *operation)
+{
+  uint64_t owner = gshm_load (&operation->other->owner);
+
+  if ((owner & TURN) && GSHM_WHO (owner) == self_in (operation))
+    gshm_unlock (&operation->other->owner, 0);
 }
 
 static int
@@ -347,7 +388,7 @@ attempt_to_receive (void *data, struct gshm_sleep *sleep)
         return DONE;
       unlock (operation);
       if (state == GSHM_RING_BROKEN)
-        refuse_format (operation);
+        refuse_memory (operation);
       /* Another receiver was faster, or there was only something to skip, for
          which a sender may wait.  */
       gshm_ring_wake (operation->side);
@@ -358,10 +399,13 @@ attempt_to_receive (void *data, struct gshm_sleep *sleep)
     case GSHM_RING_CLOSED:
       return CLOSED;
     case GSHM_RING_WAIT:
-      return (waits_for_self (operation) ? WAITS_FOR_SELF
-              : sleep_on_other (operation, sleep, head));
+      if (waits_for_self (operation))
+        return WAITS_FOR_SELF;
+      give_up_turn (operation);
+      sleep_on_other (operation, sleep, head);
+      return 0;
     default:
-      gshm_sleep_on_half (sleep, &operation->other->position, GSHM_NEVER);
+      gshm_sleep_on_half (sleep, &operation->other->position, NOWHERE);
       return 0;
     }
 }
@@ -480,30 +524,46 @@ refuse_bytevector (const char *subr, SCM object)
   scm_wrong_type_arg_msg (subr, 2, object, "bytevector");
 }
 
-/* (CHANNEL BYTEVECTOR START COUNT TIMEOUT) -> boolean.  COUNT #f reaches to the
-   end.  */
+/* Whether BYTEVECTOR, which may be on memory of any kind, no longer has SIZE bytes
+   or shows what it did.  */
+static int
+is_gone (SCM bytevector, size_t size)
+{
+  return SCM_BYTEVECTOR_LENGTH (bytevector) < size
+         || (scm_is_true (SCM_BYTEVECTOR_PARENT (bytevector))
+             && gshm_is_unmapped (bytevector));
+}
+
+/* With the lock held: the user's memory is no more.  */
+SCM_NORETURN static void
+leave_unmapped (struct operation *operation, SCM k)
+{
+  leave (operation);
+  gshm_unmapped_error (operation->subr, k);
+}
+
+/* (CHANNEL BYTEVECTOR START COUNT TIMEOUT DATUM?) -> boolean.  COUNT #f reaches to
+   the end; DATUM? is whether the procedure is the one that sends a datum.  */
 static SCM
 gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
-                   SCM timeout)
+                   SCM timeout, SCM is_datum)
 {
+  const char *subr = scm_is_true (is_datum) ? SEND_DATUM : SEND;
   struct operation operation;
 
-  begin_on_side (&operation, SEND, bytevector, 1);
+  begin_on_side (&operation, subr, bytevector, 1);
   if (!SCM_BYTEVECTOR_P (data))
-    refuse_bytevector (SEND, data);
+    refuse_bytevector (subr, data);
   size_t size = SCM_BYTEVECTOR_LENGTH (data);
-  size_t start = gshm_to_size (SEND, 3, scm_start, size), count = size - start;
+  size_t start = gshm_to_size (subr, 3, scm_start, size), count = size - start;
   if (scm_is_true (scm_count))
-    count = gshm_to_size (SEND, 4, scm_count, count);
+    count = gshm_to_size (subr, 4, scm_count, count);
   int outcome = wait_for_room (&operation, count, timeout);
   if (outcome == DONE)
     {
-      if (SCM_BYTEVECTOR_LENGTH (data) != size)
-        {
-          unlock (&operation);
-          gshm_unmapped_error (SEND, scm_start);
-        }
-      memcpy (operation.bytes, SCM_BYTEVECTOR_CONTENTS (data) + start, count);
+      memmove (operation.bytes, SCM_BYTEVECTOR_CONTENTS (data) + start, count);
+      if (is_gone (data, size))
+        leave_unmapped (&operation, scm_start);
       end_sending (&operation);
     }
   scm_remember_upto_here_2 (bytevector, data);
@@ -520,13 +580,14 @@ no_message (int outcome)
   return outcome == CLOSED ? SCM_EOF_VAL : SCM_BOOL_F;
 }
 
-/* (CHANNEL TIMEOUT) -> bytevector, #f or the end-of-file object.  */
+/* (CHANNEL TIMEOUT DATUM?) -> bytevector, #f or the end-of-file object.  */
 static SCM
-gshm_channel_receive (SCM bytevector, SCM timeout)
+gshm_channel_receive (SCM bytevector, SCM timeout, SCM is_datum)
 {
   struct operation operation;
 
-  begin_on_side (&operation, RECEIVE, bytevector, 0);
+  begin_on_side (&operation, scm_is_true (is_datum) ? RECEIVE_DATUM : RECEIVE,
+                 bytevector, 0);
   operation.wants_copy = 1;
   operation.copy = SCM_BOOL_F;
   int outcome = wait_for (&operation, attempt_to_receive, timeout);
@@ -565,20 +626,22 @@ gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
     return no_message (outcome);
   size_t size = SCM_BYTEVECTOR_LENGTH (target);
   size_t room = size < start ? 0 : size - start;
-  SCM length = scm_from_uint64 (operation.length);
   if (operation.length > room)
     {
       leave (&operation);
+      SCM length = scm_from_uint64 (operation.length);
       scm_error (scm_out_of_range_key, RECEIVE_INTO,
                  "The message has ~A bytes, and there is room for ~A",
                  scm_list_2 (length, scm_from_size_t (room)),
                  scm_list_1 (length));
     }
-  memcpy (SCM_BYTEVECTOR_CONTENTS (target) + start, operation.bytes,
-          (size_t) operation.length);
+  memmove (SCM_BYTEVECTOR_CONTENTS (target) + start, operation.bytes,
+           (size_t) operation.length);
+  if (is_gone (target, size))
+    leave_unmapped (&operation, scm_start);
   end_receiving (&operation);
   scm_remember_upto_here_2 (bytevector, target);
-  return length;
+  return scm_from_uint64 (operation.length);
 }
 
 
@@ -665,7 +728,7 @@ gshm_channel_end_message (SCM bytevector, SCM view)
       != GSHM_RING_READY)
     {
       unlock (&operation);
-      refuse_format (&operation);
+      refuse_memory (&operation);
     }
   end_receiving (&operation);
   scm_remember_upto_here_1 (bytevector);
@@ -771,8 +834,8 @@ void
 gshm_channel_init (void)
 {
   gshm_define ("%shm-channel-init!", 1, 0, init_channel);
-  gshm_define ("%shm-channel-send!", 5, 0, gshm_channel_send);
-  gshm_define ("%shm-channel-receive!", 2, 0, gshm_channel_receive);
+  gshm_define ("%shm-channel-send!", 6, 0, gshm_channel_send);
+  gshm_define ("%shm-channel-receive!", 3, 0, gshm_channel_receive);
   gshm_define ("%shm-channel-receive-into!", 4, 0, gshm_channel_receive_into);
   gshm_define ("%shm-channel-begin-slot!", 3, 0, gshm_channel_begin_slot);
   gshm_define ("%shm-channel-end-slot!", 3, 0, gshm_channel_end_slot);

@@ -651,7 +651,7 @@ gshm_view_bytes (SCM bytevector, char *address, size_t length)
 
   if (!SCM_POINTER_P (pointer))
     pointer = scm_bytevector_to_pointer (bytevector, SCM_INUM0);
-  return view_at (pointer, address, length, scm_from_utf8_symbol ("vu8"));
+  return view_at (pointer, address, length, types[0].symbol);
 }
 
 /* Put zeros over the range of MAPPING: for reading, if a store makes them

@@ -9,14 +9,15 @@
 #include <stdatomic.h>
 
 #include "lock.h"
+#include "mapping.h"
 #include "place.h"
 #include "ring.h"
 
 #define FORMAT GSHM_FORMAT (GSHM_CHANNEL, GSHM_CHANNEL_LAYOUT)
 
-/* How often others may change flags of a position while it is changed; only who
+/* How often others may change flags of a position while it is moved; only who
    scribbles there does so more often.  */
-#define TRIES 4
+#define TRIES 64
 
 static uint64_t
 acquire (const gshm_long_word *word)
@@ -118,14 +119,17 @@ prepare_tally (struct gshm_side *side, uint64_t from, uint64_t to,
   const struct gshm_tally *now = tally_at (side, from);
   struct gshm_tally *next = &side->tallies[now == &side->tallies[0]];
 
+  /* Release: who sees a part of this sees that SIDE is at FROM.  */
+  atomic_thread_fence (memory_order_release);
   set (&next->messages, gshm_load (&now->messages) + messages);
   set (&next->bytes, gshm_load (&now->bytes) + bytes);
   set (&next->position, to);
 }
 
 /* [publish] Move SIDE, whose lock this thread holds, on, and count what that
-   passes.  Release: what was done with the bytes in between, and the tally, are
-   seen by whoever sees the position.  */
+   passes; but not if some memory that this thread has touched was lost.  Release:
+   what was done with the bytes in between, and the tally, are seen by whoever sees
+   the position.  */
 static enum gshm_ring_state
 publish (struct gshm_side *side, uint64_t from, uint64_t to, uint64_t messages,
          uint64_t bytes)
@@ -133,6 +137,8 @@ publish (struct gshm_side *side, uint64_t from, uint64_t to, uint64_t messages,
   uint64_t word = gshm_load (&side->position);
 
   prepare_tally (side, from, to, messages, bytes);
+  if (gshm_fault_is_pending ())
+    return GSHM_RING_BROKEN;
   for (int i = 0; i < TRIES && GSHM_POSITION (word) == from; i++)
     {
       if (word & GSHM_CLOSED)
@@ -239,7 +245,16 @@ gshm_ring_send (const struct gshm_ring *ring, uint64_t length)
 int
 gshm_ring_is_closed (const struct gshm_ring *ring)
 {
-  return (gshm_load (&ring->channel->senders.position) & GSHM_CLOSED) != 0;
+  return (atomic_load (&ring->channel->senders.position) & GSHM_CLOSED) != 0;
+}
+
+/* Wake all senders that wait for WORD.  One that has looked whether the channel is
+   closed and does not sleep yet has set WAITERS before, or will look again.  */
+static void
+wake_all (gshm_long_word *word)
+{
+  atomic_fetch_and (word, ~GSHM_WAITERS);
+  gshm_wake (gshm_low_half (word), INT_MAX);
 }
 
 int
@@ -251,9 +266,8 @@ gshm_ring_close (const struct gshm_ring *ring)
   uint64_t before = atomic_fetch_or (&channel->senders.position, GSHM_CLOSED);
 
   gshm_wake (gshm_low_half (&channel->senders.position), INT_MAX);
-  gshm_wake (gshm_low_half (&channel->receivers.position), INT_MAX);
-  gshm_wake (gshm_low_half (&channel->senders.owner), INT_MAX);
-  gshm_wake (gshm_low_half (&channel->receivers.owner), INT_MAX);
+  wake_all (&channel->receivers.position);
+  wake_all (&channel->senders.owner);
   return (before & GSHM_CLOSED) != 0;
 }
 
@@ -361,6 +375,8 @@ gshm_ring_passed (struct gshm_side *side)
 
       passed.messages = acquire (&tally->messages);
       passed.bytes = acquire (&tally->bytes);
+      /* Acquire: if something of it was of the next, SIDE is seen to be on.  */
+      atomic_thread_fence (memory_order_acquire);
       if (position == GSHM_POSITION (gshm_load (&side->position)))
         break;
     }

@@ -110,7 +110,8 @@ int gshm_ring_fits (const struct gshm_ring *ring, uint64_t length);
 
 /* For a sender: whether there is room for a message of LENGTH bytes.  If so, store
    in BYTES where it goes; if the channel is full, store in WORD the word of the
-   tail for which that was found.  */
+   tail for which that was found.  If it is to go to the start of the ring, what is
+   to be skipped before is sent.  */
 enum gshm_ring_state gshm_ring_room (const struct gshm_ring *ring,
                                      uint64_t length, char **bytes,
                                      uint64_t *word);

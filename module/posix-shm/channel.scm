@@ -5,6 +5,8 @@
   #:use-module ((ice-9 binary-ports)
                 #:select (make-custom-binary-input-port
                           make-custom-binary-output-port))
+  #:use-module ((ice-9 control) #:select (call-with-escape-continuation))
+  #:use-module ((ice-9 regex) #:select (list-matches match:substring))
   #:use-module (posix-shm atomic)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm mapping)
@@ -16,6 +18,7 @@
                           bytevector?
                           string->utf8
                           utf8->string))
+  #:use-module ((srfi srfi-1) #:select (any filter))
   #:use-module ((system vm vm) #:select (call-with-stack-overflow-handler))
   #:re-export (;; Sizes.
                shm-channel-header-size
@@ -148,24 +151,30 @@ Raise @code{&shm-format} if there is something else in the object, or part of a
 channel, and @code{system-error} as @code{shm-attach} does, with @code{ENOENT} if
 there is no such object and no WAIT."
   (define subr "shm-channel-attach")
+  (define start (get-internal-real-time))
   (define (is-being-made? bv)
     ;; Where an object can be seen before its channel, that has not begun yet.
     (or (< (bytevector-length bv) 8)
         (zero? (atomic-u64-ref bv 0))))
+  (define (late?)
+    (or (not wait)
+        (>= (- (get-internal-real-time) start)
+            (* wait internal-time-units-per-second))))
   (require-shm subr name)
   (let ((bv (catch 'out-of-range
               (lambda ()
                 (in-the-name-of subr name
                   (shm-attach name #:writable? #t #:wait wait)))
               (lambda arguments
-                (if (and (string? name) (not wait))
-                    (raise-format subr "channel" 0 (object->string name))
-                    (apply throw arguments))))))
-    (let again ((tries (if wait (* 1000 wait) 0)))
+                (if wait
+                    (apply throw arguments)
+                    ;; The object is empty.
+                    (raise-format subr "channel" (object->string name) 0))))))
+    (let again ()
       (cond ((not bv) #f)
-            ((and (> tries 0) (is-being-made? bv))
+            ((and (is-being-made? bv) (not (late?)))
              (usleep attach-interval)
-             (again (- tries 1)))
+             (again))
             (else (channel-in subr bv))))))
 
 (define (shm-channel-init! bv)
@@ -238,7 +247,7 @@ is not within BV; @code{&shm-closed} if the channel is closed; @code{&shm-format
 if there is no channel any more; and @code{system-error} with @code{EDEADLK} if
 this thread has a slot of it, or would wait for itself."
   (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv start count
-                      timeout))
+                      timeout #f))
 
 (define* (shm-channel-receive! ch #:key timeout)
   "Return the next message from the channel CH, a new bytevector, that no other
@@ -249,7 +258,7 @@ and the end-of-file object if the channel is closed and nothing is left in it.
 Raise @code{&shm-format} if there is no channel any more, or nonsense in it;
 @code{system-error} with @code{EDEADLK} if this thread has a message of it in
 place, or would wait for itself."
-  (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) timeout))
+  (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) timeout #f))
 
 (define* (shm-channel-receive-into! ch bv #:optional (start 0) #:key timeout)
   "Store the next message from the channel CH in the bytevector BV from the byte
@@ -275,8 +284,10 @@ that.  However PROC is left, the message is not in place after that."
       (scm-error 'misc-error subr
                  "A continuation was entered again, where a message was in place"
                  '() #f)))
+  (define ended? #f)
   (define (leave)
-    (%shm-channel-leave! bv view sender?))
+    (unless ended?
+      (%shm-channel-leave! bv view sender?)))
   (unless (procedure? proc)
     (scm-error 'wrong-type-arg subr
                "Wrong type argument (expecting procedure): ~S"
@@ -297,8 +308,11 @@ that.  However PROC is left, the message is not in place after that."
               (call-with-values (lambda () (proc view))
                 (lambda results
                   (end-it view)
+                  (set! ended? #t)
                   (apply values results)))
-              view))
+              (begin
+                (set! ended? #t)
+                view)))
         leave))
     leave))
 
@@ -339,35 +353,91 @@ Raise what @code{shm-channel-receive!} and PROC raise."
 
 ;;; Data.
 
-;; Words of a reader's stack, some 100 bytes each, which nobody who sends makes
-;; larger.
-(define most-nesting 10000000)
+;; Words of a reader's stack, which nobody who sends makes larger, and how many
+;; lists may be in each other, since write crashes on too many.
+(define most-stack 10000000)
+(define most-nesting 10000)
+
+;; The dimensions of an array, as in #2:3:4(...).
+(define dimensions (make-regexp "#[0-9]*[a-z]*[0-9]*((@-?[0-9]+)?:[0-9]+)+"))
+
+(define (claims-too-much? text)
+  "Return whether an array in TEXT claims to be larger than TEXT."
+  (any (lambda (match)
+         (> (apply * (map string->number
+                          (filter (lambda (n) (not (string-null? n)))
+                                  (map (lambda (part)
+                                         (string-take part
+                                                      (or (string-skip
+                                                           part char-numeric?)
+                                                          (string-length part))))
+                                       (cdr (string-split
+                                             (match:substring match) #\:))))))
+            (string-length text)))
+       (list-matches dimensions text)))
 
 (define (read-all text)
-  "Return the one datum that is written in TEXT, a string.  Nothing in there is
-evaluated."
-  (define (refuse)
-    (error "not one datum"))
-  (call-with-stack-overflow-handler most-nesting
-    (lambda ()
-      (parameterize ((read-hash-procedures '()))
-        (with-fluids ((read-eval? #f))
-          (let* ((port (open-input-string text))
-                 (datum (read port)))
-            (if (and (not (eof-object? datum)) (eof-object? (read port)))
-                datum
-                (refuse))))))
-    refuse))
+  "Return the one datum that is written in TEXT, a string, in a list, or #f if there
+is not just one.  Nothing in there is evaluated."
+  (call-with-escape-continuation
+   (lambda (return)
+     (define (refuse . _)
+       (return #f))
+     (when (claims-too-much? text)
+       (refuse))
+     ;; What is raised is the reader's, and of no signal's handler.
+     (call-with-blocked-asyncs
+      (lambda ()
+        (with-exception-handler refuse
+          (lambda ()
+            (call-with-stack-overflow-handler most-stack
+              (lambda ()
+                (parameterize ((read-hash-procedures '()))
+                  (with-fluids ((read-eval? #f))
+                    (let* ((port (open-input-string text))
+                           (datum (read port)))
+                      (and (not (eof-object? datum))
+                           (eof-object? (read port))
+                           (list datum))))))
+              refuse))))))))
+
+(define (too-deep? datum depth)
+  "Return whether lists or vectors in DATUM are more than DEPTH deep."
+  (cond ((zero? depth) #t)
+        ((pair? datum)
+         ;; By two steps and by one, since a list may be a circle.
+         (let next ((fast datum) (slow datum) (odd? #f))
+           (cond ((not (pair? fast)) (too-deep? fast (- depth 1)))
+                 ((too-deep? (car fast) (- depth 1)) #t)
+                 ((and odd? (eq? (cdr fast) slow)) #t)
+                 (else (next (cdr fast) (if odd? (cdr slow) slow)
+                             (not odd?))))))
+        ((vector? datum)
+         (let next ((i 0))
+           (and (< i (vector-length datum))
+                (or (too-deep? (vector-ref datum i) (- depth 1))
+                    (next (+ i 1))))))
+        (else #f)))
 
 (define (datum->text datum)
   "Return DATUM, written so that it can be read back."
-  (let ((text (object->string datum)))
-    (unless (equal? datum (false-if-exception (read-all text)))
+  (let ((text (and (not (too-deep? datum most-nesting))
+                   (object->string datum))))
+    (unless (and text (equal? (list datum) (read-all text)))
       (scm-error 'wrong-type-arg "shm-channel-send-datum!"
                  "Wrong type argument in position 2 (expecting what can be \
-written and read back): ~S"
-                 (list datum) (list datum)))
+written and read back): ~A"
+                 (list (if text
+                           text
+                           "a list in which too many are, or itself"))
+                 (list datum)))
     text))
+
+(define (bytes->text bytes)
+  "Return the text that BYTES are in UTF-8, or #f."
+  (catch 'decoding-error
+    (lambda () (utf8->string bytes))
+    (const #f)))
 
 (define* (shm-channel-send-datum! ch datum #:key timeout)
   "Send DATUM, what @code{write} writes and @code{read} reads back: numbers,
@@ -377,7 +447,7 @@ text in UTF-8.  TIMEOUT and what is returned are as for @code{shm-channel-send!}
 Raise @code{wrong-type-arg} if what is read back is not @code{equal?} to DATUM, as
 for a procedure, and what @code{shm-channel-send!} raises."
   (let ((bv (bytevector-of "shm-channel-send-datum!" ch)))
-    (%shm-channel-send! bv (string->utf8 (datum->text datum)) 0 #f timeout)))
+    (%shm-channel-send! bv (string->utf8 (datum->text datum)) 0 #f timeout #t)))
 
 (define* (shm-channel-receive-datum! ch #:key timeout timeout-value)
   "Return the datum that is the next message from the channel CH, which is read
@@ -388,15 +458,13 @@ channel is closed and nothing is left in it.
 Raise @code{&shm-format} if the message is not one datum; it is gone then.  Raise
 what @code{shm-channel-receive!} raises."
   (let* ((bv (bytevector-of "shm-channel-receive-datum!" ch))
-         (message (%shm-channel-receive! bv timeout)))
+         (message (%shm-channel-receive! bv timeout #t)))
     (cond ((not message) timeout-value)
           ((eof-object? message) message)
+          ((and=> (bytes->text message) read-all) => car)
           (else
-           (catch #t
-             (lambda () (read-all (utf8->string message)))
-             (lambda _
-               (raise-no-datum "shm-channel-receive-datum!"
-                               (bytevector-length message))))))))
+           (raise-no-datum "shm-channel-receive-datum!"
+                           (bytevector-length message))))))
 
 
 ;;; Ports.
@@ -418,8 +486,10 @@ Reading raises what @code{shm-channel-receive!} raises."
              (set! offset (+ offset n))
              n))
           (else
+           ;; What is raised here leaves nothing to be read twice.
+           (set! message #f)
+           (set! message (%shm-channel-receive! bv #f #f))
            (set! offset 0)
-           (set! message (%shm-channel-receive! bv #f))
            (read! target start count))))
   (make-custom-binary-input-port "shm-channel" read! #f #f #f))
 
@@ -431,9 +501,13 @@ in messages, when its buffer is full or it is flushed: see @code{force-output} a
 Writing raises what @code{shm-channel-send!} raises."
   (define bv (bytevector-of "shm-channel-output-port" ch))
   (define largest (- (channel-size ch) shm-message-header-size))
+  (when (zero? largest)
+    (scm-error 'out-of-range "shm-channel-output-port"
+               "A channel of ~A bytes carries only empty messages"
+               (list (channel-size ch)) (list ch)))
   (define (write! source start count)
     (let ((n (min count largest)))
       (when (> n 0)
-        (%shm-channel-send! bv source start n #f))
+        (%shm-channel-send! bv source start n #f #f))
       n))
   (make-custom-binary-output-port "shm-channel" write! #f #f #f))
