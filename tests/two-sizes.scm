@@ -1,10 +1,12 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; two-sizes.scm - two processes, of 32 and of 64 bits, use the same locks.
+;;; two-sizes.scm - two processes, of 32 and of 64 bits, use the same locks and
+;;; channels.
 ;;; Usage: guile two-sizes.scm NAME [other]   (see build-aux/two-sizes)
 
 (use-modules (ice-9 match)
              (posix-shm)
              (posix-shm atomic)
+             (posix-shm channel)
              (posix-shm sync)
              (rnrs bytevectors)
              ((system foreign) #:select (sizeof size_t)))
@@ -17,7 +19,9 @@
 (define rwlock 4096)
 (define barrier 8192)
 (define words 12288)
-(define size 16384)
+(define channels '(16384 20480))        ; there and back
+(define channel-size 4096)
+(define size 24576)
 
 (define (word i) (+ words (* 64 i)))
 
@@ -26,7 +30,11 @@
   (shm-condition-init! bv condition)
   (for-each (lambda (k) (shm-semaphore-init! bv k 0)) semaphores)
   (shm-rwlock-init! bv rwlock)
-  (shm-barrier-init! bv barrier 2))
+  (shm-barrier-init! bv barrier 2)
+  (for-each (lambda (k) (shm-channel-init! (channel-at bv k))) channels))
+
+(define (channel-at bv k)
+  (shm-view bv 'vu8 k channel-size))
 
 (define (repeat n proc)
   (let loop ((i 0))
@@ -87,7 +95,30 @@
                        (must (= (bytevector-u64-native-ref bv (word 4))
                                 (bytevector-u64-native-ref bv (word 5))))))
                  (shm-rwlock-unlock! bv rwlock)))
+  (exchange bv me)
   (must (shm-barrier-wait! bv barrier patience)))
+
+;; Messages of all sizes, each of which comes back.
+(define (exchange bv me)
+  (define (channel i) (shm-channel (channel-at bv (list-ref channels i))))
+  (define (message i) (make-bytevector (modulo (* 7 i) 700) (modulo i 251)))
+  (define there (channel me))
+  (define back (channel (- 1 me)))
+  (repeat 10000
+          (lambda (i)
+            (if (zero? me)
+                (begin
+                  (must (shm-channel-send! there (message i)
+                                           #:timeout patience))
+                  (must (equal? (message i)
+                                (shm-channel-receive! back #:timeout patience))))
+                (let ((got (shm-channel-receive! back #:timeout patience)))
+                  (must (call-with-shm-slot
+                         there (bytevector-length got)
+                         (lambda (slot)
+                           (bytevector-copy! got 0 slot 0
+                                             (bytevector-length got)))
+                         #:timeout patience)))))))
 
 ;; One whose owner, of the size of this process, was killed.
 (define (leave-abandoned bv)
@@ -136,6 +167,12 @@
       (test "turns by a condition" 2000 (atomic-u64-ref bv (word 3)))
       (test "what a read-write lock guards" '(5000 5000)
             (map (lambda (i) (atomic-u64-ref bv (word i))) '(4 5)))
+      (test "messages there and back" '(10000 10000)
+            (map (lambda (k)
+                   (assq-ref (shm-channel-statistics
+                              (shm-channel (channel-at bv k)))
+                             'messages-out))
+                 channels))
       (leave-abandoned bv)
       (say! bv (word 8) 1)
       (await bv (word 8) 2)
