@@ -270,8 +270,8 @@ sleep_on_other (struct operation *operation, struct gshm_sleep *sleep,
   gshm_sleep_until_changed (sleep, &operation->other->position, word);
 }
 
-/* If all that is in the way is a record to be skipped, do so in the receivers'
-   place; there may be none.  Return whether that may have helped.  */
+/* [help] If all that is in the way is a record to be skipped, do so in the
+   receivers' place; there may be none.  Return whether that may have helped.  */
 static int
 skip_for_receivers (struct operation *operation,
                     const struct gshm_sleep *sleep)
@@ -322,8 +322,19 @@ attempt_to_send (void *data, struct gshm_sleep *sleep)
 
   enum gshm_ring_state state
     = gshm_ring_room (ring, operation->length, &operation->bytes, &tail);
-  if (state == GSHM_RING_WAIT && skip_for_receivers (operation, sleep))
-    state = gshm_ring_room (ring, operation->length, &operation->bytes, &tail);
+  if (state == GSHM_RING_WAIT && !waits_for_self (operation))
+    {
+      /* [turn] */
+      atomic_fetch_or (operation->lock.owner, TURN);
+      sleep_on_other (operation, sleep, tail);
+      /* Only now, since a receiver that has the lock just then wakes those who
+         have said that they sleep.  */
+      if (skip_for_receivers (operation, sleep))
+        state = gshm_ring_room (ring, operation->length, &operation->bytes,
+                                &tail);
+      if (state == GSHM_RING_WAIT)
+        return closed_or_asleep (operation);
+    }
   switch (state)
     {
     case GSHM_RING_READY:
@@ -331,14 +342,8 @@ attempt_to_send (void *data, struct gshm_sleep *sleep)
         atomic_fetch_and (operation->lock.owner, ~TURN);
       return DONE;
     case GSHM_RING_WAIT:
-      if (waits_for_self (operation))
-        {
-          unlock (operation);
-          return WAITS_FOR_SELF;
-        }
-      atomic_fetch_or (operation->lock.owner, TURN);
-      sleep_on_other (operation, sleep, tail);
-      return closed_or_asleep (operation);
+      unlock (operation);
+      return WAITS_FOR_SELF;
     case GSHM_RING_CLOSED:
       unlock (operation);
       return CLOSED;
