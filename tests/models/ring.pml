@@ -115,17 +115,14 @@ bool killed;
 
 #ifdef NO_KILLS
 # define OR_DIE
+#elif defined ONE_KILL
+# define OR_DIE :: atomic { !killed -> goto die }
 #else
 # define OR_DIE :: goto die
 #endif
 #define STEP(...) if :: atomic { __VA_ARGS__ } OR_DIE fi
 
 /* What some mutants do not ask.  */
-#ifdef MUTANT_TAKE_OVER_BLINDLY
-# define IS_OWNER(side) true
-#else
-# define IS_OWNER(side) (owner[side] == word)
-#endif
 #ifdef MUTANT_PUBLISH_BLINDLY
 # define IS_SAME(side) true
 #else
@@ -141,20 +138,10 @@ bool killed;
 #else
 # define KEPT(word) ((word) & (WAITERS | CLOSED))
 #endif
-#ifdef MUTANT_TAKE_WITHOUT_WAITERS
-# define TAKEN 0
-#else
-# define TAKEN (told_lock -> WAITERS : 0)
-#endif
 #ifdef MUTANT_SLEEP_ON_ANY
 # define MAY_SLEEP(where) true
 #else
 # define MAY_SLEEP(where) (where == word)
-#endif
-#ifdef MUTANT_CLEAR_BLINDLY
-# define MAY_CLEAR(side) true
-#else
-# define MAY_CLEAR(side) (position[side] == word)
 #endif
 
 #define SLEEPS(on)                                                            \
@@ -196,7 +183,7 @@ inline lock (side)
         if
         :: word == 0 ->
            /* [take] */
-           owner[side] = OWNER (me) | TAKEN; held (side); goto locked
+           owner[side] = OWNER (me) | (told_lock -> WAITERS : 0); held (side); goto locked
         :: word >= 8 && WHO (word) == me ->
            assert (side == SEND && (word & TURN)); goto locked
         :: word >= 8 && WHO (word) != me && look && IS_DEAD (word)
@@ -204,7 +191,7 @@ inline lock (side)
         fi);
   STEP (/* [take over] */
         if
-        :: IS_OWNER (side) ->
+        :: owner[side] == word ->
            owner[side] = OWNER (me) | WAITERS; held (side); goto locked
         :: else -> goto again
         fi);
@@ -369,7 +356,7 @@ inline wake (side)
      :: word != 0 ->
         STEP (/* [quiet] */
               if
-              :: MAY_CLEAR (side) -> position[side] = position[side] & ~WAITERS
+              :: position[side] == word -> position[side] = position[side] & ~WAITERS
               :: else -> word = 0
               fi);
 #ifndef MUTANT_QUIET_SILENTLY
@@ -429,20 +416,13 @@ locked:
         :: IS_ROOM (need[me], seen[SEND]) -> goto room
         :: else
         fi);
-#ifdef MUTANT_HELP_UNANNOUNCED
-  STEP (if
-        :: IS_TO_SKIP && CAN_LOCK (RECEIVE) -> goto help
-        :: else
-        fi);
-#endif
   STEP (/* [turn] */ owner[SEND] = owner[SEND] | TURN; told = told || announce);
 #ifndef MUTANT_NO_ANNOUNCE
   announce_on (position[RECEIVE]);
 #endif
-#if !defined MUTANT_HELP_UNANNOUNCED && !defined MUTANT_NO_SKIP_HELP
-help:
-  /* [help] */
-  STEP (if
+#ifndef MUTANT_NO_SKIP_HELP
+  STEP (/* [help] */
+        if
         :: length[OFFSET (TAIL)] == SKIP
            && (owner[RECEIVE] == 0 || (look && IS_DEAD (owner[RECEIVE]))) ->
            owner[RECEIVE] = OWNER (me) | (owner[RECEIVE] == 0 -> 0 : WAITERS);
@@ -456,14 +436,6 @@ help:
 sleeping:
   be_asleep ();
 
-#ifdef MUTANT_HELP_UNANNOUNCED
-help:
-  STEP (if
-        :: CAN_LOCK (RECEIVE) && (look || owner[RECEIVE] == 0) ->
-           owner[RECEIVE] = OWNER (me); held (RECEIVE)
-        :: else -> goto locked
-        fi);
-#endif
 helping:
   STEP (word = 0;
         seen[RECEIVE] = (seen[RECEIVE] == TAIL -> HEAD : seen[RECEIVE]));
@@ -614,12 +586,6 @@ wake_side:
   :: in_vain -> wake (SEND)
   :: else
   fi;
-# ifdef MUTANT_LEAVE_SKIPPED
-  if
-  :: in_vain -> goto start
-  :: else
-  fi;
-# endif
 #endif
   wake (RECEIVE);
   if
