@@ -773,7 +773,7 @@ place)" ,EDEADLK)
             (equal? '(1) (begin (shm-channel-send-datum! ch '(1))
                                 (shm-channel-receive-datum! ch))))))
   (test-equal "nor are arrays believed that are larger than the message"
-    '(format format format #2((1 2)))
+    '(format format format format #2((1 2)))
     (with-channel (ch 1000)
       (map (lambda (text)
              (send! ch text)
@@ -782,6 +782,7 @@ place)" ,EDEADLK)
                  ('returned datum)
                  (other other))))
            '("#2:20000:20000()" "#f64:999999999()" "(a #2@-5:20000@1:20000())"
+             "#4611686018427387904()"
              "#2:1:2((1 2))"))))
   (test-equal "lists in lists, as deep as can be read back, and deeper"
     '(returned wrong-type-arg wrong-type-arg)

@@ -18,7 +18,7 @@
                           bytevector?
                           string->utf8
                           utf8->string))
-  #:use-module ((srfi srfi-1) #:select (any filter))
+  #:use-module ((srfi srfi-1) #:select (any))
   #:use-module ((system vm vm) #:select (call-with-stack-overflow-handler))
   #:re-export (;; Sizes.
                shm-channel-header-size
@@ -359,23 +359,23 @@ Raise what @code{shm-channel-receive!} and PROC raise."
 (define most-stack 10000000)
 (define most-nesting 10000)
 
-;; The dimensions of an array, as in #2:3:4(...).
-(define dimensions (make-regexp "#[0-9]*[a-z]*[0-9]*((@-?[0-9]+)?:[0-9]+)+"))
+;; What an array begins with, as in #2(...) or #2f64:3@1:4(...): its rank, and its
+;; dimensions.
+(define array-prefix
+  (make-regexp "#([0-9]*)[a-z]*[0-9]*((@-?[0-9]+)?(:[0-9]+))*"))
+(define dimension (make-regexp ":([0-9]+)"))
 
 (define (claims-too-much? text)
   "Return whether an array in TEXT claims to be larger than TEXT."
-  (any (lambda (match)
-         (> (apply * (map string->number
-                          (filter (lambda (n) (not (string-null? n)))
-                                  (map (lambda (part)
-                                         (string-take part
-                                                      (or (string-skip
-                                                           part char-numeric?)
-                                                          (string-length part))))
-                                       (cdr (string-split
-                                             (match:substring match) #\:))))))
-            (string-length text)))
-       (list-matches dimensions text)))
+  (define (number match)
+    (or (string->number (match:substring match 1)) 0))
+  (any (lambda (prefix)
+         (< (string-length text)
+            (max (number prefix)
+                 (apply * (map number
+                               (list-matches dimension
+                                             (match:substring prefix)))))))
+       (list-matches array-prefix text)))
 
 (define (read-all text)
   "Return the one datum that is written in TEXT, a string, in a list, or #f if there
