@@ -123,6 +123,11 @@ bool killed;
 #define STEP(...) if :: atomic { __VA_ARGS__ } OR_DIE fi
 
 /* What some mutants do not ask.  */
+#ifdef MUTANT_TAKE_OVER_BLINDLY
+# define IS_OWNER(side) true
+#else
+# define IS_OWNER(side) (owner[side] == word)
+#endif
 #ifdef MUTANT_PUBLISH_BLINDLY
 # define IS_SAME(side) true
 #else
@@ -183,7 +188,9 @@ inline lock (side)
         if
         :: word == 0 ->
            /* [take] */
-           owner[side] = OWNER (me) | (told_lock -> WAITERS : 0); held (side); goto locked
+           owner[side] = OWNER (me) | (told_lock -> WAITERS : 0);
+           held (side);
+           goto locked
         :: word >= 8 && WHO (word) == me ->
            assert (side == SEND && (word & TURN)); goto locked
         :: word >= 8 && WHO (word) != me && look && IS_DEAD (word)
@@ -191,7 +198,7 @@ inline lock (side)
         fi);
   STEP (/* [take over] */
         if
-        :: owner[side] == word ->
+        :: IS_OWNER (side) ->
            owner[side] = OWNER (me) | WAITERS; held (side); goto locked
         :: else -> goto again
         fi);
@@ -254,7 +261,8 @@ inline sleep_on (where, key)
   STEP (look = false;
         if
         :: last -> word = 0; goto give_up
-        :: MAY_SLEEP (where) && !last -> asleep[me] = key; word = 0; goto sleeping
+        :: MAY_SLEEP (where) && !last ->
+           asleep[me] = key; word = 0; goto sleeping
         :: else -> word = 0; goto attempt
         fi)
 }
@@ -356,7 +364,7 @@ inline wake (side)
      :: word != 0 ->
         STEP (/* [quiet] */
               if
-              :: position[side] == word -> position[side] = position[side] & ~WAITERS
+              :: position[side] == word -> position[side] = word & ~WAITERS
               :: else -> word = 0
               fi);
 #ifndef MUTANT_QUIET_SILENTLY
@@ -417,7 +425,7 @@ locked:
         :: else
         fi);
   STEP (/* [turn] */ owner[SEND] = owner[SEND] | TURN; told = told || announce);
-#ifndef MUTANT_NO_ANNOUNCE
+#if !defined MUTANT_NO_ANNOUNCE && !defined MUTANT_HELP_UNANNOUNCED
   announce_on (position[RECEIVE]);
 #endif
 #ifndef MUTANT_NO_SKIP_HELP
@@ -430,6 +438,9 @@ locked:
            goto helping
         :: else
         fi);
+#endif
+#ifdef MUTANT_HELP_UNANNOUNCED
+  announce_on (position[RECEIVE]);
 #endif
   refuse_closed ();
   sleep_on (position[RECEIVE], POSITION_OF (RECEIVE));
@@ -538,7 +549,8 @@ locked:
   publish (RECEIVE, REST (TAIL), 0, 2);
   goto locked;
 read:
-  STEP (assert (length[OFFSET (TAIL)] >= LEAST && length[OFFSET (TAIL)] <= MOST);
+  STEP (assert (length[OFFSET (TAIL)] >= LEAST
+                && length[OFFSET (TAIL)] <= MOST);
         assert (content > 0
                 && content == other_half[OFFSET (TAIL) + length[OFFSET (TAIL)]
                                          - 1]);
@@ -583,10 +595,15 @@ give_up:
 wake_side:
 #ifdef LEAVES
   if
-  :: in_vain -> wake (SEND)
+  :: in_vain ->
+     wake (SEND);
+# ifdef MUTANT_LEAVE_SKIPPED
+     goto start
+# endif
   :: else
   fi;
 #endif
+  /* It moved, or skipped something before it found that it does not.  */
   wake (RECEIVE);
   if
   :: nothing -> nothing = false; goto again
