@@ -146,7 +146,8 @@ unlock (const struct operation *operation)
   gshm_unlock (&operation->side->owner, 0);
 }
 
-/* Give up the lock without having moved.  What is there, another may have.  */
+/* Give up the lock without having moved, but for what was skipped.  What is there,
+   another may have; and for what was skipped a sender may wait.  */
 static void
 leave (void *data)
 {
@@ -154,6 +155,7 @@ leave (void *data)
 
   unlock (operation);
   gshm_ring_wake (operation->other);
+  gshm_ring_wake (operation->side);
 }
 
 /* Raise what is wrong with the memory: some that this thread touched was not to be
