@@ -222,6 +222,20 @@ many pipes as Guile itself may have made."
 (define timeout
   (or (and=> (getenv "GSHM_TEST_TIMEOUT") string->number) 900))
 
+;; Where each thread of a process is: what Linux says of the system call that it is
+;; in, if any.
+(define (log-threads pid)
+  (for-each (lambda (thread)
+              (format #t "thread ~a of ~a: ~a~%" thread pid
+                      (or (false-if-exception
+                           (string-trim-right
+                            (call-with-input-file
+                                (format #f "/proc/~a/task/~a/syscall" pid thread)
+                              get-string-all)))
+                          "?")))
+            (or (scandir (format #f "/proc/~a/task" pid) string->number) '()))
+  (force-output))
+
 (define (wait-for pid)
   "Return the status of the child PID, killed if it takes too long."
   (let again ((left (/ timeout poll-interval)))
@@ -231,6 +245,7 @@ many pipes as Guile itself may have made."
        (when (= left 1)
          (report 'ERROR (format #f "still running after ~a s; last result: ~a"
                                 timeout (last-result)))
+         (for-each log-threads (cons pid (children)))
          (kill pid SIGKILL))
        (again (- left 1)))
       ((_ . status) status))))

@@ -689,34 +689,42 @@ place)" ,EDEADLK)
           (kill-process pid)
           (let* ((a (receive! ch)) (b (send! ch "y")))
             (list a b (receive! ch)))))))
-  (test-equal "asyncs that throw at any instant leave both free" '(#t #t)
+  (test-equal "asyncs that throw at any instant leave both free"
+    '((returned stopped) #t #t)
     (with-channel (ch 100)
       (let* ((ready? #f) (stop? #f) (count 0)
              (thread (in-thread
-                      (let loop ()
-                        (catch 'interrupted
-                          (lambda ()
-                            (set! ready? #t)
-                            (let loop ()
-                              (unless stop?
-                                (call-with-shm-slot ch 1 list)
-                                (call-with-shm-message ch list #:timeout 0)
-                                (set! count (+ count 1)))
-                              (loop)))
-                          (const #t))
-                        (unless stop? (loop))))))
+                      (raised
+                       (lambda ()
+                         (let loop ()
+                           (catch 'interrupted
+                             (lambda ()
+                               (set! ready? #t)
+                               (let loop ()
+                                 (unless stop?
+                                   ;; It is full after some messages that were
+                                   ;; sent and not received.
+                                   (call-with-shm-slot ch 1 list #:timeout 0)
+                                   (call-with-shm-message ch list #:timeout 0)
+                                   (set! count (+ count 1)))
+                                 (loop)))
+                             (const #t))
+                           (if stop? 'stopped (loop))))))))
         ;; One at a time, so that none comes where it is not caught.
         (let loop ((i 0))
           (let again ()
-            (unless ready? (usleep 20) (again)))
+            (unless (or ready? (thread-exited? thread))
+              (usleep 20)
+              (again)))
           (set! ready? #f)
           (when (= i (* 100 rounds))
             (set! stop? #t))
           (system-async-mark (lambda () (throw 'interrupted)) thread)
-          (unless stop? (loop (+ i 1))))
-        (join-thread thread)
-        (let drain () (when (receive! ch 0) (drain)))
-        (list (positive? count) (free? ch))))))
+          (unless (or stop? (thread-exited? thread))
+            (loop (+ i 1))))
+        (let ((result (join-thread thread)))
+          (let drain () (when (receive! ch 0) (drain)))
+          (list result (positive? count) (free? ch)))))))
 
 
 ;;; Data.

@@ -474,32 +474,38 @@ the mutex guards may be half done" (shm-name bv))
         (set! times (+ times 1))
         (when (= times 1) (again #f))
         (list (reverse held) (free?))))
-    (test-equal "asyncs that throw at any instant leave it unlocked" '(#t #t)
+    (test-equal "asyncs that throw at any instant leave it unlocked"
+      '((returned stopped) #t #t)
       (let* ((ready? #f)
              (stop? #f)
              (thread (in-thread
-                      (let loop ()
-                        (catch 'interrupted
-                          (lambda ()
-                            (set! ready? #t)
-                            (let loop ()
-                              (unless stop?
-                                (with-shm-mutex bv mutex
-                                  (set-word! bv 1 (+ 1 (word bv 1)))))
-                              (loop)))
-                          (const #t))
-                        (unless stop? (loop))))))
+                      (raised
+                       (lambda ()
+                         (let loop ()
+                           (catch 'interrupted
+                             (lambda ()
+                               (set! ready? #t)
+                               (let loop ()
+                                 (unless stop?
+                                   (with-shm-mutex bv mutex
+                                     (set-word! bv 1 (+ 1 (word bv 1)))))
+                                 (loop)))
+                             (const #t))
+                           (if stop? 'stopped (loop))))))))
         ;; One at a time, so that none comes where it is not caught.
         (let loop ((i 0))
           (let again ()
-            (unless ready? (usleep 20) (again)))
+            (unless (or ready? (thread-exited? thread))
+              (usleep 20)
+              (again)))
           (set! ready? #f)
           (when (= i (* 100 rounds))
             (set! stop? #t))
           (system-async-mark (lambda () (throw 'interrupted)) thread)
-          (unless stop? (loop (+ i 1))))
-        (join-thread thread)
-        (list (positive? (word bv 1)) (free?))))))
+          (unless (or stop? (thread-exited? thread))
+            (loop (+ i 1))))
+        (let ((result (join-thread thread)))
+          (list result (positive? (word bv 1)) (free?)))))))
 
 
 ;;; Conditions.
