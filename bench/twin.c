@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   twin.c - in C what bench/ratios.scm measures in Guile.
+   twin.c - in C what bench/peer.scm measures in Guile.
+   Usage: twin [pipe]
 
-   Reads lines "MEASUREMENT COUNT" and answers each with the nanoseconds that
-   COUNT rounds took.  */
+   A peer of bench/run, which see for what it reads and writes; with the argument,
+   one that has pipes only.  */
 
 #include <config.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,8 +27,7 @@
 #include <unistd.h>
 #include <linux/futex.h>
 
-static const char text[] = "Hello, world!";
-#define LENGTH (sizeof text - 1)
+#define PAGE 4096
 
 static char name[64];
 
@@ -33,24 +36,195 @@ check (int good, const char *what)
 {
   if (!good)
     {
-      perror (what);
+      printf ("wrong %s: %s\n", what, strerror (errno));
+      shm_unlink (name);
       exit (EXIT_FAILURE);
     }
 }
 
-static void
-life_cycle (void)
+static int64_t
+now (void)
 {
-  int fd = shm_open (name, O_RDWR | O_CREAT | O_EXCL, 0600);
-  check (fd >= 0, "shm_open");
-  check (close (fd) == 0, "close");
-  check (shm_unlink (name) == 0, "shm_unlink");
+  struct timespec time;
+
+  clock_gettime (CLOCK_MONOTONIC, &time);
+  return (int64_t) time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
 static void
-egg (void)
+pause_for (long nanoseconds)
 {
-  char buffer[LENGTH];
+  nanosleep (&(struct timespec) { .tv_nsec = nanoseconds }, NULL);
+}
+
+static void *
+share (size_t size)
+{
+  void *memory = mmap (NULL, size, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  check (memory != MAP_FAILED, "mmap");
+  memset (memory, 0, size);
+  return memory;
+}
+
+static void *
+buffer (size_t size)
+{
+  char *bytes = malloc (size);
+
+  check (bytes != NULL, "malloc");
+  memset (bytes, 1, size);
+  return bytes;
+}
+
+
+/* Answers.  */
+
+static void
+answer (int64_t time, long count)
+{
+  printf ("%.3f\n", (double) time / (double) count);
+}
+
+static int
+compare (const void *a, const void *b)
+{
+  int64_t x = *(const int64_t *) a, y = *(const int64_t *) b;
+
+  return (x > y) - (x < y);
+}
+
+static void
+answer_percentiles (int64_t *times, long count)
+{
+  qsort (times, (size_t) count, sizeof *times, compare);
+  printf ("%lld %lld %lld\n", (long long) times[count / 2],
+          (long long) times[count * 99 / 100],
+          (long long) times[count * 999 / 1000]);
+}
+
+#define TIMED(count, statement)                         \
+  do                                                    \
+    {                                                   \
+      int64_t timed_start = now ();                     \
+      for (long timed = 0; timed < (count); timed++)    \
+        statement;                                      \
+      answer (now () - timed_start, count);             \
+    }                                                   \
+  while (0)
+
+
+/* Processors and processes.  */
+
+static cpu_set_t all_processors;
+
+/* Stay on the Nth of the processors, or the last.  */
+static void
+pin (int n)
+{
+  cpu_set_t one;
+
+  CPU_ZERO (&one);
+  for (size_t i = 0; i < CPU_SETSIZE && n >= 0; i++)
+    if (CPU_ISSET (i, &all_processors))
+      {
+        CPU_ZERO (&one);
+        CPU_SET (i, &one);
+        n--;
+      }
+  sched_setaffinity (0, sizeof one, &one);
+}
+
+static void
+unpin (void)
+{
+  sched_setaffinity (0, sizeof all_processors, &all_processors);
+}
+
+static pid_t
+start (int processor)
+{
+  fflush (stdout);
+  pid_t child = fork ();
+  check (child >= 0, "fork");
+  if (child == 0 && processor >= 0)
+    pin (processor);
+  return child;
+}
+
+static void
+finish (pid_t child)
+{
+  int status;
+
+  check (waitpid (child, &status, 0) == child && status == 0, "child");
+  unpin ();
+}
+
+/* What a fork makes slow at first is not what is measured.  */
+#define WARMING_UP 200
+
+
+/* Objects and mappings.  */
+
+static int
+create_object (size_t size)
+{
+  int fd = shm_open (name, O_RDWR | O_CREAT | O_EXCL, 0600);
+
+  check (fd >= 0, "shm_open");
+  check (ftruncate (fd, (off_t) size) == 0, "ftruncate");
+  return fd;
+}
+
+static void
+unlink_object (void)
+{
+  check (shm_unlink (name) == 0, "shm_unlink");
+}
+
+static void *
+map_object (int fd, size_t size, int protection)
+{
+  void *bytes = mmap (NULL, size, protection, MAP_SHARED, fd, 0);
+
+  check (bytes != MAP_FAILED, "mmap");
+  return bytes;
+}
+
+static void
+map_and_touch (int fd, size_t size)
+{
+  volatile char *bytes = map_object (fd, size, PROT_READ | PROT_WRITE);
+
+  for (size_t i = 0; i < size; i += PAGE)
+    bytes[i] = 1;
+  check (munmap ((void *) (uintptr_t) bytes, size) == 0, "munmap");
+}
+
+static void
+life_cycle_once (void)
+{
+  int fd = shm_open (name, O_RDWR | O_CREAT | O_EXCL, 0600);
+
+  check (fd >= 0, "shm_open");
+  check (close (fd) == 0, "close");
+  unlink_object ();
+}
+
+static void
+life_cycle (long count, long unused)
+{
+  (void) unused;
+  TIMED (count, life_cycle_once ());
+}
+
+static void
+egg_once (void)
+{
+  static const char text[] = "Hello, world!";
+  enum { LENGTH = sizeof text - 1 };
+  char read_back[LENGTH];
 
   int fd = shm_open (name, O_RDWR | O_CREAT, 0744);
   check (fd >= 0, "shm_open");
@@ -59,129 +233,310 @@ egg (void)
   check (close (fd) == 0, "close");
   fd = shm_open (name, O_RDONLY, 0744);
   check (fd >= 0, "shm_open");
-  check (read (fd, buffer, LENGTH) == LENGTH, "read");
-  check (memcmp (buffer, text, LENGTH) == 0, "memcmp");
+  check (read (fd, read_back, LENGTH) == LENGTH, "read");
+  check (memcmp (read_back, text, LENGTH) == 0, "text");
   check (close (fd) == 0, "close");
-  check (shm_unlink (name) == 0, "shm_unlink");
-}
-
-/* An object that stays, for the mappings.  */
-static int object = -1;
-
-#define PAGE ((size_t) 4096)
-#define MEBIBYTE ((size_t) 1 << 20)
-
-static void
-open_object (void)
-{
-  if (object >= 0)
-    return;
-  object = shm_open (name, O_RDWR | O_CREAT | O_EXCL, 0600);
-  check (object >= 0, "shm_open");
-  check (shm_unlink (name) == 0, "shm_unlink");
-  check (ftruncate (object, (off_t) MEBIBYTE) == 0, "ftruncate");
+  unlink_object ();
 }
 
 static void
-map_and_touch (size_t size)
+egg (long count, long unused)
 {
-  open_object ();
-  volatile char *bytes
-    = mmap (NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, object, 0);
-  check (bytes != MAP_FAILED, "mmap");
-  for (size_t i = 0; i < size; i += PAGE)
-    bytes[i] = 1;
-  check (munmap ((void *) (uintptr_t) bytes, size) == 0, "munmap");
+  (void) unused;
+  TIMED (count, egg_once ());
 }
 
 static void
-map_page (void)
+create_once (size_t size)
 {
-  map_and_touch (PAGE);
-}
+  int fd = create_object (size);
 
-static void
-map_mebibyte (void)
-{
-  map_and_touch (MEBIBYTE);
-}
-
-static void
-use_and_unlink (int fd)
-{
-  volatile char *bytes
-    = mmap (NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  check (bytes != MAP_FAILED, "mmap");
-  bytes[0] = 1;
-  check (munmap ((void *) (uintptr_t) bytes, PAGE) == 0, "munmap");
+  map_and_touch (fd, size);
   check (close (fd) == 0, "close");
-  check (shm_unlink (name) == 0, "shm_unlink");
+  unlink_object ();
 }
 
 static void
-create_plainly (void)
+create (long count, long size)
 {
-  int fd = shm_open (name, O_RDWR | O_CREAT | O_EXCL, 0600);
-  check (fd >= 0, "shm_open");
-  check (ftruncate (fd, (off_t) PAGE) == 0, "ftruncate");
-  use_and_unlink (fd);
+  TIMED (count, create_once ((size_t) size));
 }
 
-/* As shm-create does it.  */
 static void
-create_whole (void)
+map (long count, long size)
 {
-  char from[64], to[128];
+  int fd = create_object ((size_t) size);
 
-  int fd = open ("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  check (fd >= 0, "open");
-  check (ftruncate (fd, (off_t) PAGE) == 0, "ftruncate");
-  snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
-  snprintf (to, sizeof to, "/dev/shm%s", name);
-  check (linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0,
-         "linkat");
-  use_and_unlink (fd);
+  unlink_object ();
+  map_and_touch (fd, (size_t) size);
+  TIMED (count, map_and_touch (fd, (size_t) size));
+  close (fd);
 }
 
-/* What processes share.  */
+static void
+map_among (long count, long others)
+{
+  int fd = create_object (PAGE);
+  void **mappings = calloc ((size_t) others, sizeof *mappings);
+
+  unlink_object ();
+  check (mappings != NULL, "calloc");
+  for (long i = 0; i < others; i++)
+    mappings[i] = map_object (fd, PAGE, PROT_READ | PROT_WRITE);
+  map_and_touch (fd, PAGE);
+  TIMED (count, map_and_touch (fd, PAGE));
+  for (long i = 0; i < others; i++)
+    munmap (mappings[i], PAGE);
+  free (mappings);
+  close (fd);
+}
+
+
+/* Bulk.  */
+
+static void
+copy (long count, long size)
+{
+  int fd = create_object ((size_t) size);
+  char *from = map_object (fd, (size_t) size, PROT_READ | PROT_WRITE);
+  char *to = buffer ((size_t) size);
+
+  unlink_object ();
+  memset (from, 7, (size_t) size);
+  TIMED (count, ({ memcpy (to, from, (size_t) size);
+                   __asm__ volatile ("" : : "r" (to) : "memory"); }));
+  check (to[0] == 7 && to[size - 1] == 7, "copy");
+  munmap (from, (size_t) size);
+  close (fd);
+  free (to);
+}
+
+#define MODULUS 1000
+
+static void
+sum (long count, const double *numbers, long n)
+{
+  double total = 0;
+  double expected = (double) (n / MODULUS) * (MODULUS * (MODULUS - 1) / 2);
+
+  for (long i = n - n % MODULUS; i < n; i++)
+    expected += (double) (i % MODULUS);
+  TIMED (count, ({ total = 0;
+                   for (long i = 0; i < n; i++)
+                     total += numbers[i]; }));
+  check (total == expected, "sum");
+}
+
+static void
+sum_mapped (long count, long n)
+{
+  static double *numbers;
+  static long made;
+
+  if (made != n)
+    {
+      int fd = create_object ((size_t) n * sizeof *numbers);
+      unlink_object ();
+      numbers = map_object (fd, (size_t) n * sizeof *numbers,
+                            PROT_READ | PROT_WRITE);
+      close (fd);
+      for (long i = 0; i < n; i++)
+        numbers[i] = (double) (i % MODULUS);
+      made = n;
+    }
+  sum (count, numbers, n);
+}
+
+static void
+sum_ordinary (long count, long n)
+{
+  static double *numbers;
+  static long made;
+
+  if (made != n)
+    {
+      numbers = buffer ((size_t) n * sizeof *numbers);
+      for (long i = 0; i < n; i++)
+        numbers[i] = (double) (i % MODULUS);
+      made = n;
+    }
+  sum (count, numbers, n);
+}
+
+
+/* Atomics and locks.  */
+
 static struct shared
 {
   pthread_mutex_t mutex;
-  sem_t semaphore;
+  _Alignas (64) sem_t semaphore, binary;
+  _Alignas (64) _Atomic uint64_t counter;
+  uint64_t guarded;
   _Alignas (64) _Atomic uint32_t ping;
   _Alignas (64) _Atomic uint32_t pong;
-  _Alignas (64) uint64_t guarded;
+  _Alignas (64) _Atomic int ready;
+  _Atomic int go;
+  int64_t end;
 } *shared;
+
+static sem_t *named;
 
 static void
 make_shared (void)
 {
   pthread_mutexattr_t attributes;
 
-  shared = mmap (NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  check (shared != MAP_FAILED, "mmap");
+  shared = share (sizeof *shared);
   pthread_mutexattr_init (&attributes);
   pthread_mutexattr_setrobust (&attributes, PTHREAD_MUTEX_ROBUST);
   pthread_mutexattr_setpshared (&attributes, PTHREAD_PROCESS_SHARED);
   pthread_mutexattr_settype (&attributes, PTHREAD_MUTEX_ERRORCHECK);
   check (pthread_mutex_init (&shared->mutex, &attributes) == 0, "mutex");
   check (sem_init (&shared->semaphore, 1, 0) == 0, "sem_init");
+  check (sem_init (&shared->binary, 1, 1) == 0, "sem_init");
+  named = sem_open (name, O_CREAT | O_EXCL, 0600, 0);
+  check (named != SEM_FAILED, "sem_open");
+  sem_unlink (name);
+}
+
+__attribute__ ((noinline)) static long
+empty (long a, long b, long c)
+{
+  __asm__ volatile ("" : : "r" (a), "r" (b));
+  return c;
 }
 
 static void
-mutex (void)
+nothing (long count, long unused)
 {
-  check (pthread_mutex_lock (&shared->mutex) == 0, "lock");
-  check (pthread_mutex_unlock (&shared->mutex) == 0, "unlock");
+  TIMED (count, empty (count, unused, 1));
 }
 
 static void
-semaphore (void)
+fetch_add (long count, long unused)
 {
-  check (sem_post (&shared->semaphore) == 0, "sem_post");
-  check (sem_wait (&shared->semaphore) == 0, "sem_wait");
+  uint64_t before = shared->counter;
+
+  (void) unused;
+  TIMED (count, atomic_fetch_add (&shared->counter, 1));
+  check (shared->counter == before + (uint64_t) count, "counter");
 }
+
+static void
+lock_and_unlock (long count, long unused)
+{
+  (void) unused;
+  TIMED (count, ({ pthread_mutex_lock (&shared->mutex);
+                   pthread_mutex_unlock (&shared->mutex); }));
+}
+
+static void
+post_and_wait (sem_t *semaphore, long count)
+{
+  int value;
+
+  TIMED (count, ({ sem_post (semaphore);
+                   sem_wait (semaphore); }));
+  sem_getvalue (semaphore, &value);
+  check (value == 0, "value");
+}
+
+static void
+semaphore (long count, long unused)
+{
+  (void) unused;
+  post_and_wait (&shared->semaphore, count);
+}
+
+static void
+semaphore_named (long count, long unused)
+{
+  (void) unused;
+  post_and_wait (named, count);
+}
+
+/* Two processes at once, each on its processor, do WORK.  */
+static void
+contend (long count, void (*work) (long count))
+{
+  shared->counter = shared->guarded = 0;
+  shared->ready = shared->go = 0;
+  pid_t child = start (1);
+  if (child == 0)
+    {
+      shared->ready = 1;
+      while (!shared->go)
+        ;
+      work (count);
+      shared->end = now ();
+      _exit (0);
+    }
+  pin (0);
+  while (!shared->ready)
+    pause_for (100000);
+  int64_t begin = now ();
+  shared->go = 1;
+  work (count);
+  int64_t end = now ();
+  finish (child);
+  check (shared->counter + shared->guarded == 2 * (uint64_t) count, "counter");
+  answer ((end > shared->end ? end : shared->end) - begin, count);
+}
+
+static void
+add (long count)
+{
+  for (long i = 0; i < count; i++)
+    atomic_fetch_add (&shared->counter, 1);
+}
+
+static void
+add_with_mutex (long count)
+{
+  for (long i = 0; i < count; i++)
+    {
+      pthread_mutex_lock (&shared->mutex);
+      shared->guarded++;
+      pthread_mutex_unlock (&shared->mutex);
+    }
+}
+
+static void
+add_with_semaphore (long count)
+{
+  for (long i = 0; i < count; i++)
+    {
+      sem_wait (&shared->binary);
+      shared->guarded++;
+      sem_post (&shared->binary);
+    }
+}
+
+static void
+fetch_add_contended (long count, long unused)
+{
+  (void) unused;
+  contend (count, add);
+}
+
+static void
+mutex_contended (long count, long unused)
+{
+  (void) unused;
+  contend (count, add_with_mutex);
+}
+
+static void
+semaphore_contended (long count, long unused)
+{
+  (void) unused;
+  contend (count, add_with_semaphore);
+}
+
+
+/* Round trips, through two words.  */
+
+#define SPIN 100000
 
 static void
 await (_Atomic uint32_t *word, uint32_t value, int spin)
@@ -204,141 +559,629 @@ say (_Atomic uint32_t *word, uint32_t value)
   syscall (SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-static long long nanoseconds (void);
-
-/* What a fork makes slow at first is not what is measured.  */
-#define WARMING_UP 500
-
-static long long
-ping_pong (long count, int spin)
+static int64_t *
+times_for (long count)
 {
+  return buffer ((size_t) (WARMING_UP + count) * sizeof (int64_t));
+}
+
+static void
+trips (long count, long size, int processor, int spin)
+{
+  int64_t *times = times_for (count);
+  char *bytes = share (2 * (size_t) size + PAGE);
+  char *copy = buffer ((size_t) size + 1);
+
   shared->ping = shared->pong = 0;
-  pid_t pid = fork ();
-  check (pid >= 0, "fork");
-  if (pid == 0)
+  pid_t child = start (processor);
+  if (child == 0)
     {
       for (long i = 1; i <= WARMING_UP + count; i++)
         {
           await (&shared->ping, (uint32_t) i, spin);
+          memcpy (copy, bytes, (size_t) size);
+          memcpy (bytes + size, copy, (size_t) size);
           say (&shared->pong, (uint32_t) i);
         }
       _exit (0);
     }
-  long long start = 0;
+  pin (0);
   for (long i = 1; i <= WARMING_UP + count; i++)
     {
-      if (i == WARMING_UP + 1)
-        start = nanoseconds ();
+      int64_t begin = now ();
+      memcpy (bytes, copy, (size_t) size);
       say (&shared->ping, (uint32_t) i);
       await (&shared->pong, (uint32_t) i, spin);
+      memcpy (copy, bytes + size, (size_t) size);
+      times[i - 1] = now () - begin;
     }
-  long long time = nanoseconds () - start;
-  waitpid (pid, NULL, 0);
-  return time;
+  finish (child);
+  for (long i = 0; i < size; i++)
+    check (copy[i] == 1, "bytes");
+  answer_percentiles (times + WARMING_UP, count);
+  munmap (bytes, 2 * (size_t) size + PAGE);
+  free (times);
+  free (copy);
 }
 
-static long long
-ping_pong_spinning (long count)
+static void
+trip_across (long count, long size)
 {
-  return ping_pong (count, 100000);
+  trips (count, size, 1, SPIN);
 }
 
-static long long
-ping_pong_sleeping (long count)
+static void
+trip_together (long count, long size)
 {
-  cpu_set_t before, one;
-
-  sched_getaffinity (0, sizeof before, &before);
-  CPU_ZERO (&one);
-  CPU_SET (0, &one);
-  sched_setaffinity (0, sizeof one, &one);
-  long long time = ping_pong (count, 0);
-  sched_setaffinity (0, sizeof before, &before);
-  return time;
+  trips (count, size, 0, 0);
 }
 
-static long long
-contended (long count)
-{
-  pid_t pids[2];
-  long long start = nanoseconds ();
+#define PAUSE 200000
 
-  for (int i = 0; i < 2; i++)
-    if ((pids[i] = fork ()) == 0)
+static void
+wake_across (long count, long unused)
+{
+  int64_t *times = times_for (count);
+
+  (void) unused;
+  shared->ping = shared->pong = 0;
+  pid_t child = start (1);
+  if (child == 0)
+    {
+      for (long i = 1; i <= WARMING_UP + count; i++)
+        {
+          await (&shared->pong, (uint32_t) i, 0);
+          pause_for (PAUSE);
+          shared->end = now ();
+          say (&shared->ping, (uint32_t) i);
+        }
+      _exit (0);
+    }
+  pin (0);
+  for (long i = 1; i <= WARMING_UP + count; i++)
+    {
+      say (&shared->pong, (uint32_t) i);
+      await (&shared->ping, (uint32_t) i, 0);
+      times[i - 1] = now () - shared->end;
+    }
+  finish (child);
+  answer_percentiles (times + WARMING_UP, count);
+  free (times);
+}
+
+
+/* A ring.  One sender and one receiver never sleep, and look at each other's
+   position only when they have to; more senders have a lock among them.  */
+
+struct ring
+{
+  _Alignas (128) _Atomic uint64_t head;
+  uint64_t seen_by_sender;
+  _Alignas (128) _Atomic uint64_t tail;
+  uint64_t size;
+  _Alignas (128) char bytes[];
+};
+
+struct end
+{
+  struct ring *ring;
+  uint64_t own, seen;
+  int yields;
+};
+
+#define SKIP UINT64_MAX
+
+static size_t
+ring_size (size_t size)
+{
+  return size > 16384 ? 4 * size : 65536;
+}
+
+static struct ring *
+make_ring (size_t size)
+{
+  struct ring *ring = share (sizeof *ring + ring_size (size));
+
+  ring->size = ring_size (size);
+  return ring;
+}
+
+static void
+give_ring_back (struct ring *ring)
+{
+  munmap (ring, sizeof *ring + ring->size);
+}
+
+static uint64_t
+record (uint64_t size)
+{
+  return 8 + ((size + 7) & ~UINT64_C (7));
+}
+
+/* Read the other side's POSITION again.  */
+static void
+look (struct end *end, _Atomic uint64_t *position)
+{
+  if (end->yields)
+    sched_yield ();
+  end->seen = atomic_load_explicit (position, memory_order_acquire);
+}
+
+static void
+ring_send (struct end *end, const char *bytes, uint64_t size)
+{
+  struct ring *ring = end->ring;
+  uint64_t at = end->own % ring->size, rest = ring->size - at;
+  uint64_t need = record (size), skip = need > rest ? rest : 0;
+
+  while (ring->size - (end->own - end->seen) < need + skip)
+    look (end, &ring->tail);
+  if (skip > 0)
+    {
+      memcpy (ring->bytes + at, &(uint64_t) { SKIP }, 8);
+      end->own += skip;
+      at = 0;
+    }
+  memcpy (ring->bytes + at, &size, 8);
+  memcpy (ring->bytes + at + 8, bytes, size);
+  end->own += need;
+  atomic_store_explicit (&ring->head, end->own, memory_order_release);
+}
+
+/* Into BYTES, or into fresh memory if that is NULL.  */
+static void
+ring_receive (struct end *end, char *bytes)
+{
+  struct ring *ring = end->ring;
+  uint64_t size, at;
+
+  for (;;)
+    {
+      while (end->own == end->seen)
+        look (end, &ring->head);
+      at = end->own % ring->size;
+      memcpy (&size, ring->bytes + at, 8);
+      if (size != SKIP)
+        break;
+      end->own += ring->size - at;
+    }
+  char *to = bytes != NULL ? bytes : malloc (size);
+  memcpy (to, ring->bytes + at + 8, size);
+  __asm__ volatile ("" : : "r" (to) : "memory");
+  if (bytes == NULL)
+    free (to);
+  end->own += record (size);
+  atomic_store_explicit (&ring->tail, end->own, memory_order_release);
+}
+
+/* From the first message on, since a fork takes long.  */
+static void
+one_way (long count, long size, int fresh)
+{
+  char *from = buffer ((size_t) size), *to = buffer ((size_t) size);
+  struct ring *ring = make_ring ((size_t) size);
+  struct end end = { .ring = ring };
+
+  memset (from, 2, (size_t) size);
+  pid_t child = start (1);
+  if (child == 0)
+    {
+      for (long i = 0; i <= count; i++)
+        ring_send (&end, from, (uint64_t) size);
+      _exit (0);
+    }
+  pin (0);
+  ring_receive (&end, to);
+  int64_t begin = now ();
+  for (long i = 0; i < count; i++)
+    ring_receive (&end, fresh ? NULL : to);
+  int64_t time = now () - begin;
+  finish (child);
+  check (memcmp (from, to, (size_t) size) == 0, "message");
+  answer (time, count);
+  give_ring_back (ring);
+  free (from);
+  free (to);
+}
+
+static void
+channel (long count, long size)
+{
+  one_way (count, size, 0);
+}
+
+static void
+channel_received (long count, long size)
+{
+  one_way (count, size, 1);
+}
+
+#define MESSAGE 64
+#define MOST_SENDERS 64
+
+static void
+send_some (struct ring *ring, long count)
+{
+  char message[MESSAGE] = { 1 };
+  struct end end = { .ring = ring, .yields = 1 };
+
+  for (long i = 0; i < count; i++)
+    {
+      pthread_mutex_lock (&shared->mutex);
+      end.own = atomic_load (&ring->head);
+      end.seen = ring->seen_by_sender;
+      ring_send (&end, message, MESSAGE);
+      ring->seen_by_sender = end.seen;
+      pthread_mutex_unlock (&shared->mutex);
+    }
+}
+
+static void
+senders (long count, long n)
+{
+  pid_t children[MOST_SENDERS];
+  struct ring *ring = make_ring (MESSAGE);
+  struct end end = { .ring = ring, .yields = 1 };
+  char message[MESSAGE];
+
+  shared->ready = shared->go = 0;
+  for (long i = 0; i < n; i++)
+    if ((children[i] = start (-1)) == 0)
       {
-        for (long j = 0; j < count; j++)
-          {
-            pthread_mutex_lock (&shared->mutex);
-            shared->guarded++;
-            pthread_mutex_unlock (&shared->mutex);
-          }
+        atomic_fetch_add (&shared->ready, 1);
+        while (!shared->go)
+          pause_for (100000);
+        send_some (ring, count / n + (i < count % n));
         _exit (0);
       }
-  for (int i = 0; i < 2; i++)
-    waitpid (pids[i], NULL, 0);
-  return nanoseconds () - start;
+  while (shared->ready != n)
+    pause_for (100000);
+  int64_t begin = now ();
+  shared->go = 1;
+  for (long i = 0; i < count; i++)
+    ring_receive (&end, message);
+  int64_t time = now () - begin;
+  for (long i = 0; i < n; i++)
+    finish (children[i]);
+  check (end.own == ring->head, "messages left");
+  answer (time, count);
+  give_ring_back (ring);
 }
 
-static const struct
+
+/* Faults, left by a jump.  */
+
+static sigjmp_buf before_fault;
+
+static void
+on_fault (int signal)
 {
-  const char *name;
-  long long (*rounds) (long count);
-} whole[] = {
-  { "ping-pong-spin", ping_pong_spinning },
-  { "ping-pong-sleep", ping_pong_sleeping },
-  { "contended", contended },
+  (void) signal;
+  siglongjmp (before_fault, 1);
+}
+
+static void
+catch_faults (int signal, struct sigaction *before)
+{
+  struct sigaction action = { .sa_handler = on_fault };
+
+  sigaction (signal, &action, before);
+}
+
+static void
+fault_lost (long count, long unused)
+{
+  int fd = create_object (PAGE);
+  struct sigaction before;
+  volatile long faults = 0;
+
+  (void) unused;
+  unlink_object ();
+  catch_faults (SIGBUS, &before);
+  TIMED (count, ({
+    check (ftruncate (fd, PAGE) == 0, "ftruncate");
+    volatile char *bytes = map_object (fd, PAGE, PROT_READ | PROT_WRITE);
+    check (ftruncate (fd, 0) == 0, "ftruncate");
+    if (sigsetjmp (before_fault, 1) == 0)
+      (void) bytes[0];
+    else
+      faults++;
+    munmap ((void *) (uintptr_t) bytes, PAGE); }));
+  sigaction (SIGBUS, &before, NULL);
+  close (fd);
+  check (faults == count, "faults");
+}
+
+static void
+fault_read_only (long count, long unused)
+{
+  int fd = create_object (PAGE);
+  struct sigaction before;
+  volatile long faults = 0;
+  volatile char *bytes = map_object (fd, PAGE, PROT_READ);
+
+  (void) unused;
+  unlink_object ();
+  catch_faults (SIGSEGV, &before);
+  TIMED (count, ({
+    if (sigsetjmp (before_fault, 1) == 0)
+      bytes[0] = 1;
+    else
+      faults++; }));
+  sigaction (SIGSEGV, &before, NULL);
+  check (faults == count && bytes[0] == 0, "faults");
+  munmap ((void *) (uintptr_t) bytes, PAGE);
+  close (fd);
+}
+
+
+/* Pipes.  */
+
+static void
+write_all (int fd, const char *bytes, size_t size)
+{
+  for (size_t done = 0; done < size;)
+    {
+      ssize_t n = write (fd, bytes + done, size - done);
+      check (n > 0, "write");
+      done += (size_t) n;
+    }
+}
+
+static void
+read_all (int fd, char *bytes, size_t size)
+{
+  for (size_t done = 0; done < size;)
+    {
+      ssize_t n = read (fd, bytes + done, size - done);
+      check (n > 0, "read");
+      done += (size_t) n;
+    }
+}
+
+struct pipes
+{
+  int there[2], back[2];
 };
 
-static const struct
+static struct pipes
+make_pipes (void)
+{
+  struct pipes pipes;
+
+  check (pipe (pipes.there) == 0 && pipe (pipes.back) == 0, "pipe");
+  return pipes;
+}
+
+static void
+close_pipes (struct pipes *pipes)
+{
+  for (int i = 0; i < 2; i++)
+    {
+      close (pipes->there[i]);
+      close (pipes->back[i]);
+    }
+}
+
+static void
+pipe_channel (long count, long size)
+{
+  char *from = buffer ((size_t) size), *to = buffer ((size_t) size);
+  struct pipes pipes = make_pipes ();
+
+  memset (from, 2, (size_t) size);
+  pid_t child = start (1);
+  if (child == 0)
+    {
+      for (long i = 0; i <= count; i++)
+        write_all (pipes.there[1], from, (size_t) size);
+      _exit (0);
+    }
+  pin (0);
+  read_all (pipes.there[0], to, (size_t) size);
+  int64_t begin = now ();
+  for (long i = 0; i < count; i++)
+    read_all (pipes.there[0], to, (size_t) size);
+  int64_t time = now () - begin;
+  finish (child);
+  check (memcmp (from, to, (size_t) size) == 0, "message");
+  answer (time, count);
+  close_pipes (&pipes);
+  free (from);
+  free (to);
+}
+
+static void
+pipe_trips (long count, long size, int processor)
+{
+  int64_t *times = times_for (count);
+  char *bytes = buffer ((size_t) size + 1);
+  struct pipes pipes = make_pipes ();
+
+  /* A pipe has no messages without bytes.  */
+  if (size == 0)
+    size = 1;
+  pid_t child = start (processor);
+  if (child == 0)
+    {
+      for (long i = 0; i < WARMING_UP + count; i++)
+        {
+          read_all (pipes.there[0], bytes, (size_t) size);
+          write_all (pipes.back[1], bytes, (size_t) size);
+        }
+      _exit (0);
+    }
+  pin (0);
+  for (long i = 0; i < WARMING_UP + count; i++)
+    {
+      int64_t begin = now ();
+      write_all (pipes.there[1], bytes, (size_t) size);
+      read_all (pipes.back[0], bytes, (size_t) size);
+      times[i] = now () - begin;
+    }
+  finish (child);
+  answer_percentiles (times + WARMING_UP, count);
+  close_pipes (&pipes);
+  free (times);
+  free (bytes);
+}
+
+static void
+pipe_trip_across (long count, long size)
+{
+  pipe_trips (count, size, 1);
+}
+
+static void
+pipe_trip_together (long count, long size)
+{
+  pipe_trips (count, size, 0);
+}
+
+static void
+pipe_wake_across (long count, long unused)
+{
+  int64_t *times = times_for (count), sent;
+  struct pipes pipes = make_pipes ();
+
+  (void) unused;
+  pid_t child = start (1);
+  if (child == 0)
+    {
+      for (long i = 0; i < WARMING_UP + count; i++)
+        {
+          read_all (pipes.back[0], (char *) &sent, 1);
+          pause_for (PAUSE);
+          sent = now ();
+          write_all (pipes.there[1], (char *) &sent, sizeof sent);
+        }
+      _exit (0);
+    }
+  pin (0);
+  for (long i = 0; i < WARMING_UP + count; i++)
+    {
+      write_all (pipes.back[1], "", 1);
+      read_all (pipes.there[0], (char *) &sent, sizeof sent);
+      times[i] = now () - sent;
+    }
+  finish (child);
+  answer_percentiles (times + WARMING_UP, count);
+  close_pipes (&pipes);
+  free (times);
+}
+
+static void
+pipe_senders (long count, long n)
+{
+  pid_t children[MOST_SENDERS];
+  char message[MESSAGE] = { 1 };
+  struct pipes pipes = make_pipes ();
+
+  shared->ready = shared->go = 0;
+  for (long i = 0; i < n; i++)
+    if ((children[i] = start (-1)) == 0)
+      {
+        atomic_fetch_add (&shared->ready, 1);
+        while (!shared->go)
+          pause_for (100000);
+        for (long j = 0; j < count / n + (i < count % n); j++)
+          write_all (pipes.there[1], message, MESSAGE);
+        _exit (0);
+      }
+  while (shared->ready != n)
+    pause_for (100000);
+  int64_t begin = now ();
+  shared->go = 1;
+  for (long i = 0; i < count; i++)
+    read_all (pipes.there[0], message, MESSAGE);
+  int64_t time = now () - begin;
+  for (long i = 0; i < n; i++)
+    finish (children[i]);
+  answer (time, count);
+  close_pipes (&pipes);
+}
+
+
+/* What there is.  */
+
+struct row
 {
   const char *name;
-  void (*round) (void);
-} measurements[] = {
+  void (*measure) (long count, long argument);
+};
+
+static const struct row in_memory[] = {
   { "life-cycle", life_cycle },
   { "egg", egg },
-  { "map-4K", map_page },
-  { "map-1M", map_mebibyte },
-  { "create", create_plainly },
-  { "create-whole", create_whole },
-  { "mutex", mutex },
+  { "create", create },
+  { "map", map },
+  { "map-among", map_among },
+  { "copy", copy },
+  { "sum-mapped", sum_mapped },
+  { "sum-ordinary", sum_ordinary },
+  { "sum-view", sum_mapped },
+  { "nothing", nothing },
+  { "fetch-add", fetch_add },
+  { "fetch-add-contended", fetch_add_contended },
+  { "mutex", lock_and_unlock },
+  { "mutex-contended", mutex_contended },
   { "semaphore", semaphore },
-  { "named", semaphore },
+  { "semaphore-named", semaphore_named },
+  { "semaphore-contended", semaphore_contended },
+  { "ping-pong-across", trip_across },
+  { "ping-pong-together", trip_together },
+  { "wake-across", wake_across },
+  { "channel", channel },
+  { "channel-received", channel_received },
+  { "channel-in-place", channel },
+  { "trip-across", trip_across },
+  { "trip-together", trip_together },
+  { "senders", senders },
+  { "fault-lost", fault_lost },
+  { "fault-read-only", fault_read_only },
+  { NULL, NULL }
 };
 
-static long long
-nanoseconds (void)
-{
-  struct timespec now;
-
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
+static const struct row through_pipes[] = {
+  { "ping-pong-across", pipe_trip_across },
+  { "ping-pong-together", pipe_trip_together },
+  { "wake-across", pipe_wake_across },
+  { "channel", pipe_channel },
+  { "channel-received", pipe_channel },
+  { "channel-in-place", pipe_channel },
+  { "trip-across", pipe_trip_across },
+  { "trip-together", pipe_trip_together },
+  { "senders", pipe_senders },
+  { NULL, NULL }
+};
 
 int
-main (void)
+main (int argc, char **argv)
 {
+  const struct row *rows
+    = argc > 1 && strcmp (argv[1], "pipe") == 0 ? through_pipes : in_memory;
   char wanted[32];
-  long count;
+  long count, argument;
 
   snprintf (name, sizeof name, "/gshm-bench-%ld", (long) getpid ());
+  sched_getaffinity (0, sizeof all_processors, &all_processors);
   make_shared ();
-  while (scanf ("%31s %ld", wanted, &count) == 2)
+#ifdef __clang__
+  printf (__VERSION__ "\n");
+#else
+  printf ("gcc " __VERSION__ "\n");
+#endif
+  fflush (stdout);
+  while (scanf ("%31s %ld %ld", wanted, &count, &argument) == 3)
     {
-      for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-        if (strcmp (wanted, whole[i].name) == 0)
-          {
-            printf ("%lld\n", whole[i].rounds (count));
-            fflush (stdout);
-          }
-      for (size_t i = 0; i < sizeof measurements / sizeof *measurements; i++)
-        if (strcmp (wanted, measurements[i].name) == 0)
-          {
-            long long start = nanoseconds ();
-            for (long j = 0; j < count; j++)
-              measurements[i].round ();
-            printf ("%lld\n", nanoseconds () - start);
-            fflush (stdout);
-          }
+      const struct row *row = rows;
+      while (row->name != NULL && strcmp (row->name, wanted) != 0)
+        row++;
+      if (row->name == NULL)
+        printf ("-\n");
+      else
+        row->measure (count, argument);
+      fflush (stdout);
     }
   return EXIT_SUCCESS;
 }
