@@ -154,6 +154,9 @@
     (lock-mutex mutex)
     (unlock-mutex mutex)))
 
+(define (lock-around count _)
+  (mean count (with-mutex mutex 1)))
+
 (define semaphore (bytevector->pointer (share page)))
 
 (define (post-and-wait count _)
@@ -299,6 +302,7 @@
          ("map-among" . ,map-among)
          ("copy" . ,copy)
          ("mutex" . ,lock-and-unlock)
+         ("mutex-around" . ,lock-around)
          ("semaphore" . ,post-and-wait)
          ("ping-pong-across" . ,(trips #f))
          ("ping-pong-together" . ,(trips #t))

@@ -444,6 +444,16 @@ def mutex(count, lock):
     return elapsed / count
 
 
+def mutex_around(count, lock):
+    start = clock()
+    for _ in range(count):
+        with lock:
+            pass
+    elapsed = clock() - start
+    check(not is_taken(lock), 'the lock is still held')
+    return elapsed / count
+
+
 def mutex_contended(count, lock):
     with shared_words() as words:
         def work(count):
@@ -666,6 +676,7 @@ STANDARD = {
     'fetch-add': fetch_add,
     'fetch-add-contended': fetch_add_contended,
     'mutex': lambda count, _: mutex(count, context.Lock()),
+    'mutex-around': lambda count, _: mutex_around(count, context.Lock()),
     'mutex-contended':
         lambda count, _: mutex_contended(count, context.Lock()),
     'semaphore': lambda count, _: post_and_wait(count, context.Semaphore(0)),

@@ -180,6 +180,9 @@
     (shm-mutex-lock! shared mutex)
     (shm-mutex-unlock! shared mutex)))
 
+(define (lock-around count _)
+  (mean count (with-shm-mutex shared mutex 1)))
+
 (define (post-and-wait count _)
   (let ((time (mean count
                 (shm-semaphore-post! shared semaphore)
@@ -415,6 +418,7 @@
     ("fetch-add" . ,fetch-add)
     ("fetch-add-contended" . ,(contending add))
     ("mutex" . ,lock-and-unlock)
+    ("mutex-around" . ,lock-around)
     ("mutex-contended" . ,(contending add-with-mutex))
     ("semaphore" . ,post-and-wait)
     ("semaphore-named" . ,post-and-wait-named)

@@ -1124,6 +1124,7 @@ static const struct row in_memory[] = {
   { "fetch-add", fetch_add },
   { "fetch-add-contended", fetch_add_contended },
   { "mutex", lock_and_unlock },
+  { "mutex-around", lock_and_unlock },
   { "mutex-contended", mutex_contended },
   { "semaphore", semaphore },
   { "semaphore-named", semaphore_named },

@@ -2,8 +2,8 @@
    wait.c - waiting that lets signals, asyncs and the collector through.
 
    There is one way to wait for a word in memory that threads share
-   (gshm_wait): try; try for some microseconds again, if there is a processor
-   left for whoever it is that is waited for; then leave Guile and sleep in
+   (gshm_wait): try; try for some microseconds again, letting whoever it is that is
+   waited for have the processor if there is but one; then leave Guile and sleep in
    slices, between which Guile runs what it has to.  A signal's handler may be
    queued only after a system call was interrupted and called again: hence the
    slices.  They also bound what a waker that was killed can cost.
@@ -55,6 +55,10 @@
    going to sleep and being woken.  */
 #define SPIN 20000
 #define MOST_PAUSES 64
+
+/* For which a thread that gives way is away, if others do more meanwhile than what
+   it waits for.  */
+#define LONG 100000
 
 void
 gshm_wait_until_ready (int fd, short events)
@@ -291,20 +295,40 @@ relax (void)
 }
 
 /* A thread that spins looks less and less often, so that it disturbs those less
-   that it waits for.  */
+   that it waits for.  On one processor they could do nothing meanwhile, and it
+   lets them have it: that takes less time than to go to sleep and be woken.  */
 struct spinning
 {
   int64_t end;
-  int pauses;           /* between two looks */
+  int pauses;           /* between two looks; 0: give way instead */
 };
+
+/* Until when this thread does not give way: others have much to do on its
+   processor, and would keep it for longer than it takes to be woken.  */
+static _Thread_local int64_t crowded_until
+  __attribute__ ((tls_model ("initial-exec")));
+
+static void
+give_way (void)
+{
+  int64_t before = gshm_now ();
+
+  sched_yield ();
+  int64_t after = gshm_now ();
+  if (after - before > LONG)
+    crowded_until = after + SECOND;
+}
 
 /* To spin from TIME on.  */
 static struct spinning
 spinning_from (int64_t time)
 {
-  return (struct spinning) {
-    .end = are_many_processors (time) ? time + SPIN : 0, .pauses = 1
-  };
+  struct spinning spinning
+    = { .end = time + SPIN, .pauses = are_many_processors (time) };
+
+  if (spinning.pauses == 0 && time < crowded_until)
+    spinning.end = 0;
+  return spinning;
 }
 
 /* Wait, until it is time to sleep, for WORD not to be VALUE, or where there is no
@@ -314,10 +338,15 @@ spin (struct spinning *spinning, const gshm_word *word, uint32_t value)
 {
   while (gshm_now () < spinning->end)
     {
-      for (int i = 0; i < spinning->pauses; i++)
-        relax ();
-      if (spinning->pauses < MOST_PAUSES)
-        spinning->pauses++;
+      if (spinning->pauses == 0)
+        give_way ();
+      else
+        {
+          for (int i = 0; i < spinning->pauses; i++)
+            relax ();
+          if (spinning->pauses < MOST_PAUSES)
+            spinning->pauses++;
+        }
       if (word == NULL
           || atomic_load_explicit (word, memory_order_relaxed) != value)
         return 1;

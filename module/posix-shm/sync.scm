@@ -100,7 +100,9 @@ Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
                  (list object))))
   (define outcome #f)
   (define entered? #f)
+  (define left? #f)
   (define (lock)
+    (set! left? #f)
     (set! outcome (shm-mutex-lock! bv k timeout))
     (unless (or (eq? outcome #t) (not entered?))
       (scm-error 'misc-error "call-with-shm-mutex"
@@ -108,7 +110,9 @@ Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
 of ~A could not be locked as before: ~S"
                  (list k (%shm-describe bv) outcome) #f)))
   (define (unlock)
-    (%shm-mutex-leave! bv k))
+    (unless left?
+      (%shm-mutex-leave! bv k)
+      (set! left? #t)))
   (define (mend)
     (when on-abandoned
       (on-abandoned))
@@ -123,6 +127,7 @@ of ~A could not be locked as before: ~S"
          (call-with-values thunk
            (lambda results
              (shm-mutex-unlock! bv k)
+             (set! left? #t)
              (apply values results)))))
   (check-procedure thunk)
   (when on-abandoned
