@@ -303,10 +303,13 @@ struct spinning
   int pauses;           /* between two looks; 0: give way instead */
 };
 
-/* Until when this thread does not give way: others have much to do on its
-   processor, and would keep it for longer than it takes to be woken.  */
-static _Thread_local int64_t crowded_until
-  __attribute__ ((tls_model ("initial-exec")));
+/* Where others have much to do on its processor, a thread that gives way is away for
+   longer than it takes to be woken.  Then it does not for a while, which gets longer
+   as long as that goes on.  */
+static _Thread_local struct
+{
+  int64_t until, length;
+} crowded __attribute__ ((tls_model ("initial-exec")));
 
 static void
 give_way (void)
@@ -315,8 +318,13 @@ give_way (void)
 
   sched_yield ();
   int64_t after = gshm_now ();
-  if (after - before > LONG)
-    crowded_until = after + SECOND;
+  if (after - before < LONG)
+    crowded.length = SECOND / 2000;
+  else
+    {
+      crowded.length = crowded.length < SECOND ? 2 * crowded.length : SECOND;
+      crowded.until = after + crowded.length;
+    }
 }
 
 /* To spin from TIME on.  */
@@ -326,7 +334,7 @@ spinning_from (int64_t time)
   struct spinning spinning
     = { .end = time + SPIN, .pauses = are_many_processors (time) };
 
-  if (spinning.pauses == 0 && time < crowded_until)
+  if (spinning.pauses == 0 && time < crowded.until)
     spinning.end = 0;
   return spinning;
 }

@@ -237,8 +237,12 @@ Raise @code{&shm-format} if the channel is no more."
 
 ;;; Messages.
 
-(define* (shm-channel-send! ch bv #:optional (start 0) count #:key timeout)
-  "Send a message to the channel CH: COUNT bytes of the bytevector BV from START on,
+;; A procedure with keywords costs more to call, even where none is given; hence the
+;; first clauses.
+
+(define shm-channel-send!
+  (case-lambda*
+    "Send a message to the channel CH: COUNT bytes of the bytevector BV from START on,
 by default all from there.  If there is no room for it, wait until there is.
 TIMEOUT is a real number of seconds; without it, or if it is #f, wait for ever.
 Return #t once the message is sent, or #f if TIMEOUT is over and it is not.
@@ -247,11 +251,15 @@ Raise @code{out-of-range} for a message that the channel can never hold, or that
 is not within BV; @code{&shm-closed} if the channel is closed; @code{&shm-format}
 if there is no channel any more; and @code{system-error} with @code{EDEADLK} if
 this thread has a slot of it, or would wait for itself."
-  (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv start count
-                      timeout #f))
+    ((ch bv)
+     (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv 0 #f #f #f))
+    ((ch bv #:optional (start 0) count #:key timeout)
+     (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv start count
+                         timeout #f))))
 
-(define* (shm-channel-receive! ch #:key timeout)
-  "Return the next message from the channel CH, a new bytevector, that no other
+(define shm-channel-receive!
+  (case-lambda*
+    "Return the next message from the channel CH, a new bytevector, that no other
 receiver gets.  If there is none, wait for one.  TIMEOUT is a real number of
 seconds; without it, or if it is #f, wait for ever.  Return #f if TIMEOUT is over,
 and the end-of-file object if the channel is closed and nothing is left in it.
@@ -259,17 +267,26 @@ and the end-of-file object if the channel is closed and nothing is left in it.
 Raise @code{&shm-format} if there is no channel any more, or nonsense in it;
 @code{system-error} with @code{EDEADLK} if this thread has a message of it in
 place, or would wait for itself."
-  (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) timeout #f))
+    ((ch)
+     (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) #f #f))
+    ((ch #:key timeout)
+     (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) timeout
+                            #f))))
 
-(define* (shm-channel-receive-into! ch bv #:optional (start 0) #:key timeout)
-  "Store the next message from the channel CH in the bytevector BV from the byte
+(define shm-channel-receive-into!
+  (case-lambda*
+    "Store the next message from the channel CH in the bytevector BV from the byte
 START on, and return how many bytes it has.  TIMEOUT, what is returned without a
 message, and what is raised, are as for @code{shm-channel-receive!}.
 
 Raise @code{out-of-range} if there is not enough room in BV; the message stays in
 the channel then."
-  (%shm-channel-receive-into! (bytevector-of "shm-channel-receive-into!" ch) bv
-                              start timeout))
+    ((ch bv)
+     (%shm-channel-receive-into!
+      (bytevector-of "shm-channel-receive-into!" ch) bv 0 #f))
+    ((ch bv #:optional (start 0) #:key timeout)
+     (%shm-channel-receive-into!
+      (bytevector-of "shm-channel-receive-into!" ch) bv start timeout))))
 
 
 ;;; Messages in place.

@@ -80,55 +80,45 @@ Raise @code{system-error} with @code{EPERM} if this thread does not hold it,
 @code{&shm-format} if there is no mutex, and @code{out-of-range} if K is not a
 multiple of 8 or not within BV.")
 
-(define* (call-with-shm-mutex bv k thunk #:key on-abandoned timeout)
-  "Call THUNK, a procedure without arguments, with the mutex at byte offset K of
-the bytevector BV held, and return what it returns.  However it is left, the
-mutex is unlocked; where a continuation enters it again, it is locked again.
-TIMEOUT is as for @code{shm-mutex-lock!}; if it is over, return #f and do not
-call THUNK.
+(define (check-procedure object)
+  (unless (procedure? object)
+    (scm-error 'wrong-type-arg "call-with-shm-mutex"
+               "Wrong type argument (expecting procedure): ~S" (list object)
+               (list object))))
 
-If the thread that held the mutex before died, call ON-ABANDONED, a procedure
-without arguments, first, to mend what the mutex guards.  If that does not
-return, the next who locks the mutex is told the same.  Without ON-ABANDONED,
-raise @code{&shm-abandoned}, with the mutex unlocked.
-
-Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
-  (define (check-procedure object)
-    (unless (procedure? object)
-      (scm-error 'wrong-type-arg "call-with-shm-mutex"
-                 "Wrong type argument (expecting procedure): ~S" (list object)
-                 (list object))))
-  (define outcome #f)
-  (define entered? #f)
-  (define left? #f)
+(define (call-with-mutex bv k thunk on-abandoned timeout)
+  ;; What shm-mutex-lock! returned; or `maybe', while that is not known, or `left',
+  ;; once this thread surely does not hold the mutex any more.
+  (define state 'maybe)
   (define (lock)
-    (set! left? #f)
-    (set! outcome (shm-mutex-lock! bv k timeout))
-    (unless (or (eq? outcome #t) (not entered?))
-      (scm-error 'misc-error "call-with-shm-mutex"
-                 "A continuation was entered again, where the mutex at offset ~S \
+    (let ((again? (eq? state 'left)))
+      (set! state 'maybe)
+      (set! state (shm-mutex-lock! bv k timeout))
+      (when (and again? (not (eq? state #t)))
+        (scm-error 'misc-error "call-with-shm-mutex"
+                   "A continuation was entered again, where the mutex at offset ~S \
 of ~A could not be locked as before: ~S"
-                 (list k (%shm-describe bv) outcome) #f)))
+                   (list k (%shm-describe bv) state) #f))))
   (define (unlock)
-    (unless left?
+    (unless (eq? state 'left)
       (%shm-mutex-leave! bv k)
-      (set! left? #t)))
-  (define (mend)
-    (when on-abandoned
-      (on-abandoned))
-    (%shm-mutex-mended! bv k)
-    (unless on-abandoned
-      (raise-abandoned 'call-with-shm-mutex (%shm-describe bv) k)))
+      (set! state 'left)))
   (define (body)
-    (set! entered? #t)
-    (when (eq? outcome 'abandoned)
-      (mend))
-    (and outcome
+    (when (eq? state 'abandoned)
+      (when on-abandoned
+        (on-abandoned))
+      (%shm-mutex-mended! bv k)
+      (unless on-abandoned
+        (raise-abandoned 'call-with-shm-mutex (%shm-describe bv) k)))
+    (and state
          (call-with-values thunk
            (lambda results
              (shm-mutex-unlock! bv k)
-             (set! left? #t)
-             (apply values results)))))
+             (set! state 'left)
+             ;; It takes long to return what there is not one of.
+             (if (and (pair? results) (null? (cdr results)))
+                 (car results)
+                 (apply values results))))))
   (check-procedure thunk)
   (when on-abandoned
     (check-procedure on-abandoned))
@@ -142,6 +132,21 @@ of ~A could not be locked as before: ~S"
     (lambda () (dynamic-wind lock body unlock))
     unlock))
 
+(define* (call-with-shm-mutex bv k thunk #:key on-abandoned timeout)
+  "Call THUNK, a procedure without arguments, with the mutex at byte offset K of
+the bytevector BV held, and return what it returns.  However it is left, the
+mutex is unlocked; where a continuation enters it again, it is locked again.
+TIMEOUT is as for @code{shm-mutex-lock!}; if it is over, return #f and do not
+call THUNK.
+
+If the thread that held the mutex before died, call ON-ABANDONED, a procedure
+without arguments, first, to mend what the mutex guards.  If that does not
+return, the next who locks the mutex is told the same.  Without ON-ABANDONED,
+raise @code{&shm-abandoned}, with the mutex unlocked.
+
+Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
+  (call-with-mutex bv k thunk on-abandoned timeout))
+
 (define-syntax with-shm-mutex
   (lambda (form)
     "(with-shm-mutex BV K [#:on-abandoned PROC] [#:timeout SECONDS] BODY ...)"
@@ -153,8 +158,10 @@ of ~A could not be locked as before: ~S"
             (keyword? (syntax->datum #'key))
             (next #'rest #`(key value . #,options)))
            ((body0 body ...)
-            #`(call-with-shm-mutex bv k (lambda () body0 body ...)
-                                   . #,options))
+            (if (null? options)
+                #'(call-with-mutex bv k (lambda () body0 body ...) #f #f)
+                #`(call-with-shm-mutex bv k (lambda () body0 body ...)
+                                       . #,options)))
            (_
             (syntax-violation 'with-shm-mutex "there is no body" form))))))))
 
