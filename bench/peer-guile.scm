@@ -257,18 +257,15 @@
                        ;; One byte at a time, so that each takes its own.
                        (setvbuf (car start-pipe) 'none)
                        (get-u8 (car start-pipe))
-                       (repeat (+ (quotient count n)
-                                  (if (< i (modulo count n)) 1 0))
+                       (repeat (share-of count i n)
                                (send pipe message))))))))
-    (usleep 20000)
-    (let ((start (now)))
-      (send start-pipe (make-bytevector n))
-      (repeat count (receive-into! pipe message))
-      (let ((time (- (now) start)))
-        (for-each finish pids)
-        (close-pipe pipe)
-        (close-pipe start-pipe)
-        (/ time count)))))
+    (send start-pipe (make-bytevector n))
+    (repeat count (receive-into! pipe message))
+    (let ((time (mean count (receive-into! pipe message))))
+      (for-each finish pids)
+      (close-pipe pipe)
+      (close-pipe start-pipe)
+      time)))
 
 
 ;;; Faults.

@@ -610,14 +610,17 @@ def senders(count, number):
             put_all(queue, 64, share)
         return send
 
-    shares = [(count + i) // number for i in range(number)]
+    # As many as are measured go before.
+    shares = [(2 * count + i) // number for i in range(number)]
     size = 0
     with children([sender(share) for share in shares]):
         for _ in shares:
             ready.acquire()
-        start = clock()
         for _ in shares:
             go.release()
+        for _ in range(count):
+            queue.get()
+        start = clock()
         for _ in range(count):
             size += len(queue.get())
         elapsed = clock() - start

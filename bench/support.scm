@@ -20,6 +20,7 @@
             pin!
             in-child
             finish
+            share-of
 
             serve))
 
@@ -126,6 +127,12 @@ process id."
   "Wait for the process PID, and go back to all processors."
   (check (zero? (cdr (waitpid pid))) "a child failed")
   (pin! #f))
+
+
+(define (share-of count i n)
+  "Return how many the Ith of N senders sends: as many as are measured go before."
+  (+ (quotient (* 2 count) n)
+     (if (< i (modulo (* 2 count) n)) 1 0)))
 
 
 (define (serve version rows)

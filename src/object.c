@@ -638,7 +638,28 @@ close_folder (void *folder)
 }
 #endif
 
-/* () -> list of names.  */
+#if HAVE_SHM_OPEN && defined __linux__
+static SCM
+entry_to_scm (const char *file, const struct stat *status)
+{
+  SCM name = scm_string_append (scm_list_2 (scm_from_utf8_string ("/"),
+                                            gshm_name_to_scm (file)));
+
+  return scm_cons (name,
+                   scm_list_n (scm_from_int64 (status->st_size),
+                               scm_from_int64 (512 * (int64_t) status->st_blocks),
+                               scm_from_uint32 (status->st_mode & 07777),
+                               scm_from_uint32 (status->st_uid),
+                               scm_from_uint32 (status->st_gid),
+                               scm_from_int64 (status->st_mtime),
+                               scm_from_uint64 (status->st_dev),
+                               scm_from_uint64 (status->st_ino),
+                               SCM_UNDEFINED));
+}
+#endif
+
+/* () -> list of objects, each a list of its name, size, bytes of memory, mode, user,
+   group, time of modification, device and inode.  */
 static SCM
 gshm_list (void)
 {
@@ -658,10 +679,7 @@ gshm_list (void)
         && fstatat (dirfd (folder), entry->d_name, &status,
                     AT_SYMLINK_NOFOLLOW) == 0
         && S_ISREG (status.st_mode))
-      list = scm_cons (scm_string_append (scm_list_2 (
-                         scm_from_utf8_string ("/"),
-                         gshm_name_to_scm (entry->d_name))),
-                       list);
+      list = scm_cons (entry_to_scm (entry->d_name, &status), list);
   scm_dynwind_end ();
   return list;
 #else

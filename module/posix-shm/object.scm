@@ -176,7 +176,7 @@ as for @code{shm-seal!}.  Raise @code{system-error} if FD is not open."
   "Return the sorted list of the names of all shared memory objects.  Raise
 @code{system-error} with @code{ENOSYS} where the system does not tell."
   (require-shm "shm-list" 'all)
-  (sort (%shm-list) string<?))
+  (sort (map car (%shm-list)) string<?))
 
 (define (socket-descriptor subr socket)
   (unless (and (file-port? socket)

@@ -1,0 +1,703 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; (scripts shm) - guild shm, a command for shared memory objects.
+
+;;; Commentary:
+
+;; List, describe, make, remove, copy shared memory objects, and say who holds them.
+
+;;; Code:
+
+(define-module (scripts shm)
+  #:use-module ((ice-9 format) #:select (format))
+  #:use-module (ice-9 binary-ports)
+  #:use-module (ice-9 ftw)
+  #:use-module (ice-9 match)
+  #:use-module (ice-9 rdelim)
+  #:use-module ((ice-9 textual-ports) #:select (get-string-all))
+  #:use-module (posix-shm)
+  #:use-module ((posix-shm config) #:select (%version))
+  #:use-module (posix-shm json)
+  #:use-module ((posix-shm primitives) #:select (%shm-list))
+  #:use-module (rnrs bytevectors)
+  #:use-module (srfi srfi-1)
+  #:use-module (srfi srfi-9)
+  #:use-module (srfi srfi-37)
+  #:export (main))
+
+(define %summary "List, make, remove and copy shared memory objects.")
+(define %synopsis "shm COMMAND [OPTION]... [ARGUMENT]...")
+(define %help "
+Commands:
+  list [--long]        all objects; with --long, also who holds each
+  info NAME...         all about the objects named
+  who NAME...          the processes that map the objects or have them open
+  create NAME SIZE     make an object of SIZE bytes, which are 0
+      --mode=MODE      with these permissions, an octal number (default 600)
+      --reserve        and set the memory aside for it now
+  remove NAME...       remove the names; memory goes with the last who holds it
+  dump NAME            write what an object holds to standard output
+  load NAME            make an object of what standard input has
+
+A NAME begins with a slash.  A SIZE is a number of bytes, or of KiB, MiB or GiB with K,
+M or G after it.  list, info and who take --json.
+
+      --help           print this
+      --version        print the version of Guile-SHM
+
+Exit status: 0 if all went well, 1 if something did not, 2 for a mistake in the command
+line.
+")
+
+
+;;; Mistakes and failures.
+
+;; What the user meant is known by then, and what is wrong with that.
+(define (usage-error message . arguments)
+  (throw 'usage (apply format #f message arguments)))
+
+(define (complain message . arguments)
+  (force-output)
+  (format (current-error-port) "guild shm: ~?~%" message arguments))
+
+(define (message-of key arguments)
+  (match arguments
+    ((_ (? string? message) message-arguments . _)
+     (apply format #f message (or message-arguments '())))
+    (_ (format #f "~a ~s" key arguments))))
+
+(define (call-reporting thunk)
+  "Call THUNK, and return whether it raised no exception; if it did, say so."
+  (catch #t
+    (lambda ()
+      (thunk)
+      #t)
+    (lambda (key . arguments)
+      (case key
+        ((quit usage signal) (apply throw key arguments))
+        (else
+         (complain "~a" (message-of key arguments))
+         #f)))))
+
+(define (for-all names proc)
+  "Call PROC with each of NAMES, go on whatever it raises, and return the status to
+exit with."
+  (status (fold (lambda (name good?)
+                  (and (call-reporting (lambda () (proc name))) good?))
+                #t names)))
+
+(define (status good?)
+  (if good? 0 1))
+
+
+;;; Text for people.
+
+;; Names and commands may have anything in them, and a terminal does what it is told.
+(define (printable text)
+  (string-concatenate
+   (map (lambda (c)
+          (cond ((char=? c #\newline) "\\n")
+                ((char=? c #\tab) "\\t")
+                ((char=? c #\\) "\\\\")
+                ((or (char-set-contains? char-set:graphic c) (char=? c #\space))
+                 (string c))
+                ((< (char->integer c) 256) (format #f "\\x~2,'0x" (char->integer c)))
+                (else (format #f "\\u~4,'0x" (char->integer c)))))
+        (string->list text))))
+
+(define (emphasized text)
+  (if (and (isatty? (current-output-port))
+           (not (getenv "NO_COLOR"))
+           (not (equal? (getenv "TERM") "dumb")))
+      (string-append "\x1b[1m" text "\x1b[m")
+      text))
+
+(define (short-size bytes)
+  (let next ((n bytes) (units '("" "K" "M" "G" "T" "P" "E")))
+    (cond ((or (< n 1024) (null? (cdr units)))
+           (if (or (integer? n) (>= n 10))
+               (format #f "~d~a" (ceiling n) (car units))
+               (format #f "~,1f~a" (/ (ceiling (* n 10)) 10.) (car units))))
+          (else (next (/ n 1024) (cdr units))))))
+
+(define (age-name seconds)
+  (let next ((n (max 0 seconds)) (units '((60 . "s") (60 . "m") (24 . "h") (#f . "d"))))
+    (match units
+      (((limit . unit) . rest)
+       (if (and limit (>= n limit))
+           (next (quotient n limit) rest)
+           (format #f "~d~a" n unit))))))
+
+(define (mode-name mode)
+  (list->string
+   (map (lambda (bit letter) (if (zero? (logand mode bit)) #\- letter))
+        '(#o400 #o200 #o100 #o40 #o20 #o10 #o4 #o2 #o1)
+        (string->list "rwxrwxrwx"))))
+
+(define (user-name uid)
+  (or (false-if-exception (passwd:name (getpwuid uid))) (number->string uid)))
+
+(define (group-name gid)
+  (or (false-if-exception (group:name (getgrgid gid))) (number->string gid)))
+
+;; Each column as wide as it must be, numbers to the right; the last one, which may
+;; have anything in it, as it comes.
+(define (column-lines alignments rows)
+  (define widths
+    (apply map (lambda cells (apply max (map string-length cells))) rows))
+  (map (lambda (row)
+         (string-join (map (lambda (cell width alignment)
+                             (case alignment
+                               ((right) (string-pad cell width))
+                               ((left) (string-pad-right cell width))
+                               (else cell)))
+                           row widths alignments)
+                      "  "))
+       rows))
+
+
+;;; Objects.
+
+(define-record-type <object>
+  (make-object name size used mode user group changed device inode)
+  object?
+  (name object-name)
+  (size object-size)
+  (used object-used)
+  (mode object-mode)
+  (user object-user)
+  (group object-group)
+  (changed object-changed)
+  (device object-device)
+  (inode object-inode))
+
+(define (all-objects)
+  (sort (map (lambda (entry) (apply make-object entry)) (%shm-list))
+        (lambda (a b) (string<? (object-name a) (object-name b)))))
+
+(define (object-named name)
+  "Return the object NAME, which this user need not be allowed to open where objects
+can be listed."
+  (or (find (lambda (object) (string=? name (object-name object)))
+            (or (false-if-exception (all-objects)) '()))
+      (let* ((fd (shm-open name (list O_RDONLY)))
+             (s (stat fd)))
+        (close-fdes fd)
+        (make-object name (stat:size s) (* 512 (stat:blocks s)) (stat:perms s)
+                     (stat:uid s) (stat:gid s) (stat:mtime s) (stat:dev s)
+                     (stat:ino s)))))
+
+(define (identity-of object)
+  (cons (object-device object) (object-inode object)))
+
+
+;;; Who holds them, as Linux tells.
+
+;; Of one process: the identities of objects that it maps, and those that it has open.
+(define-record-type <holder>
+  (make-holder pid command mapped open)
+  holder?
+  (pid holder-pid)
+  (command holder-command)
+  (mapped holder-mapped)
+  (open holder-open))
+
+(define (process-file pid file)
+  (format #f "/proc/~a/~a" pid file))
+
+(define (call-with-process-file pid file proc)
+  (call-with-input-file (process-file pid file) proc #:encoding "ISO-8859-1"))
+
+(define (command-of pid)
+  (string-map (lambda (c) (if (char=? c #\nul) #\space c))
+              (string-trim-right
+               (call-with-process-file pid "cmdline" get-string-all)
+               #\nul)))
+
+;; How the kernel makes one number of the two of a device.
+(define (device-number major minor)
+  (logior (logand minor #xff) (ash (logand major #xfff) 8)
+          (ash (logand minor (lognot #xff)) 12)
+          (ash (logand major (lognot #xfff)) 32)))
+
+(define (mapped-by pid)
+  (call-with-process-file pid "maps"
+    (lambda (port)
+      (let next ((found '()))
+        (match (read-line port)
+          ((? eof-object?) (delete-duplicates found))
+          (line
+           (if (string-contains line " /dev/shm/")
+               (match (string-tokenize line)
+                 ((_ _ _ device inode . _)
+                  (match (string-split device #\:)
+                    ((major minor)
+                     (next (alist-cons (device-number (string->number major 16)
+                                                      (string->number minor 16))
+                                       (string->number inode)
+                                       found))))))
+               (next found))))))))
+
+(define (open-in pid)
+  (delete-duplicates
+   (filter-map (lambda (fd)
+                 (let ((file (process-file pid (string-append "fd/" fd))))
+                   (and (string-prefix? "/dev/shm/"
+                                        (or (false-if-exception (readlink file))
+                                            ""))
+                        (and=> (false-if-exception (stat file))
+                               (lambda (s) (cons (stat:dev s) (stat:ino s)))))))
+               (or (scandir (process-file pid "fd") string->number)
+                   (scm-error 'system-error "guild shm" "~A" (list (strerror EACCES))
+                              (list EACCES))))))
+
+(define (all-holders)
+  "Return the processes that map objects or have some open, and whether that is all
+of them: other users' processes need not let us look."
+  (let ((pids (sort (filter-map string->number (or (scandir "/proc") '())) <)))
+    (when (null? pids)
+      (scm-error 'system-error "guild shm" "~A"
+                 '("this system does not tell who holds an object") (list ENOSYS)))
+    (let next ((pids pids) (holders '()) (all? #t))
+      (match pids
+        (() (values (reverse holders) all?))
+        ((pid . rest)
+         (match (catch 'system-error
+                  (lambda ()
+                    (make-holder pid (command-of pid) (mapped-by pid)
+                                 (open-in pid)))
+                  (lambda arguments (system-error-errno arguments)))
+           ((? holder? holder)
+            (next rest
+                  (if (and (null? (holder-mapped holder))
+                           (null? (holder-open holder)))
+                      holders
+                      (cons holder holders))
+                  all?))
+           (err (next rest holders (and all? (not (= err EACCES)))))))))))
+
+(define (holds? holder object)
+  (or (member (identity-of object) (holder-mapped holder))
+      (member (identity-of object) (holder-open holder))))
+
+(define (how-held holder object)
+  (string-join
+   (append (if (member (identity-of object) (holder-mapped holder)) '("mapped") '())
+           (if (member (identity-of object) (holder-open holder)) '("open") '()))
+   ", "))
+
+(define (holders-of object holders)
+  (filter (lambda (holder) (holds? holder object)) holders))
+
+(define (print-holders object holders)
+  (unless (null? holders)
+    (for-each (lambda (line) (format #t "  ~a~%" line))
+              (column-lines '(right left #f)
+                            (map (lambda (holder)
+                                   (list (number->string (holder-pid holder))
+                                         (how-held holder object)
+                                         (printable (holder-command holder))))
+                                 holders)))))
+
+(define (warn-of-others all?)
+  (unless all?
+    (complain "processes of other users could not be looked into; there may be more \
+that hold objects")))
+
+;; Where the system does not tell who holds what, the rest still can be told.
+(define (all-holders-if-known)
+  (catch 'system-error
+    all-holders
+    (lambda _ (values #f #f))))
+
+
+;;; JSON.
+
+(define (holder-json object holder)
+  `(("pid" . ,(holder-pid holder))
+    ("command" . ,(holder-command holder))
+    ("mapped" . ,(pair? (or (member (identity-of object) (holder-mapped holder))
+                            '())))
+    ("open" . ,(pair? (or (member (identity-of object) (holder-open holder))
+                          '())))))
+
+(define (object-json object holders all?)
+  `(("name" . ,(object-name object))
+    ("size" . ,(object-size object))
+    ("used" . ,(object-used object))
+    ("mode" . ,(number->string (object-mode object) 8))
+    ("user" . ,(user-name (object-user object)))
+    ("group" . ,(group-name (object-group object)))
+    ("changed" . ,(object-changed object))
+    ("holders" . ,(if holders
+                      (list->vector (map (lambda (holder)
+                                           (holder-json object holder))
+                                         (holders-of object holders)))
+                      'null))
+    ("holders-complete" . ,(and holders all?))))
+
+(define (print-json objects holders all?)
+  (write-json (list->vector (map (lambda (object)
+                                   (object-json object holders all?))
+                                 objects)))
+  (newline))
+
+
+;;; Commands.
+
+(define (list-objects options)
+  (let ((objects (all-objects)))
+    (call-with-values all-holders-if-known
+      (lambda (holders all?)
+        (define (row object)
+          (list (short-size (object-size object))
+                (short-size (object-used object))
+                (mode-name (object-mode object))
+                (user-name (object-user object))
+                (age-name (- (current-time) (object-changed object)))
+                (if holders
+                    (format #f "~a~a" (length (holders-of object holders))
+                            (if all? "" "+"))
+                    "?")
+                (emphasized (printable (object-name object)))))
+        (define rows
+          (cons '("SIZE" "USED" "MODE" "OWNER" "AGE" "HELD" "NAME")
+                (map row objects)))
+        (cond ((assq-ref options 'json) (print-json objects holders all?))
+              ((pair? objects)
+               (for-each
+                (lambda (line object)
+                  (format #t "~a~%" line)
+                  (when (and object holders (assq-ref options 'long))
+                    (print-holders object (holders-of object holders))))
+                (column-lines '(right right left left right right #f) rows)
+                (cons #f objects))))
+        0))))
+
+(define (print-info object holders all?)
+  (format #t "~a~%" (emphasized (printable (object-name object))))
+  (for-each
+   (match-lambda ((label text) (format #t "  ~9a~a~%" label text)))
+   `(("size:" ,(format #f "~a bytes (~a)" (object-size object)
+                       (short-size (object-size object))))
+     ("used:" ,(format #f "~a bytes (~a)" (object-used object)
+                       (short-size (object-used object))))
+     ("mode:" ,(format #f "~a (~3,'0o)" (mode-name (object-mode object))
+                       (object-mode object)))
+     ("owner:" ,(format #f "~a, group ~a" (user-name (object-user object))
+                        (group-name (object-group object))))
+     ("changed:" ,(strftime "%Y-%m-%d %H:%M:%S"
+                            (localtime (object-changed object))))
+     ("held by:" ,(if holders
+                      (let ((n (length (holders-of object holders))))
+                        (format #f "~a ~a~a" n (if (= n 1) "process" "processes")
+                                (if all? "" ", or more")))
+                      "this system does not tell"))))
+  (when holders
+    (print-holders object (holders-of object holders))))
+
+;; What INFO and WHO do with those of NAMES that there are.
+(define (describe names options print)
+  (call-with-values all-holders-if-known
+    (lambda (holders all?)
+      (define objects '())
+      (define result
+        (for-all names
+                 (lambda (name)
+                   (let ((object (object-named name)))
+                     (set! objects (cons object objects))
+                     (unless (assq-ref options 'json)
+                       (print object holders all?))))))
+      (when (assq-ref options 'json)
+        (print-json (reverse objects) holders all?))
+      result)))
+
+(define (info options . names)
+  (describe names options print-info))
+
+(define (print-who object holders all?)
+  (unless holders
+    (scm-error 'system-error "guild shm" "~A: ~S"
+               (list "this system does not tell who holds an object"
+                     (object-name object))
+               (list ENOSYS)))
+  (let ((those (holders-of object holders)))
+    (format #t "~a~a~%" (emphasized (printable (object-name object)))
+            (if (null? those) ": nobody" ""))
+    (print-holders object those)))
+
+(define (who options . names)
+  (let ((result (describe names options print-who)))
+    (call-with-values all-holders-if-known
+      (lambda (holders all?)
+        (when holders
+          (warn-of-others all?))))
+    result))
+
+(define (parse-size text)
+  (let* ((unit (and (not (string-null? text))
+                    (string-index "KMG" (char-upcase (string-ref text (- (string-length text) 1))))))
+         (number (string->number (if unit (string-drop-right text 1) text) 10)))
+    (unless (and number (exact-integer? number) (not (negative? number))
+                 (string-every char-numeric? (if unit (string-drop-right text 1) text)))
+      (usage-error "create: not a size: ~a" (printable text)))
+    (* number (expt 1024 (if unit (+ unit 1) 0)))))
+
+(define (parse-mode text)
+  (let ((mode (string->number text 8)))
+    (unless (and mode (exact-integer? mode) (<= 0 mode #o777))
+      (usage-error "create: not a mode: ~a" (printable text)))
+    mode))
+
+(define (create options name size)
+  (let ((size (parse-size size))
+        (mode (parse-mode (or (assq-ref options 'mode) "600"))))
+    (for-all (list name)
+             (lambda (name)
+               (shm-unmap! (shm-create name size #:mode mode
+                                       #:reserve? (assq-ref options 'reserve)))))))
+
+(define (remove-objects options . names)
+  (for-all names shm-unlink))
+
+
+;;; Copying.
+
+(define block 4096)
+(define chunk (* 256 block))
+(define no-bytes (make-bytevector block 0))
+
+(define (call-with-progress total proc)
+  "Call PROC with a procedure that takes how many bytes have been copied, of TOTAL, or
+of nobody knows how many if that is #f, and shows it if somebody looks."
+  (define shown? (isatty? (current-error-port)))
+  (define last 0)
+  (define (show bytes)
+    (format (current-error-port) "\r~a~a\x1b[K" (short-size bytes)
+            (if (and total (positive? total))
+                (format #f " of ~a, ~a %" (short-size total)
+                        (quotient (* 100 bytes) total))
+                ""))
+    (force-output (current-error-port)))
+  (proc (lambda (bytes)
+          (let ((now (get-internal-real-time)))
+            (when (and shown? (> (- now last)
+                                 (quotient internal-time-units-per-second 10)))
+              (set! last now)
+              (show bytes)))))
+  (when (and shown? (positive? last))
+    (format (current-error-port) "\r\x1b[K")))
+
+(define (call-with-object-port name flags mode proc)
+  (let ((port (fdopen (shm-open name flags #:mode mode)
+                      (if (memv O_RDWR flags) "r+0" "r0"))))
+    (dynamic-wind
+      (const #t)
+      (lambda () (proc port))
+      (lambda () (close-port port)))))
+
+;; Runs of blocks that are not all zero, in the COUNT bytes of BV.
+(define (for-each-run bv count proc)
+  (define view (make-bytevector block))
+  (define (zero-block? start)
+    (let ((size (min block (- count start))))
+      (when (< size block)
+        (bytevector-fill! view 0))
+      (bytevector-copy! bv start view 0 size)
+      (bytevector=? view no-bytes)))
+  (let next ((start 0) (run #f))
+    (cond ((>= start count)
+           (when run
+             (proc run (- count run))))
+          ((zero-block? start)
+           (when run
+             (proc run (- start run)))
+           (next (+ start block) #f))
+          (else (next (+ start block) (or run start))))))
+
+(define (copy-bytes in out progress sparse?)
+  "Copy all bytes from the port IN to the port OUT, and return how many.  If SPARSE?,
+go over what is zero in OUT, which holds nothing yet."
+  (define bv (make-bytevector chunk))
+  (let next ((done 0))
+    (match (get-bytevector-n! in bv 0 chunk)
+      ((? eof-object?) done)
+      (count
+       (if sparse?
+           (for-each-run bv count
+             (lambda (start size)
+               (seek out (+ done start) SEEK_SET)
+               (put-bytevector out bv start size)))
+           (put-bytevector out bv 0 count))
+       (progress (+ done count))
+       (next (+ done count))))))
+
+(define (standard-port fd mode)
+  (fdopen (dup->fdes fd) mode))
+
+(define (regular-file? port)
+  (eq? 'regular (stat:type (stat port))))
+
+(define (dump options name)
+  (when (isatty? (current-output-port))
+    (usage-error "dump: standard output is a terminal; direct it to a file or a \
+command"))
+  (for-all (list name)
+    (lambda (name)
+      (call-with-object-port name (list O_RDONLY) 0
+        (lambda (in)
+          (let* ((out (standard-port 1 "w0"))
+                 (start (and (regular-file? out)
+                             (zero? (logand O_APPEND (fcntl out F_GETFL)))
+                             (= (seek out 0 SEEK_CUR) (stat:size (stat out)))
+                             (seek out 0 SEEK_CUR))))
+            (call-with-progress (stat:size (stat in))
+              (lambda (progress)
+                (if (eqv? start 0)
+                    (truncate-file out (copy-bytes in out progress #t))
+                    (copy-bytes in out progress #f))))
+            (close-port out)))))))
+
+;; A command that is stopped cleans up.
+(define (exit-on-signals)
+  (for-each (lambda (signal)
+              (sigaction signal (lambda (signal) (exit (+ 128 signal)))))
+            (list SIGHUP SIGINT SIGTERM)))
+
+;; Under a name of its own until it is whole, where names are files.
+(define (call-with-name-for name proc)
+  (define folder "/dev/shm")
+  (define (file name) (string-append folder name))
+  (if (file-exists? folder)
+      (let ((temporary (format #f "/.guild-shm-load-~a" (getpid))))
+        (dynamic-wind
+          (const #t)
+          (lambda ()
+            (proc temporary)
+            (catch 'system-error
+              (lambda () (link (file temporary) (file name)))
+              (lambda arguments
+                (let ((err (system-error-errno arguments)))
+                  (scm-error 'system-error "guild shm" "~A: ~S"
+                             (list (strerror err) name) (list err))))))
+          (lambda () (false-if-exception (shm-unlink temporary)))))
+      (catch #t
+        (lambda () (proc name))
+        (lambda (key . arguments)
+          (unless (and (eq? key 'system-error)
+                       (= EEXIST (system-error-errno (cons key arguments))))
+            (false-if-exception (shm-unlink name)))
+          (apply throw key arguments)))))
+
+(define (check-free name)
+  "Raise an exception if NAME is none, or that of an object: before all is copied."
+  (let ((fd (catch 'system-error
+              (lambda () (shm-open name (list O_RDONLY)))
+              (lambda arguments
+                (if (= ENOENT (system-error-errno arguments))
+                    #f
+                    (apply throw arguments))))))
+    (when fd
+      (close-fdes fd)
+      (scm-error 'system-error "guild shm" "~A: ~S" (list (strerror EEXIST) name)
+                 (list EEXIST)))))
+
+(define (load-object options name)
+  (for-all (list name)
+    (lambda (name)
+      (check-free name)
+      (exit-on-signals)
+      (call-with-name-for name
+        (lambda (temporary)
+          (call-with-object-port temporary (list O_RDWR O_CREAT O_EXCL) #o600
+            (lambda (out)
+              (let ((in (standard-port 0 "r0")))
+                (call-with-progress (and (regular-file? in) (stat:size (stat in)))
+                  (lambda (progress)
+                    (truncate-file out (copy-bytes in out progress #t))))
+                (close-port in)))))))))
+
+
+;;; The command line.
+
+;; Name, options, how many arguments at least and at most, and the procedure.
+(define commands
+  `(("list" (json long) 0 0 ,list-objects)
+    ("info" (json) 1 #f ,info)
+    ("who" (json) 1 #f ,who)
+    ("create" (mode reserve) 2 2 ,create)
+    ("remove" () 1 #f ,remove-objects)
+    ("dump" () 1 1 ,dump)
+    ("load" () 1 1 ,load-object)))
+
+(define (flag name . spellings)
+  (option spellings #f #f
+          (lambda (option spelling argument options arguments)
+            (values (acons name #t options) arguments))))
+
+(define all-options
+  `((json . ,(flag 'json "json"))
+    (long . ,(flag 'long #\l "long"))
+    (reserve . ,(flag 'reserve "reserve"))
+    (mode . ,(option '("mode") #t #f
+                     (lambda (option spelling argument options arguments)
+                       (values (acons 'mode argument options) arguments))))))
+
+(define (parse command wanted rest)
+  "Return the alist of options and the list of arguments in REST."
+  (catch 'misc-error
+    (lambda ()
+      (args-fold rest
+                 (map (lambda (name) (assq-ref all-options name)) wanted)
+                 (lambda (option spelling argument options arguments)
+                   (usage-error "~a: there is no option ~a; see guild shm --help"
+                                command
+                                (if (char? spelling)
+                                    (string #\- spelling)
+                                    (string-append "--" (printable spelling)))))
+                 (lambda (argument options arguments)
+                   (values options (append arguments (list argument))))
+                 '()
+                 '()))
+    (lambda (key . arguments)
+      (usage-error "~a: ~a" command (message-of key arguments)))))
+
+(define (run-command command rest)
+  (match (assoc command commands)
+    (#f
+     (usage-error "there is no command ~a; see guild shm --help"
+                  (printable command)))
+    ((_ wanted least most proc)
+     (call-with-values (lambda () (parse command wanted rest))
+       (lambda (options arguments)
+         (let ((n (length arguments)))
+           (when (< n least)
+             (usage-error "~a: ~a; see guild shm --help" command
+                          (if (zero? n) "there is no name" "there is no size")))
+           (when (and most (> n most))
+             (usage-error "~a: too many arguments: ~a" command
+                          (printable (list-ref arguments most)))))
+         (apply proc options arguments))))))
+
+(define (print-help)
+  (format #t "Usage: guild ~a~%~a~%~a" %synopsis %summary %help))
+
+(define (main . arguments)
+  (for-each (lambda (port) (set-port-conversion-strategy! port 'escape))
+            (list (current-output-port) (current-error-port)))
+  (catch 'usage
+    (lambda ()
+      (match arguments
+        (() (usage-error "there is no command; see guild shm --help"))
+        ((? (lambda (arguments) (member "--help" arguments)))
+         (print-help)
+         0)
+        (("--version" . _)
+         (format #t "guild shm (Guile-SHM) ~a~%" %version)
+         0)
+        ((command . rest)
+         (let ((result 1))
+           (call-reporting (lambda () (set! result (run-command command rest))))
+           result))))
+    (lambda (key message)
+      (complain "~a" message)
+      2)))

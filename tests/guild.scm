@@ -1,0 +1,332 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; guild.scm - the command guild shm, run as users run it.
+
+(use-modules (ice-9 match)
+             (ice-9 popen)
+             (ice-9 regex)
+             ((ice-9 textual-ports) #:select (get-string-all))
+             (posix-shm)
+             (rnrs bytevectors)
+             (srfi srfi-1)
+             (srfi srfi-64)
+             (tests support))
+
+(define guild (or (getenv "GUILD") "guild"))
+
+(define (output-of command . arguments)
+  (let* ((port (apply open-pipe* OPEN_READ "sh" "-c" command guild arguments))
+         (output (get-string-all port)))
+    (list output (status:exit-val (close-pipe port)))))
+
+(define (shm . arguments)
+  "Return what guild shm prints on either port, and its status."
+  (apply output-of "\"$0\" shm \"$@\" 2>&1 < /dev/null" arguments))
+
+(define (shell command . arguments)
+  "Return what the shell's COMMAND prints, in which $0 is guild, and its status."
+  (apply output-of command arguments))
+
+(define (lines text)
+  (string-split (string-trim-right text #\newline) #\newline))
+
+(define (line-with text part)
+  (find (lambda (line) (string-contains line part)) (lines text)))
+
+(define (fields line)
+  (string-tokenize line))
+
+(define-syntax-rule (with-object (name size option ...) body ...)
+  (with-fresh-name name
+    (shm-unmap! (shm-create name size option ...))
+    body ...))
+
+(define (used name)
+  "How many bytes of memory the object NAME has."
+  (* 512 (stat:blocks (stat (string-append "/dev/shm" name)))))
+
+(define (test-list)
+  (with-object (a 8000 #:mode #o640)
+    (with-object (b 5000000 #:reserve? #t)
+      (match (shm "list")
+        ((text status)
+         (test-equal "its status" 0 status)
+         (test-equal "size, memory, mode, owner, holders, name"
+           `("7.9K" "0" "rw-r-----" ,(passwd:name (getpwuid (getuid))) "0" ,a)
+           (match (fields (line-with text a))
+             ((size memory mode owner age held name)
+              (list size memory mode owner (string-trim-right held #\+) name))))
+         (test-equal "memory that is set aside" '("4.8M" "4.8M")
+           (take (fields (line-with text b)) 2))
+         (test-equal "the columns line up" '(#t #t)
+           (let ((column (string-contains (first (lines text)) "NAME")))
+             (map (lambda (name)
+                    (eqv? column (string-contains (line-with text name) name)))
+                  (list a b))))
+         (test-equal "no colours, as this is no terminal" #f
+           (string-index text #\esc))))))
+  (with-fresh-name name
+    (let ((bv (shm-create name 8000)))
+      (match (shm "list" "--long")
+        ((text status)
+         (test-equal "--long: who holds it, below it"
+           (list (number->string (getpid)) "mapped")
+           (take (fields (second (member (line-with text name) (lines text))))
+                 2))))
+      (test-equal "one holder" "1"
+        (string-trim-right (sixth (fields (line-with (first (shm "list")) name)))
+                           #\+))
+      (match (shm "list" "--json")
+        ((text status)
+         (test-assert "--json: exact numbers"
+           (string-contains text
+             (format #f "{\"name\": ~s, \"size\": 8000, \"used\": 0, \"mode\": \"600\""
+                     name)))
+         (test-assert "--json: who holds it"
+           (string-match (format #f "\"pid\": ~a, \"command\": \"[^\n]*\", \
+\"mapped\": true, \"open\": false" (getpid)) text))))
+      (shm-unmap! bv))))
+
+(define (test-info)
+  (with-object (name 8000 #:mode #o640)
+    (with-fresh-name none
+      (match (shm "info" none name)
+        ((text status)
+         (test-equal "one that is not there: the others are told of" 1 status)
+         (test-assert "and which it is"
+           (string-contains text
+             (format #f "guild shm: No such file or directory: ~s" none)))
+         (test-assert "the size in bytes"
+           (string-contains text "8000 bytes (7.9K)"))
+         (test-assert "the mode" (string-contains text "rw-r----- (640)"))))
+      (test-equal "what is no name" 1 (second (shm "info" "none"))))))
+
+(define (test-who)
+  (with-fresh-name name
+    (let* ((bv (shm-create name 8000))
+           (fd (shm-open name (list O_RDONLY))))
+      (define (how)
+        (match (shm "who" name)
+          ((text status)
+           (let ((line (line-with text (format #f " ~a " (getpid)))))
+             (string-drop line (string-contains line "mapped"))))))
+      (test-assert "mapped and open" (string-prefix? "mapped, open " (how)))
+      (close-fdes fd)
+      (test-assert "mapped" (string-prefix? "mapped " (how)))
+      (shm-unmap! bv)
+      (gc)
+      (test-equal "nobody" (format #f "~a: nobody" name)
+        (first (lines (first (shm "who" name)))))
+      (shm-unlink name)
+      (test-equal "no such object" 1 (second (shm "who" name))))))
+
+(define (test-create)
+  (define (size-of argument)
+    (with-fresh-name name
+      (match (shm "create" name argument)
+        (("" 0)
+         (let ((fd (shm-open name (list O_RDONLY))))
+           (let ((size (shm-size fd)))
+             (close-fdes fd)
+             size)))
+        (other other))))
+  (test-equal "sizes" '(1 3072 2097152 1073741824)
+    (map size-of '("1" "3K" "2m" "1G")))
+  (with-fresh-name name
+    (test-equal "--mode, --reserve" '(("" 0) #o640 65536)
+      (let ((result (shm "create" "--mode=640" name "64K" "--reserve")))
+        (list result
+              (stat:perms (stat (string-append "/dev/shm" name)))
+              (used name))))
+    (match (shm "create" name "1")
+      ((text status)
+       (test-equal "one that there is" 1 status)
+       (test-equal "what is said of that"
+         (format #f "guild shm: File exists: ~s\n" name) text)))
+    (for-each
+     (lambda (arguments)
+       (match (apply shm "create" arguments)
+         ((text status)
+          (test-equal (format #f "in one line: ~s" arguments) '(2 1)
+            (list status (length (lines text)))))))
+     `((,name) () (,name "x") (,name "") (,name "-1") (,name "1.5") (,name "K")
+       (,name "1T") (,name "1" "2") (,name "1" "--mode=9") (,name "1" "--mode=1777")
+       (,name "1" "--mode") (,name "1" "--long") (,name "1" "-x")))))
+
+(define (test-remove)
+  (with-object (a 1)
+    (with-object (b 1)
+      (with-fresh-name none
+        (match (shm "remove" a none b)
+          ((text status)
+           (test-equal "all that there are" '(1 #f)
+             (list status (any (lambda (name) (member name (shm-list)))
+                               (list a b))))
+           (test-equal "what is said of the other"
+             (format #f "guild shm: No such file or directory: ~s\n" none)
+             text)))))))
+
+(define (contents name)
+  (let* ((bv (shm-attach name))
+         (copy (bytevector-copy bv)))
+    (shm-unmap! bv)
+    copy))
+
+(define (test-copying)
+  (define size (+ 5000000 123))
+  (with-fresh-name from
+    (with-fresh-name to
+      (let ((bv (shm-create from size)))
+        (bytevector-u8-set! bv 0 1)
+        (bytevector-u8-set! bv 2500000 2)
+        (bytevector-u8-set! bv (- size 1) 3)
+        (let* ((result (shell "\"$0\" shm dump \"$1\" | \"$0\" shm load \"$2\"" from to))
+               (memory (map used (list from to))))
+          (test-equal "dump and load, without a word" '("" 0) result)
+          (test-equal "without filling holes" '(12288 12288) memory)
+          (test-assert "all bytes" (bytevector=? bv (contents to)))
+          (test-equal "for nobody else" #o600
+            (stat:perms (stat (string-append "/dev/shm" to)))))
+        (match (shell "\"$0\" shm dump \"$1\" | \"$0\" shm load \"$2\" 2>&1" from to)
+          ((text status)
+           (test-equal "into one that there is" 1 status)
+           (test-equal "what is said of that"
+             (format #f "guild shm: File exists: ~s\n" to) text)))
+        (let ((file (string-append "/tmp" from)))
+          (test-equal "to a file and from it" '("" 0)
+            (shell "\"$0\" shm dump \"$1\" > \"$3\" && \"$0\" shm remove \"$2\" &&
+                    \"$0\" shm load \"$2\" < \"$3\""
+                   from to file))
+          (test-assert "whose holes stay holes, too"
+            (< (* 512 (stat:blocks (stat file))) 200000))
+          (test-assert "and bytes bytes" (bytevector=? bv (contents to)))
+          (test-equal "after what is in a file" size
+            (begin
+              (shell "{ echo; \"$0\" shm dump \"$1\"; } > \"$2\"" from file)
+              (- (stat:size (stat file)) 1)))
+          (delete-file file))
+        (shm-unmap! bv))))
+  (with-fresh-name to
+    (test-equal "nothing" '(("" 0) 0)
+      (let ((result (shm "load" to)))
+        (list result (stat:size (stat (string-append "/dev/shm" to)))))))
+  (test-equal "no such object" 1 (second (shm "dump" "/gshm-test-none")))
+  (test-equal "what is no name" 1 (second (shm "load" "none")))
+  (with-fresh-name to
+    (match (pipe)
+      ((in . out)
+       (let ((pid (start-process
+                   (lambda ()
+                     (close-port out)
+                     (dup2 (fileno in) 0)
+                     (execlp guild guild "shm" "load" to)))))
+         (close-port in)
+         (display "some" out)
+         (force-output out)
+         (let await ()
+           (unless (any (lambda (name)
+                          (string-prefix? "/.guild-shm-load-" name))
+                        (shm-list))
+             (usleep 1000)
+             (await)))
+         (kill pid SIGTERM)
+         (waitpid pid)
+         (close-port out)
+         (test-equal "stopped in the middle, it leaves nothing" '()
+           (filter (lambda (name)
+                     (or (string-prefix? "/.guild-shm-load-" name)
+                         (string=? name to)))
+                   (shm-list))))))))
+
+(define (test-odd-names)
+  (let ((name (string-append (fresh-name) "\n\x1b[31m \\ \"ä")))
+    (dynamic-wind
+      (lambda () (shm-unmap! (shm-create name 1)))
+      (lambda ()
+        (match (shm "list")
+          ((text status)
+           (test-equal "control characters do not reach the terminal" #f
+             (string-index text #\esc))
+           (test-assert "and are shown"
+             (string-contains text "\\n\\x1b[31m \\\\ \""))))
+        (match (shm "list" "--json")
+          ((text status)
+           (test-assert "JSON has them all"
+             (string-contains text "\\u000a\\u001b[31m \\\\ \\\"\\u00e4\""))))
+        (test-equal "as an argument" '("" 0)
+          (begin
+            (setenv "LC_ALL" "C.UTF-8")
+            (let ((result (shm "remove" name)))
+              (unsetenv "LC_ALL")
+              result))))
+      (lambda () (false-if-exception (shm-unlink name))))))
+
+(define (test-usage)
+  (for-each
+   (lambda (arguments)
+     (match (apply shm arguments)
+       ((text status)
+        (test-equal (format #f "a mistake, told in one line: ~s" arguments)
+          '(2 #t 1)
+          (list status (string-prefix? "guild shm: " text)
+                (length (lines text)))))))
+   '(() ("nonsense") ("--nonsense") ("list" "--nonsense") ("list" "-x")
+     ("list" "/x") ("info") ("who") ("remove") ("dump") ("load") ("dump" "/a" "/b")
+     ("info" "--long" "/a")))
+  (for-each
+   (lambda (arguments)
+     (match (apply shm arguments)
+       ((text status)
+        (test-equal (format #f "help: ~s" arguments) '(0 #t)
+          (list status
+                (and (string-contains text "Usage: guild shm COMMAND") #t))))))
+   '(("--help") ("list" "--help")))
+  (test-assert "guild help shm"
+    (string-contains (first (shell "\"$0\" help shm 2>&1")) "remove NAME..."))
+  (test-assert "guild list"
+    (string-contains (first (shell "\"$0\" list 2>&1"))
+                     "List, make, remove and copy shared memory objects."))
+  (test-equal "--version" 0 (second (shm "--version"))))
+
+(define (test-terminal)
+  (define (on-terminal . environment)
+    (first (shell (string-append (string-join environment)
+                                 " script -qec \"'$0' shm list\" /dev/null")
+                  "x")))
+  (unless (zero? (second (shell "command -v script > /dev/null")))
+    (test-skip 2))
+  (with-object (name 1)
+    (test-equal "names are bold on a terminal, but with NO_COLOR" '(#t #f)
+      (map (lambda (environment)
+             (and (string-contains
+                   (on-terminal "TERM=xterm" environment)
+                   (string-append "\x1b[1m" name "\x1b[m"))
+                  #t))
+           '("" "NO_COLOR=1")))
+    (test-equal "dump does not write to one" #t
+      (and (string-contains
+            (first (shell "script -qec \"'$0' shm dump $1\" /dev/null" name))
+            "standard output is a terminal")
+           #t))))
+
+(define (test-without)
+  (match (shm "list")
+    ((text status)
+     (test-equal "where there are none" '(1 #t)
+       (list status (and (string-contains text "no POSIX shared memory") #t))))))
+
+(test-begin "guild")
+
+(cond (posix-shm?
+       (test-group "list" (test-list))
+       (test-group "info" (test-info))
+       (test-group "who" (test-who))
+       (test-group "create" (test-create))
+       (test-group "remove" (test-remove))
+       (test-group "copying" (test-copying))
+       (test-group "odd names" (test-odd-names))
+       (test-group "usage" (test-usage))
+       (test-group "terminal" (test-terminal)))
+      (else
+       (test-group "without shared memory" (test-without))))
+
+(test-end "guild")
