@@ -424,6 +424,12 @@ check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
     gshm_out_of_range_of (MAP, scm_length,
                           "Offset and length reach beyond the end of",
                           gshm_descriptor_object (scm_fd));
+  if (object_size == 0 && size == 0)
+    scm_error (scm_out_of_range_key, MAP,
+               "The object ~S is empty: give it a size first, as with "
+               "(shm-resize! ~A 4096)",
+               scm_list_2 (gshm_descriptor_object (scm_fd), scm_fd),
+               scm_list_1 (SCM_INUM0));
   if (size == 0)
     gshm_out_of_range_of (MAP, SCM_INUM0, "No bytes are to be mapped of",
                           gshm_descriptor_object (scm_fd));

@@ -210,8 +210,13 @@ not one of a shared memory object)" (strerror EINVAL) name)
     (test-equal "a type that is no symbol" 'wrong-type-arg
       (car (raised (lambda () (shm-map fd #:type "u8"))))))
 
-  (with-descriptor (fd 0)
-    (test-out-of-range "an object without bytes" (shm-map fd)))
+  (with-fresh-name name
+    (call-with-descriptor (shm-open name (list O_RDWR O_CREAT))
+      (lambda (fd)
+        (test-raises "an object without bytes, and what to do about it"
+          `(out-of-range "shm-map" ,(format #f "The object ~s is empty: give \
+it a size first, as with (shm-resize! ~a 4096)" name fd))
+          (shm-map fd)))))
   (test-errno "what is not open" EBADF (shm-map 9999))
   (let ((ends (pipe)))
     (test-errno "a pipe" ENODEV (shm-map (fileno (car ends))))
@@ -516,7 +521,12 @@ not one of a shared memory object)" (strerror EINVAL) name)
                (lambda (k)
                  (shm-create name 8 #:initialize (lambda (bv) (k 'out)))))
               (exists? name))))
-    (test-errno "no name" EINVAL (shm-create "frames" 8))
+    (test-raises "no name, and what is one"
+      `(system-error "shm-create" ,(format #f "~a: \"frames\" (a name is \"/\" \
+and then one or more bytes, none of them \"/\" or NUL, and not \"/.\" or \"/..\")"
+                                           (strerror EINVAL))
+                     ,EINVAL)
+      (shm-create "frames" 8))
     (let ((name (fresh-name)))
       (test-raises "nothing to attach to"
         `(system-error "shm-attach" ,(format #f "~a: ~s" (strerror ENOENT) name)

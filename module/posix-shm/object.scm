@@ -48,9 +48,11 @@
     (lambda (key . arguments)
       (case key
         ((system-error)
-         (let ((data (cadddr arguments)))
-           (scm-error key procedure "~A: ~S"
-                      (list (strerror (car data)) object) data)))
+         (let ((message-arguments (caddr arguments)) (data (cadddr arguments)))
+           (if (member object message-arguments)
+               (scm-error key procedure (cadr arguments) message-arguments data)
+               (scm-error key procedure "~A: ~S"
+                          (list (strerror (car data)) object) data))))
         ((wrong-type-arg out-of-range)
          (apply scm-error key procedure (cdr arguments)))
         (else

@@ -13,6 +13,7 @@
   #:use-module (ice-9 ftw)
   #:use-module (ice-9 match)
   #:use-module (ice-9 rdelim)
+  #:use-module (ice-9 regex)
   #:use-module ((ice-9 textual-ports) #:select (get-string-all))
   #:use-module (posix-shm)
   #:use-module ((posix-shm config) #:select (%version))
@@ -275,18 +276,20 @@ of them: other users' processes need not let us look."
                   all?))
            (err (next rest holders (and all? (not (= err EACCES)))))))))))
 
-(define (holds? holder object)
-  (or (member (identity-of object) (holder-mapped holder))
-      (member (identity-of object) (holder-open holder))))
+(define (maps? holder object)
+  (->bool (member (identity-of object) (holder-mapped holder))))
 
-(define (how-held holder object)
-  (string-join
-   (append (if (member (identity-of object) (holder-mapped holder)) '("mapped") '())
-           (if (member (identity-of object) (holder-open holder)) '("open") '()))
-   ", "))
+(define (opened? holder object)
+  (->bool (member (identity-of object) (holder-open holder))))
 
 (define (holders-of object holders)
-  (filter (lambda (holder) (holds? holder object)) holders))
+  (filter (lambda (holder) (or (maps? holder object) (opened? holder object)))
+          holders))
+
+(define (how-held holder object)
+  (string-join (append (if (maps? holder object) '("mapped") '())
+                       (if (opened? holder object) '("open") '()))
+               ", "))
 
 (define (print-holders object holders)
   (unless (null? holders)
@@ -315,10 +318,8 @@ that hold objects")))
 (define (holder-json object holder)
   `(("pid" . ,(holder-pid holder))
     ("command" . ,(holder-command holder))
-    ("mapped" . ,(pair? (or (member (identity-of object) (holder-mapped holder))
-                            '())))
-    ("open" . ,(pair? (or (member (identity-of object) (holder-open holder))
-                          '())))))
+    ("mapped" . ,(maps? holder object))
+    ("open" . ,(opened? holder object))))
 
 (define (object-json object holders all?)
   `(("name" . ,(object-name object))
@@ -396,7 +397,7 @@ that hold objects")))
     (print-holders object (holders-of object holders))))
 
 ;; What INFO and WHO do with those of NAMES that there are.
-(define (describe names options print)
+(define* (describe names options print #:key warn?)
   (call-with-values all-holders-if-known
     (lambda (holders all?)
       (define objects '())
@@ -409,6 +410,8 @@ that hold objects")))
                        (print object holders all?))))))
       (when (assq-ref options 'json)
         (print-json (reverse objects) holders all?))
+      (when (and warn? holders (pair? objects))
+        (warn-of-others all?))
       result)))
 
 (define (info options . names)
@@ -426,21 +429,15 @@ that hold objects")))
     (print-holders object those)))
 
 (define (who options . names)
-  (let ((result (describe names options print-who)))
-    (call-with-values all-holders-if-known
-      (lambda (holders all?)
-        (when holders
-          (warn-of-others all?))))
-    result))
+  (describe names options print-who #:warn? #t))
 
 (define (parse-size text)
-  (let* ((unit (and (not (string-null? text))
-                    (string-index "KMG" (char-upcase (string-ref text (- (string-length text) 1))))))
-         (number (string->number (if unit (string-drop-right text 1) text) 10)))
-    (unless (and number (exact-integer? number) (not (negative? number))
-                 (string-every char-numeric? (if unit (string-drop-right text 1) text)))
-      (usage-error "create: not a size: ~a" (printable text)))
-    (* number (expt 1024 (if unit (+ unit 1) 0)))))
+  (match (string-match "^([0-9]+)([KMGkmg]?)$" text)
+    (#f (usage-error "create: not a size: ~a" (printable text)))
+    (found
+     (let ((unit (string-contains " KMG" (string-upcase (match:substring found 2)))))
+       (* (string->number (match:substring found 1))
+          (expt 1024 (if (string-null? (match:substring found 2)) 0 unit)))))))
 
 (define (parse-mode text)
   (let ((mode (string->number text 8)))
