@@ -693,20 +693,23 @@ place)" ,EDEADLK)
     '((returned stopped) #t #t)
     (with-channel (ch 100)
       (let* ((ready? #f) (stop? #f) (count 0)
+             (work (lambda ()
+                     ;; It is full after some messages that were sent and not
+                     ;; received.
+                     (call-with-shm-slot ch 1 list #:timeout 0)
+                     (call-with-shm-message ch list #:timeout 0)
+                     (set! count (+ count 1))))
              (thread (in-thread
                       (raised
                        (lambda ()
+                         (look-names-up work)
                          (let loop ()
                            (catch 'interrupted
                              (lambda ()
                                (set! ready? #t)
                                (let loop ()
                                  (unless stop?
-                                   ;; It is full after some messages that were
-                                   ;; sent and not received.
-                                   (call-with-shm-slot ch 1 list #:timeout 0)
-                                   (call-with-shm-message ch list #:timeout 0)
-                                   (set! count (+ count 1)))
+                                   (work))
                                  (loop)))
                              (const #t))
                            (if stop? 'stopped (loop))))))))

@@ -478,17 +478,20 @@ the mutex guards may be half done" (shm-name bv))
       '((returned stopped) #t #t)
       (let* ((ready? #f)
              (stop? #f)
+             (work (lambda ()
+                     (with-shm-mutex bv mutex
+                       (set-word! bv 1 (+ 1 (word bv 1))))))
              (thread (in-thread
                       (raised
                        (lambda ()
+                         (look-names-up work)
                          (let loop ()
                            (catch 'interrupted
                              (lambda ()
                                (set! ready? #t)
                                (let loop ()
                                  (unless stop?
-                                   (with-shm-mutex bv mutex
-                                     (set-word! bv 1 (+ 1 (word bv 1)))))
+                                   (work))
                                  (loop)))
                              (const #t))
                            (if stop? 'stopped (loop))))))))
