@@ -511,22 +511,40 @@ of nobody knows how many if that is #f, and shows it if somebody looks."
            (next (+ start block) #f))
           (else (next (+ start block) (or run start))))))
 
+;; A signal that comes while a read waits is not seen before it returns; hence the
+;; slices.
+(define (await-input port)
+  (when (null? (car (select (list port) '() '() 1/20)))
+    (await-input port)))
+
+(define (read-chunk! in bv)
+  "Fill BV with bytes from IN, and return how many there are, fewer only at the end."
+  (let next ((count 0))
+    (if (= count chunk)
+        count
+        (begin
+          (await-input in)
+          (let ((more (get-bytevector-some! in bv count (- chunk count))))
+            (if (eof-object? more)
+                count
+                (next (+ count more))))))))
+
 (define (copy-bytes in out progress sparse?)
   "Copy all bytes from the port IN to the port OUT, and return how many.  If SPARSE?,
 go over what is zero in OUT, which holds nothing yet."
   (define bv (make-bytevector chunk))
   (let next ((done 0))
-    (match (get-bytevector-n! in bv 0 chunk)
-      ((? eof-object?) done)
-      (count
-       (if sparse?
-           (for-each-run bv count
-             (lambda (start size)
-               (seek out (+ done start) SEEK_SET)
-               (put-bytevector out bv start size)))
-           (put-bytevector out bv 0 count))
-       (progress (+ done count))
-       (next (+ done count))))))
+    (let ((count (read-chunk! in bv)))
+      (cond ((zero? count) done)
+            (else
+             (if sparse?
+                 (for-each-run bv count
+                   (lambda (start size)
+                     (seek out (+ done start) SEEK_SET)
+                     (put-bytevector out bv start size)))
+                 (put-bytevector out bv 0 count))
+             (progress (+ done count))
+             (next (+ done count)))))))
 
 (define (standard-port fd mode)
   (fdopen (dup->fdes fd) mode))
@@ -658,6 +676,12 @@ command"))
     (lambda (key . arguments)
       (usage-error "~a: ~a" command (message-of key arguments)))))
 
+(define (check-shm)
+  (unless posix-shm?
+    (scm-error 'system-error "guild shm" "~A (~A)"
+               (list (strerror ENOSYS) "this system has no POSIX shared memory")
+               (list ENOSYS))))
+
 (define (run-command command rest)
   (match (assoc command commands)
     (#f
@@ -673,6 +697,7 @@ command"))
            (when (and most (> n most))
              (usage-error "~a: too many arguments: ~a" command
                           (printable (list-ref arguments most)))))
+         (check-shm)
          (apply proc options arguments))))))
 
 (define (print-help)
