@@ -135,6 +135,25 @@ required arguments, the optional ones, the keywords, and whether there may be mo
         ((or #f ()) (procedure-arguments procedure))
         (all (last all)))))
 
+(define (not-told name)
+  "Return the arguments of the procedure NAME, as the manual has them, that its
+docstring does not name in capitals."
+  (define text (docstring name))
+  (define (told? argument)
+    (string-contains text (string-upcase (symbol->string argument))))
+  (match (documented-arguments name)
+    ((required optional keywords _)
+     (remove told?
+             (append (if (string-contains text "the argument,") '() required)
+                     optional
+                     (if (string-contains text "keywords are")
+                         '()
+                         (map keyword->symbol keywords)))))))
+
+;; Accessors of conditions, and what means the argument of another procedure.
+(define not-telling
+  '(shm-fault-kind shm-fault-name shm-fault-offset shm-channel-send-datum!))
+
 (define getter (@ (guile) procedure))
 
 (define (real-arguments procedure)
@@ -475,6 +494,15 @@ them."
                     (real-arguments (value-of name))
                     (documented-arguments name)))))
           all-exports)
+
+(test-equal "every docstring tells of all arguments" '()
+  (filter-map (lambda (name)
+                (and (documented-arguments name)
+                     (not (memq name not-telling))
+                     (match (not-told name)
+                       (() #f)
+                       (arguments (cons name arguments)))))
+              all-exports))
 
 (test-assert "there are examples" (pair? all-blocks))
 (test-equal "every name has an example that is run" '()
