@@ -23,6 +23,13 @@
 
 #include "owner.h"
 
+/* Elsewhere, as on macOS, a call of this name may be another.  */
+#if defined __linux__ && defined SYS_gettid
+# define HAVE_THREAD_IDS 1
+#else
+# define HAVE_THREAD_IDS 0
+#endif
+
 #define ID_SHIFT 3
 #define ID_BITS 22
 #define START_SHIFT (ID_SHIFT + ID_BITS)
@@ -128,7 +135,7 @@ read_life (long id, struct life *life)
 static long
 thread_id (void)
 {
-#ifdef SYS_gettid
+#if HAVE_THREAD_IDS
   return syscall (SYS_gettid);
 #else
   return (long) getpid ();
@@ -140,7 +147,7 @@ thread_id (void)
 static uint64_t
 thread_start (long id)
 {
-#ifdef SYS_gettid
+#if HAVE_THREAD_IDS
   struct life life;
 
   return read_life (id, &life) ? life.start : 0;
@@ -209,7 +216,7 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
     return 1;
   if (kill ((pid_t) id, 0) < 0 && errno == ESRCH)
     return 1;
-#ifdef SYS_gettid
+#if HAVE_THREAD_IDS
   struct life life;
   uint64_t start = owner >> START_SHIFT, means = known >> START_SHIFT;
 

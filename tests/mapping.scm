@@ -528,6 +528,20 @@ and then one or more bytes, none of them \"/\" or NUL, and not \"/.\" or \"/..\"
                      ,EINVAL)
       (shm-create "frames" 8))
     (let ((name (fresh-name)))
+      (test-raises "nothing to make"
+        `(out-of-range "shm-create" ,(format #f "An object of 0 bytes cannot be \
+mapped: ~s" name))
+        (shm-create name 0))
+      (test-raises "an empty object to attach to"
+        `(out-of-range "shm-attach" ,(format #f "The object ~s is empty; with \
+#:wait this waits until somebody gives it a size" name))
+        (begin
+          (close-fdes (shm-open name (list O_RDWR O_CREAT)))
+          (catch #t
+            (lambda () (shm-attach name))
+            (lambda arguments
+              (shm-unlink name)
+              (apply throw arguments)))))
       (test-raises "nothing to attach to"
         `(system-error "shm-attach" ,(format #f "~a: ~s" (strerror ENOENT) name)
                        ,ENOENT)

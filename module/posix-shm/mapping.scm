@@ -129,6 +129,9 @@ positive, or not a multiple of the size of TYPE."
           clean))
       clean)))
 
+(define (refuse-empty subr message name)
+  (scm-error 'out-of-range subr message (list name) '(0)))
+
 (define (create subr name size keep mode type reserve? populate? lock?
                 huge-pages? initialize)
   "Do as @code{shm-create} does, in the name of SUBR, and call KEEP with the
@@ -139,6 +142,8 @@ bytevector in one step with giving the object its name."
          (bv #f)
          (made? #f))
     (%shm-check-type subr type)
+    (when (eqv? size 0)
+      (refuse-empty subr "An object of 0 bytes cannot be mapped: ~S" name))
     (with-cleanup
         (when fd
           (unless (or made? unnamed?)
@@ -183,8 +188,12 @@ has no size."
         (dynamic-wind
           (const #t)
           (lambda ()
-            (unless (and wait? (zero? (shm-size fd)))
+            (cond
+             ((positive? (shm-size fd))
               (set! bv (map-object fd 0 #f type writable? #f #f #f name)))
+             ((not wait?)
+              (refuse-empty "shm-attach" "The object ~S is empty; with #:wait this \
+waits until somebody gives it a size" name)))
             bv)
           (lambda () (close-fdes fd)))))
     (lambda arguments
