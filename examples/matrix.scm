@@ -52,7 +52,7 @@
             (array->list (submatrix matrix (- n 2) (- n 2) 2 2)))
     (let ((sum 0))
       (array-for-each (lambda (x) (set! sum (+ sum x))) matrix)
-      (format #t "The sum of all: ~a~%" sum))))
+      (format #t "The sum of all: ~a~%" (inexact->exact sum)))))
 
 (match (command-line)
   ((_) (main 1000))
