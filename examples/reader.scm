@@ -12,4 +12,7 @@
           (text (get-string-all port)))
      (close-port port)
      (shm-unlink name)
-     (format #t "process ~a read from ~a: ~a~%" (getpid) name text))))
+     (format #t "process ~a read from ~a: ~a~%" (getpid) name text)))
+  (_
+   (format (current-error-port) "Usage: guile reader.scm NAME~%")
+   (exit 2)))

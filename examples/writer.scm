@@ -11,4 +11,7 @@
                        "w")))
      (display text port)
      (close-port port)
-     (format #t "process ~a wrote to ~a~%" (getpid) name))))
+     (format #t "process ~a wrote to ~a~%" (getpid) name)))
+  (_
+   (format (current-error-port) "Usage: guile writer.scm NAME TEXT~%")
+   (exit 2)))

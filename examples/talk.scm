@@ -1,0 +1,78 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; talk.scm - two terminals that talk.
+;;;
+;;; Usage: guile talk.scm NAME
+;;;
+;;; Start this in two terminals, with the same NAME, such as /talk, and type.
+;;; Each line that you type in one is shown in the other.  Ctrl-D ends what you
+;;; have to say; when both have done so, both programs end.
+;;;
+;;; The first one makes a shared memory object with two channels, one for each
+;;; direction.  The second removes the name when it has the channels, so that
+;;; the next who use NAME talk about something else.
+
+(use-modules ((ice-9 format) #:select (format))
+             (ice-9 match)
+             ((ice-9 rdelim) #:select (read-line))
+             (ice-9 threads)
+             (posix-shm)
+             (posix-shm channel))
+
+(define channel-size (+ shm-channel-header-size 65536))
+
+(define (first-part bv) (shm-view bv 'vu8 0 channel-size))
+(define (second-part bv) (shm-view bv 'vu8 channel-size channel-size))
+
+(define (make-channels! bv)
+  (shm-channel-init! (first-part bv))
+  (shm-channel-init! (second-part bv)))
+
+(define (say message . arguments)
+  (format #t "~?~%" message arguments)
+  (force-output))
+
+(define (talk out in)
+  "Send what is read by the channel OUT, and show what comes by IN."
+  (define listener
+    (call-with-new-thread
+     (lambda ()
+       (let next ()
+         (match (shm-channel-receive-datum! in)
+           ((? eof-object?) (say "(The other side has no more to say.)"))
+           (line (say "> ~a" line) (next)))))))
+  (let next ()
+    (match (read-line)
+      ((? eof-object?) (shm-channel-close! out))
+      (line (shm-channel-send-datum! out line) (next))))
+  (join-thread listener))
+
+(define (begin-talk name)
+  ;; The name is removed at the end if nobody came.
+  (call-with-shm name (* 2 channel-size)
+    (lambda (bv)
+      (say "(You are the first.)")
+      (talk (shm-channel (first-part bv)) (shm-channel (second-part bv))))
+    #:initialize make-channels!))
+
+(define (join-talk name)
+  (let ((bv (shm-attach name #:writable? #t)))
+    (shm-unlink name)
+    (say "(You are the second.)")
+    (talk (shm-channel (second-part bv)) (shm-channel (first-part bv)))))
+
+(define (main name)
+  ;; By Ctrl-C, too, leave in order.
+  (sigaction SIGINT (lambda (signal) (exit 130)))
+  (catch 'system-error
+    (lambda () (begin-talk name))
+    (lambda arguments
+      (if (= (system-error-errno arguments) EEXIST)
+          (join-talk name)
+          (apply throw arguments)))))
+
+(match (command-line)
+  ((_ (? (lambda (name) (string-prefix? "/" name)) name))
+   (main name))
+  (_
+   (format (current-error-port) "Usage: guile talk.scm /NAME~%")
+   (exit 2)))
