@@ -806,9 +806,38 @@ share_of (long count, long i, long n)
   return 2 * count / n + (i < 2 * count % n);
 }
 
+static pid_t children[MOST_SENDERS];
+
+/* Start N processes that SEND, COUNT messages beside those that go before.  */
 static void
-send_some (struct ring *ring, long count)
+start_senders (long count, long n, void (*send) (void *to, long count), void *to)
 {
+  shared->ready = shared->go = 0;
+  for (long i = 0; i < n; i++)
+    if ((children[i] = start (-1)) == 0)
+      {
+        atomic_fetch_add (&shared->ready, 1);
+        while (!shared->go)
+          pause_for (100000);
+        send (to, share_of (count, i, n));
+        _exit (0);
+      }
+  while (shared->ready != n)
+    pause_for (100000);
+  shared->go = 1;
+}
+
+static void
+finish_senders (long n)
+{
+  for (long i = 0; i < n; i++)
+    finish (children[i]);
+}
+
+static void
+send_to_ring (void *to, long count)
+{
+  struct ring *ring = to;
   char message[MESSAGE] = { 1 };
   struct end end = { .ring = ring, .yields = 1 };
 
@@ -826,32 +855,18 @@ send_some (struct ring *ring, long count)
 static void
 senders (long count, long n)
 {
-  pid_t children[MOST_SENDERS];
   struct ring *ring = make_ring (MESSAGE);
   struct end end = { .ring = ring, .yields = 1 };
   char message[MESSAGE];
 
-  shared->ready = shared->go = 0;
-  for (long i = 0; i < n; i++)
-    if ((children[i] = start (-1)) == 0)
-      {
-        atomic_fetch_add (&shared->ready, 1);
-        while (!shared->go)
-          pause_for (100000);
-        send_some (ring, share_of (count, i, n));
-        _exit (0);
-      }
-  while (shared->ready != n)
-    pause_for (100000);
-  shared->go = 1;
+  start_senders (count, n, send_to_ring, ring);
   for (long i = 0; i < count; i++)
     ring_receive (&end, message);
   int64_t begin = now ();
   for (long i = 0; i < count; i++)
     ring_receive (&end, message);
   int64_t time = now () - begin;
-  for (long i = 0; i < n; i++)
-    finish (children[i]);
+  finish_senders (n);
   check (end.own == ring->head, "messages left");
   answer (time, count);
   give_ring_back (ring);
@@ -1080,34 +1095,29 @@ pipe_wake_across (long count, long unused)
 }
 
 static void
+send_to_pipe (void *to, long count)
+{
+  const int *pipe = to;
+  char message[MESSAGE] = { 1 };
+
+  for (long i = 0; i < count; i++)
+    write_all (pipe[1], message, MESSAGE);
+}
+
+static void
 pipe_senders (long count, long n)
 {
-  pid_t children[MOST_SENDERS];
-  char message[MESSAGE] = { 1 };
+  char message[MESSAGE];
   struct pipes pipes = make_pipes ();
 
-  shared->ready = shared->go = 0;
-  for (long i = 0; i < n; i++)
-    if ((children[i] = start (-1)) == 0)
-      {
-        atomic_fetch_add (&shared->ready, 1);
-        while (!shared->go)
-          pause_for (100000);
-        for (long j = 0; j < share_of (count, i, n); j++)
-          write_all (pipes.there[1], message, MESSAGE);
-        _exit (0);
-      }
-  while (shared->ready != n)
-    pause_for (100000);
-  shared->go = 1;
+  start_senders (count, n, send_to_pipe, pipes.there);
   for (long i = 0; i < count; i++)
     read_all (pipes.there[0], message, MESSAGE);
   int64_t begin = now ();
   for (long i = 0; i < count; i++)
     read_all (pipes.there[0], message, MESSAGE);
   int64_t time = now () - begin;
-  for (long i = 0; i < n; i++)
-    finish (children[i]);
+  finish_senders (n);
   answer (time, count);
   close_pipes (&pipes);
 }

@@ -692,42 +692,16 @@ place)" ,EDEADLK)
   (test-equal "asyncs that throw at any instant leave both free"
     '((returned stopped) #t #t)
     (with-channel (ch 100)
-      (let* ((ready? #f) (stop? #f) (count 0)
-             (work (lambda ()
-                     ;; It is full after some messages that were sent and not
-                     ;; received.
-                     (call-with-shm-slot ch 1 list #:timeout 0)
-                     (call-with-shm-message ch list #:timeout 0)
-                     (set! count (+ count 1))))
-             (thread (in-thread
-                      (raised
+      (let* ((count 0)
+             (result (throw-at-any-instant (* 100 rounds)
                        (lambda ()
-                         (look-names-up work)
-                         (let loop ()
-                           (catch 'interrupted
-                             (lambda ()
-                               (set! ready? #t)
-                               (let loop ()
-                                 (unless stop?
-                                   (work))
-                                 (loop)))
-                             (const #t))
-                           (if stop? 'stopped (loop))))))))
-        ;; One at a time, so that none comes where it is not caught.
-        (let loop ((i 0))
-          (let again ()
-            (unless (or ready? (thread-exited? thread))
-              (usleep 20)
-              (again)))
-          (set! ready? #f)
-          (when (= i (* 100 rounds))
-            (set! stop? #t))
-          (system-async-mark (lambda () (throw 'interrupted)) thread)
-          (unless (or stop? (thread-exited? thread))
-            (loop (+ i 1))))
-        (let ((result (join-thread thread)))
-          (let drain () (when (receive! ch 0) (drain)))
-          (list result (positive? count) (free? ch)))))))
+                         ;; It is full after some messages that were sent and not
+                         ;; received.
+                         (call-with-shm-slot ch 1 list #:timeout 0)
+                         (call-with-shm-message ch list #:timeout 0)
+                         (set! count (+ count 1))))))
+        (let drain () (when (receive! ch 0) (drain)))
+        (list result (positive? count) (free? ch))))))
 
 
 ;;; Data.

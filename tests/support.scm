@@ -40,7 +40,7 @@
 
             ;; Threads.
             in-thread
-            look-names-up
+            throw-at-any-instant
             milliseconds-since
             interrupts
 
@@ -228,11 +228,42 @@ well if they do not sleep yet."
 (define-syntax-rule (in-thread body ...)
   (call-with-new-thread (lambda () body ...)))
 
-;; Code looks names up when it runs for the first time.  Guile has a lock for that,
-;; which a thread keeps for ever if an async throws just when it has taken it.
-(define (look-names-up work)
-  "Call WORK, after which an async may throw wherever it will."
-  (work))
+(define (throw-at-any-instant times work)
+  "Call WORK again and again in a thread, where an async throws TIMES times, each
+time at some instant.  Return what becomes of the thread, as @code{raised} has it:
+if all is well, @code{(returned stopped)}."
+  (let* ((ready? #f)
+         (stop? #f)
+         (thread (in-thread
+                  (raised
+                   (lambda ()
+                     ;; Code looks names up when it runs for the first time.  Guile
+                     ;; has a lock for that, which a thread keeps for ever if an
+                     ;; async throws just when it has taken it.
+                     (work)
+                     (let loop ()
+                       (catch 'interrupted
+                         (lambda ()
+                           (set! ready? #t)
+                           (let loop ()
+                             (unless stop?
+                               (work))
+                             (loop)))
+                         (const #t))
+                       (if stop? 'stopped (loop))))))))
+    ;; One at a time, so that none comes where it is not caught.
+    (let loop ((i 1))
+      (let again ()
+        (unless (or ready? (thread-exited? thread))
+          (usleep 20)
+          (again)))
+      (set! ready? #f)
+      (when (= i times)
+        (set! stop? #t))
+      (system-async-mark (lambda () (throw 'interrupted)) thread)
+      (unless (or stop? (thread-exited? thread))
+        (loop (+ i 1))))
+    (join-thread thread)))
 
 (define (milliseconds-since start)
   (quotient (* 1000 (- (get-internal-real-time) start))

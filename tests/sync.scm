@@ -476,39 +476,11 @@ the mutex guards may be half done" (shm-name bv))
         (list (reverse held) (free?))))
     (test-equal "asyncs that throw at any instant leave it unlocked"
       '((returned stopped) #t #t)
-      (let* ((ready? #f)
-             (stop? #f)
-             (work (lambda ()
-                     (with-shm-mutex bv mutex
-                       (set-word! bv 1 (+ 1 (word bv 1))))))
-             (thread (in-thread
-                      (raised
-                       (lambda ()
-                         (look-names-up work)
-                         (let loop ()
-                           (catch 'interrupted
-                             (lambda ()
-                               (set! ready? #t)
-                               (let loop ()
-                                 (unless stop?
-                                   (work))
-                                 (loop)))
-                             (const #t))
-                           (if stop? 'stopped (loop))))))))
-        ;; One at a time, so that none comes where it is not caught.
-        (let loop ((i 0))
-          (let again ()
-            (unless (or ready? (thread-exited? thread))
-              (usleep 20)
-              (again)))
-          (set! ready? #f)
-          (when (= i (* 100 rounds))
-            (set! stop? #t))
-          (system-async-mark (lambda () (throw 'interrupted)) thread)
-          (unless (or stop? (thread-exited? thread))
-            (loop (+ i 1))))
-        (let ((result (join-thread thread)))
-          (list result (positive? (word bv 1)) (free?)))))))
+      (let ((result (throw-at-any-instant (* 100 rounds)
+                      (lambda ()
+                        (with-shm-mutex bv mutex
+                          (set-word! bv 1 (+ 1 (word bv 1))))))))
+        (list result (positive? (word bv 1)) (free?))))))
 
 
 ;;; Conditions.
