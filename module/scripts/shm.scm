@@ -484,9 +484,17 @@ of nobody knows how many if that is #f, and shows it if somebody looks."
   (when (and shown? (positive? last))
     (format (current-error-port) "\r\x1b[K")))
 
-(define (call-with-object-port name flags mode proc)
-  (let ((port (fdopen (shm-open name flags #:mode mode)
-                      (if (memv O_RDWR flags) "r+0" "r0"))))
+;; What is written is not buffered, so that what fails fails there.
+(define (input-port fd)
+  (let ((port (fdopen fd "rb")))
+    (setvbuf port 'block (* 16 block))
+    port))
+
+(define (output-port fd)
+  (fdopen fd (if (zero? (logand O_RDWR (fcntl fd F_GETFL))) "wb0" "r+b0")))
+
+(define (call-with-object-port name flags mode open proc)
+  (let ((port (open (shm-open name flags #:mode mode))))
     (dynamic-wind
       (const #t)
       (lambda () (proc port))
@@ -546,9 +554,6 @@ go over what is zero in OUT, which holds nothing yet."
              (progress (+ done count))
              (next (+ done count)))))))
 
-(define (standard-port fd mode)
-  (fdopen (dup->fdes fd) mode))
-
 (define (regular-file? port)
   (eq? 'regular (stat:type (stat port))))
 
@@ -558,9 +563,9 @@ go over what is zero in OUT, which holds nothing yet."
 command"))
   (for-all (list name)
     (lambda (name)
-      (call-with-object-port name (list O_RDONLY) 0
+      (call-with-object-port name (list O_RDONLY) 0 input-port
         (lambda (in)
-          (let* ((out (standard-port 1 "w0"))
+          (let* ((out (output-port (dup->fdes 1)))
                  (start (and (regular-file? out)
                              (zero? (logand O_APPEND (fcntl out F_GETFL)))
                              (= (seek out 0 SEEK_CUR) (stat:size (stat out)))
@@ -624,8 +629,9 @@ command"))
       (call-with-name-for name
         (lambda (temporary)
           (call-with-object-port temporary (list O_RDWR O_CREAT O_EXCL) #o600
+              output-port
             (lambda (out)
-              (let ((in (standard-port 0 "r0")))
+              (let ((in (input-port (dup->fdes 0))))
                 (call-with-progress (and (regular-file? in) (stat:size (stat in)))
                   (lambda (progress)
                     (truncate-file out (copy-bytes in out progress #t))))
