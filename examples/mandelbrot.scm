@@ -191,7 +191,7 @@ and this program."
 ;;; The picture as a file, see https://www.w3.org/TR/png/.
 
 (define crc-table
-  (list->u32vector
+  (list->vector
    (map (lambda (byte)
           (fold (lambda (i c)
                   (if (odd? c) (logxor #xedb88320 (ash c -1)) (ash c -1)))
@@ -202,9 +202,9 @@ and this program."
   (let next ((i 0) (crc #xffffffff))
     (if (= i (bytevector-length bv))
         (logxor crc #xffffffff)
-        (let ((k (logand (logxor crc (bytevector-u8-ref bv i)) 255)))
+        (let ((k (logxor (logand crc 255) (bytevector-u8-ref bv i))))
           (next (+ i 1)
-                (logxor (u32vector-ref crc-table k) (ash crc -8)))))))
+                (logxor (vector-ref crc-table k) (ash crc -8)))))))
 
 (define (adler-32 bv)
   (let next ((i 0) (a 1) (b 0))
