@@ -689,7 +689,7 @@ make_ring (size_t size)
 static void
 give_ring_back (struct ring *ring)
 {
-  munmap (ring, sizeof *ring + ring->size);
+  munmap (ring, sizeof *ring + (size_t) ring->size);
 }
 
 static uint64_t
@@ -723,7 +723,7 @@ ring_send (struct end *end, const char *bytes, uint64_t size)
       at = 0;
     }
   memcpy (ring->bytes + at, &size, 8);
-  memcpy (ring->bytes + at + 8, bytes, size);
+  memcpy (ring->bytes + at + 8, bytes, (size_t) size);
   end->own += need;
   atomic_store_explicit (&ring->head, end->own, memory_order_release);
 }
@@ -745,8 +745,8 @@ ring_receive (struct end *end, char *bytes)
         break;
       end->own += ring->size - at;
     }
-  char *to = bytes != NULL ? bytes : malloc (size);
-  memcpy (to, ring->bytes + at + 8, size);
+  char *to = bytes != NULL ? bytes : malloc ((size_t) size);
+  memcpy (to, ring->bytes + at + 8, (size_t) size);
   __asm__ volatile ("" : : "r" (to) : "memory");
   if (bytes == NULL)
     free (to);
