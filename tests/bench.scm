@@ -7,6 +7,7 @@
              (posix-shm)
              (srfi srfi-1)
              (srfi srfi-64)
+             ((system foreign) #:select (sizeof))
              (tests support))
 
 (define bench
@@ -133,6 +134,9 @@
 (cond ((getenv "ASAN_OPTIONS")
        (test-skip 1)
        (test-assert "peers are not for sanitizers" #f))
+      ((< (sizeof '*) 8)
+       (test-skip 1)
+       (test-assert "needs 64 bits" #f))
       ((and posix-shm? (not (equal? (getenv "HAVE_FUTEX") "0")))
        (test-group "rows" (test-rows))
        (test-group "selection" (test-selection))
