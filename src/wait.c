@@ -319,10 +319,12 @@ give_way (void)
   sched_yield ();
   int64_t after = gshm_now ();
   if (after - before < LONG)
-    crowded.length = SECOND / 2000;
+    crowded.length = 0;
   else
     {
-      crowded.length = crowded.length < SECOND ? 2 * crowded.length : SECOND;
+      crowded.length = crowded.length == 0 ? SECOND / 1000
+                       : crowded.length < SECOND ? 2 * crowded.length
+                       : SECOND;
       crowded.until = after + crowded.length;
     }
 }

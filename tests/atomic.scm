@@ -327,6 +327,8 @@ real number of seconds, or #f): soon"))
                               (atomic-wait bv 0 0)
                               (with-mutex mutex (set! order (cons i order)))))))
                       (await-sleepers (+ i 1))
+                      ;; Who slept in slices would come again meanwhile, and
+                      ;; might lose its place.
                       (usleep 60000)
                       thread))
                   (iota 4))))

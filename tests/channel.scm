@@ -115,6 +115,8 @@
     (with-fresh-name name
       (let ((pid (start-process
                   (lambda ()
+                    ;; That somebody waits cannot be seen; if nobody does yet,
+                    ;; it is found at once.
                     (usleep 20000)
                     (send! (shm-channel-create name 100) "late")))))
         (let ((got (receive! (shm-channel-attach name #:wait 60))))
