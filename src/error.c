@@ -160,6 +160,8 @@ gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
   check_exact_integer (subr, 2, k);
 
   size_t length = SCM_BYTEVECTOR_LENGTH (bytevector);
+  if (length == 0 && gshm_is_unmapped (bytevector))
+    gshm_unmapped_error (subr, k);
   if (length < size
       || !scm_is_unsigned_integer (k, 0, length - size))
     scm_error (scm_out_of_range_key, subr,

@@ -595,8 +595,13 @@ mapping_wanted (const char *subr, SCM bytevector)
   struct gshm_mapping *mapping = mapping_of (subr, bytevector);
 
   if (mapping == NULL)
-    scm_wrong_type_arg_msg (subr, 1, bytevector,
-                            "bytevector on shared memory");
+    /* It may be large, so it is not shown.  */
+    scm_error (scm_arg_type_key, subr,
+               "Wrong type argument in position ~A (expecting bytevector on "
+               "shared memory): a bytevector of ~A bytes that is not",
+               scm_list_2 (scm_from_int (1),
+                           scm_from_size_t (SCM_BYTEVECTOR_LENGTH (bytevector))),
+               scm_list_1 (bytevector));
   return mapping;
 }
 

@@ -156,13 +156,19 @@
              '(say (fault (bytevector-u8-ref bv 3)))))
 
   (with-object (name size)
-    (test-equal "its message"
-      '("Shared memory is lost: the object was cut shorter than the mapping, \
-or the system has no memory left for it" #t)
-      (process `(define bv (shm-attach ,name))
+    (test-equal "their messages"
+      (list
+       (format #f "Store at offset 5 of ~s, which is mapped for reading only; \
+#:writable? #t maps it for writing" name)
+       (format #f "There is no memory at offset 3 of ~s: the object was cut \
+shorter than the mapping, or the system has no memory left for it" name))
+      (process '(define-syntax-rule (message expression)
+                  (guard (c ((error? c) (exception-message c)))
+                    expression))
+               `(define bv (shm-attach ,name))
+               '(define stored (message (bytevector-u8-set! bv 5 1)))
                `(cut ,name 0)
-               '(say (guard (c (#t (list (exception-message c) (error? c))))
-                       (bytevector-u8-ref bv 3)))))))
+               '(say (list stored (message (bytevector-u8-ref bv 3))))))))
 
 ;; In a mount namespace of its own, which takes root.
 (define (test-full)

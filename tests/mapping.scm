@@ -301,8 +301,10 @@ it a size first, as with (shm-resize! ~a 4096)" name fd))
       (test-out-of-range "a count beyond the end" (shm-view bv 'u32 4 25))
       (test-out-of-range "a negative start" (shm-view bv 'vu8 -1))
       (test-out-of-range "a huge count" (shm-view bv 'u64 0 (ash 1 61)))))
-  (test-equal "of an ordinary bytevector" 'wrong-type-arg
-    (car (raised (lambda () (shm-view (make-bytevector 8) 'vu8)))))
+  (test-raises "of an ordinary bytevector, which is not shown"
+    '(wrong-type-arg "shm-view" "Wrong type argument in position 1 (expecting \
+bytevector on shared memory): a bytevector of 8 bytes that is not")
+    (shm-view (make-bytevector 8) 'vu8))
 
   (test-equal "keeps the mapping" '(9 #t)
     (with-descriptor (fd 100)
@@ -513,6 +515,8 @@ it a size first, as with (shm-resize! ~a 4096)" name fd))
     (test-failure "a size that is no multiple" 'out-of-range 9 #:type 'f64)
     (test-failure "an unknown type" 'out-of-range 8 #:type 'f16)
     (test-failure "a mode that cannot be" 'out-of-range 8 #:mode #o1000)
+    (test-failure "an initialize that is no procedure" 'wrong-type-arg 8
+                  #:initialize 5)
     (test-failure "an exception in initialize" 'oops 8
                   #:initialize (lambda (bv) (throw 'oops)))
     (with-fresh-name name
@@ -671,6 +675,10 @@ mapped: ~s" name))
   (test-gone "unlinked by the procedure" 0 (name bv) (shm-unlink name))
   (test-equal "options" #t
     (call-with-shm #f 800 f64vector? #:type 'f64))
+  (test-raises "no procedure"
+    '(wrong-type-arg "call-with-shm"
+                     "Wrong type argument (expecting procedure): 5")
+    (call-with-shm "/no" 8 5 #:mode 'wrong))
 
   (with-fresh-name name
     (let ((entries 0) (again #f) (lengths '()))

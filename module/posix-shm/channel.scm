@@ -306,10 +306,7 @@ that.  However PROC is left, the message is not in place after that."
   (define (leave)
     (unless ended?
       (%shm-channel-leave! bv view sender?)))
-  (unless (procedure? proc)
-    (scm-error 'wrong-type-arg subr
-               "Wrong type argument (expecting procedure): ~S"
-               (list proc) (list proc)))
+  (check-procedure subr proc)
   (when (%shm-channel-mine? bv sender?)
     ;; This raises, before there is something to leave.
     (begin-it))

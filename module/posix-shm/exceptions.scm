@@ -19,6 +19,7 @@
             shm-closed?
 
             ;; For the other rooms.
+            check-procedure
             document
             raise-abandoned
             raise-format
@@ -26,6 +27,13 @@
 
 (define-syntax-rule (document procedure text)
   (set-procedure-property! procedure 'documentation text))
+
+(define (check-procedure subr object)
+  "Raise wrong-type-arg in the name of SUBR unless OBJECT is a procedure."
+  (unless (procedure? object)
+    (scm-error 'wrong-type-arg subr
+               "Wrong type argument (expecting procedure): ~S" (list object)
+               (list object))))
 
 ;; The type of the condition for memory that does not hold what it should.
 (define &shm-format
@@ -62,13 +70,14 @@ it does.")
 @code{&shm-closed}: somebody closed the channel to which something was to be
 sent.")
 
-(define (raise-with make procedure message . irritants)
+(define (raise-with make procedure message . arguments)
   (raise-exception
    (make-exception (make)
                    (make-exception-with-origin procedure)
                    (make-exception-with-message
-                    (apply format #f message irritants))
-                   (make-exception-with-irritants irritants))))
+                    (apply format #f message arguments))
+                   ;; The message has all of them.
+                   (make-exception-with-irritants '()))))
 
 (define (raise-format procedure what where offset)
   (raise-with make-shm-format procedure

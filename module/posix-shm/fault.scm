@@ -53,11 +53,14 @@ known.")
   "Return the place in the mapping that was touched first, an integer of
 bytes.")
 
-(define (message kind)
-  (case kind
-    ((lost) "Shared memory is lost: the object was cut shorter than the \
-mapping, or the system has no memory left for it")
-    ((read-only) "Store into shared memory that was mapped for reading only")))
+(define (message kind name offset)
+  (let ((place (format #f "offset ~a of ~a" offset
+                       (if name (object->string name) "nameless shared memory"))))
+    (case kind
+      ((lost) (format #f "There is no memory at ~a: the object was cut shorter \
+than the mapping, or the system has no memory left for it" place))
+      ((read-only) (format #f "Store at ~a, which is mapped for reading only; \
+#:writable? #t maps it for writing" place)))))
 
 ;; Threads run this at their first safe point after a fault.
 (define (raise-fault)
@@ -66,9 +69,9 @@ mapping, or the system has no memory left for it")
       (let ((kind (car fault)) (name (cadr fault)) (offset (caddr fault)))
         (raise-exception
          (make-exception (make-shm-fault kind name offset)
-                         (make-exception-with-message (message kind))
-                         (make-exception-with-irritants
-                          (list name offset))))))))
+                         (make-exception-with-message
+                          (message kind name offset))
+                         (make-exception-with-irritants '())))))))
 
 (%shm-fault-async! raise-fault)
 

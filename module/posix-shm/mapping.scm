@@ -2,6 +2,7 @@
 ;;; (posix-shm mapping) - bytevectors on shared memory.
 
 (define-module (posix-shm mapping)
+  #:use-module (posix-shm exceptions)
   #:use-module (posix-shm fault)
   #:use-module (posix-shm object)
   #:use-module (posix-shm primitives)
@@ -142,6 +143,8 @@ bytevector in one step with giving the object its name."
          (bv #f)
          (made? #f))
     (%shm-check-type subr type)
+    (when initialize
+      (check-procedure subr initialize))
     (when (eqv? size 0)
       (refuse-empty subr "An object of 0 bytes cannot be mapped: ~S" name))
     (with-cleanup
@@ -243,6 +246,7 @@ those of @code{shm-create}.
 
 Raise what @code{shm-create} and PROC raise."
   (require-shm "call-with-shm" name)
+  (check-procedure "call-with-shm" proc)
   (let ((bv #f)
         (process (getpid)))
     (with-cleanup

@@ -80,12 +80,6 @@ Raise @code{system-error} with @code{EPERM} if this thread does not hold it,
 @code{&shm-format} if there is no mutex, and @code{out-of-range} if K is not a
 multiple of 8 or not within BV.")
 
-(define (check-procedure object)
-  (unless (procedure? object)
-    (scm-error 'wrong-type-arg "call-with-shm-mutex"
-               "Wrong type argument (expecting procedure): ~S" (list object)
-               (list object))))
-
 (define (call-with-mutex bv k thunk on-abandoned timeout)
   ;; What shm-mutex-lock! returned; or `maybe', while that is not known, or `left',
   ;; once this thread surely does not hold the mutex any more.
@@ -109,7 +103,7 @@ of ~A could not be locked as before: ~S"
         (on-abandoned))
       (%shm-mutex-mended! bv k)
       (unless on-abandoned
-        (raise-abandoned 'call-with-shm-mutex (%shm-describe bv) k)))
+        (raise-abandoned "call-with-shm-mutex" (%shm-describe bv) k)))
     (and state
          (call-with-values thunk
            (lambda results
@@ -119,9 +113,9 @@ of ~A could not be locked as before: ~S"
              (if (and (pair? results) (null? (cdr results)))
                  (car results)
                  (apply values results))))))
-  (check-procedure thunk)
+  (check-procedure "call-with-shm-mutex" thunk)
   (when on-abandoned
-    (check-procedure on-abandoned))
+    (check-procedure "call-with-shm-mutex" on-abandoned))
   (when (%shm-mutex-mine? bv k)
     ;; This raises, before there is something to unlock.
     (shm-mutex-lock! bv k))
