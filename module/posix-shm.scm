@@ -44,5 +44,7 @@
                ;; What other modules raise.
                &shm-abandoned
                shm-abandoned?
+               &shm-closed
+               shm-closed?
                &shm-format
                shm-format-error?))
