@@ -264,6 +264,31 @@
               result))))
       (lambda () (false-if-exception (shm-unlink name))))))
 
+(define (test-bytes)
+  (with-object (name 1)
+    (define mark (string-append name "?"))
+    (shm-unmap! (shm-create mark 1))
+    (dynamic-wind
+      (const #t)
+      (lambda ()
+        (for-each
+         (lambda (locale)
+           (test-equal (string-append "what is no UTF-8, " locale)
+             (list (format #f "guild shm: not UTF-8: ~a\n" mark) 2)
+             (shell (string-append "LC_ALL=" locale " \"$0\" shm remove "
+                                   "\"$1$(printf '\\377')\" 2>&1")
+                    name))
+           (test-assert "does not remove another object"
+             (member mark (shm-list))))
+         '("C" "C.UTF-8"))
+        (test-equal "a name means the same in each locale" '("" 0)
+          (shell "n=\"$1$(printf '\\303\\244')\" &&
+                  LC_ALL=C \"$0\" shm create \"$n\" 1 2>&1 &&
+                  LC_ALL=C.UTF-8 \"$0\" shm remove \"$n\" 2>&1"
+                 name))
+        (test-equal "a question mark is one" '("" 0) (shm "remove" mark)))
+      (lambda () (false-if-exception (shm-unlink mark))))))
+
 (define (test-usage)
   (for-each
    (lambda (arguments)
@@ -329,6 +354,7 @@
        (test-group "remove" (test-remove))
        (test-group "copying" (test-copying))
        (test-group "odd names" (test-odd-names))
+       (test-group "bytes" (test-bytes))
        (test-group "usage" (test-usage))
        (test-group "terminal" (test-terminal)))
       (else

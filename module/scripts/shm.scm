@@ -11,6 +11,7 @@
   #:use-module ((ice-9 format) #:select (format))
   #:use-module (ice-9 binary-ports)
   #:use-module (ice-9 ftw)
+  #:use-module ((ice-9 iconv) #:select (string->bytevector))
   #:use-module (ice-9 match)
   #:use-module (ice-9 rdelim)
   #:use-module (ice-9 regex)
@@ -682,6 +683,30 @@ command"))
     (lambda (key . arguments)
       (usage-error "~a: ~a" command (message-of key arguments)))))
 
+;; Guile has question marks for bytes that the locale does not know, and so what may
+;; be the name of another object.
+(define (as-typed arguments)
+  "Return ARGUMENTS, those of the process, with the bytes that they had: as UTF-8,
+which names are in any locale."
+  (let* ((n (length arguments))
+         (bytes (and (any (lambda (argument) (string-index argument #\?)) arguments)
+                     (false-if-exception
+                      (take-right (string-split (call-with-process-file
+                                                    "self" "cmdline" get-string-all)
+                                                #\nul)
+                                  (+ n 1))))))
+    (if (and bytes
+             (equal? arguments (false-if-exception
+                                (take-right (program-arguments) n))))
+        (map (lambda (argument bytes)
+               (if (= (string-count argument #\?) (string-count bytes #\?))
+                   argument
+                   (or (false-if-exception
+                        (utf8->string (string->bytevector bytes "ISO-8859-1")))
+                       (usage-error "not UTF-8: ~a" (printable argument)))))
+             arguments (drop-right bytes 1))
+        arguments)))
+
 (define (check-shm)
   (unless posix-shm?
     (scm-error 'system-error "guild shm" "~A (~A)"
@@ -714,7 +739,7 @@ command"))
             (list (current-output-port) (current-error-port)))
   (catch 'usage
     (lambda ()
-      (match arguments
+      (match (as-typed arguments)
         (() (usage-error "there is no command; see guild shm --help"))
         ((? (lambda (arguments) (member "--help" arguments)))
          (print-help)
