@@ -317,6 +317,47 @@
                      "List, make, remove and copy shared memory objects."))
   (test-equal "--version" 0 (second (shm "--version"))))
 
+(define (test-streams)
+  (define (written error command . arguments)
+    (test-equal (format #f "~a: ~a" command error)
+      (list (format #f "guild shm: ~a\n" error) 1)
+      (apply shell (string-append "{ " command "; } 2>&1") arguments)))
+  (with-object (name 8000)
+    (with-fresh-name none
+      (when (file-exists? "/dev/full")
+        (for-each
+         (lambda (command)
+           (written "No space left on device: standard output"
+                    (string-append "\"$0\" shm " command " > /dev/full") name))
+         '("--help" "--version" "list" "list --json" "info \"$1\"" "info --json \"$1\""
+           "dump \"$1\""))
+        (written "No space left on device: standard output"
+                 "\"$0\" shm info \"$1\" \"$2\" > /dev/full" name none)
+        ;; More than what is buffered.
+        (for-each
+         (lambda (option)
+           (written "No space left on device: standard output"
+                    (string-append "\"$0\" shm info " option
+                                   " $(yes \"$1\" | head -200) > /dev/full")
+                    name))
+         '("" "--json")))
+      (for-each
+       (lambda (command)
+         (written "Bad file descriptor: standard output"
+                  (string-append "\"$0\" shm " command) name))
+       '("--version >&-" "list >&-" "list <&- >&-" "dump \"$1\" >&-"
+         "dump \"$1\" 1< /dev/null"))
+      (for-each
+       (lambda (command)
+         (written "Bad file descriptor: standard input"
+                  (string-append "timeout 60 \"$0\" shm " command) none))
+       '("load \"$1\" <&-" "load \"$1\" 0> /dev/null"))
+      (written "Is a directory: standard input" "\"$0\" shm load \"$1\" < /" none)
+      (test-equal "and nothing is left" #f
+        (and (member none (shm-list)) #t))
+      (test-equal "nothing to say, nowhere to say it" '("" 0)
+        (shell "\"$0\" shm remove \"$1\" <&- >&- 2>&-" name)))))
+
 (define (test-terminal)
   (define (on-terminal . environment)
     (first (shell (string-append (string-join environment)
@@ -356,6 +397,7 @@
        (test-group "odd names" (test-odd-names))
        (test-group "bytes" (test-bytes))
        (test-group "usage" (test-usage))
+       (test-group "streams" (test-streams))
        (test-group "terminal" (test-terminal)))
       (else
        (test-group "without shared memory" (test-without))))

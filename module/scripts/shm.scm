@@ -57,8 +57,17 @@ line.
 (define (usage-error message . arguments)
   (throw 'usage (apply format #f message arguments)))
 
+(define (fail err what)
+  (scm-error 'system-error "guild shm" "~A: ~A" (list (strerror err) what) (list err)))
+
+(define-syntax-rule (naming what body ...)
+  ;; Guile's procedures do not say what they failed on.
+  (catch 'system-error
+    (lambda () body ...)
+    (lambda arguments (fail (system-error-errno arguments) what))))
+
 (define (complain message . arguments)
-  (force-output)
+  (naming "standard output" (force-output))
   (format (current-error-port) "guild shm: ~?~%" message arguments))
 
 (define (message-of key arguments)
@@ -67,6 +76,12 @@ line.
      (apply format #f message (or message-arguments '())))
     (_ (format #f "~a ~s" key arguments))))
 
+;; What writes a buffer that is full does not know where to.
+(define (unwritten? arguments)
+  (match arguments
+    (("fport_write" . _) #t)
+    (_ #f)))
+
 (define (call-reporting thunk)
   "Call THUNK, and return whether it raised no exception; if it did, say so."
   (catch #t
@@ -74,11 +89,11 @@ line.
       (thunk)
       #t)
     (lambda (key . arguments)
-      (case key
-        ((quit usage signal) (apply throw key arguments))
-        (else
-         (complain "~a" (message-of key arguments))
-         #f)))))
+      (cond ((or (memq key '(quit usage signal)) (unwritten? arguments))
+             (apply throw key arguments))
+            (else
+             (complain "~a" (message-of key arguments))
+             #f)))))
 
 (define (for-all names proc)
   "Call PROC with each of NAMES, go on whatever it raises, and return the status to
@@ -89,6 +104,42 @@ exit with."
 
 (define (status good?)
   (if good? 0 1))
+
+;; A descriptor that was closed at the start is one of Guile's own by now, which a
+;; program that is executed does not get.
+(define (closed? fd)
+  (not (zero? (logand FD_CLOEXEC (fcntl fd F_GETFD)))))
+
+(define (standard-port fd what open)
+  "Return a new port, made by OPEN of a descriptor, on the standard stream FD."
+  (or (and (not (closed? fd))
+           (false-if-exception (open (dup->fdes fd))))
+      (fail EBADF what)))
+
+(define (call-writing thunk)
+  "Call THUNK, which writes to standard output, and return the status that it returns,
+or 1 if it, or writing, fails."
+  (define none (and (closed? 1) (open-output-string)))
+  (let ((result 1))
+    (call-reporting
+     (lambda ()
+       (let ((status (catch 'system-error
+                       (lambda ()
+                         (parameterize ((current-output-port
+                                         (or none (current-output-port))))
+                           (thunk)))
+                       (lambda (key . arguments)
+                         (if (unwritten? arguments)
+                             (fail (system-error-errno (cons key arguments))
+                                   "standard output")
+                             (apply throw key arguments))))))
+         (when (and none (not (string-null? (get-output-string none))))
+           (fail EBADF "standard output"))
+         ;; Else Guile would do so when it exits, and would not tell by the status
+         ;; whether it could.
+         (naming "standard output" (force-output))
+         (set! result status))))
+    result))
 
 
 ;;; Text for people.
@@ -526,32 +577,35 @@ of nobody knows how many if that is #f, and shows it if somebody looks."
   (when (null? (car (select (list port) '() '() 1/20)))
     (await-input port)))
 
-(define (read-chunk! in bv)
-  "Fill BV with bytes from IN, and return how many there are, fewer only at the end."
+(define (read-chunk! in what bv)
+  "Fill BV with bytes from IN, which is WHAT, and return how many there are, fewer only
+at the end."
   (let next ((count 0))
     (if (= count chunk)
         count
         (begin
           (await-input in)
-          (let ((more (get-bytevector-some! in bv count (- chunk count))))
+          (let ((more (naming what
+                        (get-bytevector-some! in bv count (- chunk count)))))
             (if (eof-object? more)
                 count
                 (next (+ count more))))))))
 
-(define (copy-bytes in out progress sparse?)
-  "Copy all bytes from the port IN to the port OUT, and return how many.  If SPARSE?,
-go over what is zero in OUT, which holds nothing yet."
+(define (copy-bytes in from out to progress sparse?)
+  "Copy all bytes from the port IN to the port OUT, which messages call FROM and TO, and
+return how many.  If SPARSE?, go over what is zero in OUT, which holds nothing yet."
   (define bv (make-bytevector chunk))
   (let next ((done 0))
-    (let ((count (read-chunk! in bv)))
+    (let ((count (read-chunk! in from bv)))
       (cond ((zero? count) done)
             (else
-             (if sparse?
-                 (for-each-run bv count
-                   (lambda (start size)
-                     (seek out (+ done start) SEEK_SET)
-                     (put-bytevector out bv start size)))
-                 (put-bytevector out bv 0 count))
+             (naming to
+               (if sparse?
+                   (for-each-run bv count
+                     (lambda (start size)
+                       (seek out (+ done start) SEEK_SET)
+                       (put-bytevector out bv start size)))
+                   (put-bytevector out bv 0 count)))
              (progress (+ done count))
              (next (+ done count)))))))
 
@@ -562,11 +616,13 @@ go over what is zero in OUT, which holds nothing yet."
   (when (isatty? (current-output-port))
     (usage-error "dump: standard output is a terminal; direct it to a file or a \
 command"))
+  (define to "standard output")
   (for-all (list name)
     (lambda (name)
       (call-with-object-port name (list O_RDONLY) 0 input-port
         (lambda (in)
-          (let* ((out (output-port (dup->fdes 1)))
+          (let* ((out (standard-port 1 to output-port))
+                 (from (format #f "~s" name))
                  (start (and (regular-file? out)
                              (zero? (logand O_APPEND (fcntl out F_GETFL)))
                              (= (seek out 0 SEEK_CUR) (stat:size (stat out)))
@@ -574,8 +630,9 @@ command"))
             (call-with-progress (stat:size (stat in))
               (lambda (progress)
                 (if (eqv? start 0)
-                    (truncate-file out (copy-bytes in out progress #t))
-                    (copy-bytes in out progress #f))))
+                    (let ((size (copy-bytes in from out to progress #t)))
+                      (naming to (truncate-file out size)))
+                    (copy-bytes in from out to progress #f))))
             (close-port out)))))))
 
 ;; A command that is stopped cleans up.
@@ -632,10 +689,13 @@ command"))
           (call-with-object-port temporary (list O_RDWR O_CREAT O_EXCL) #o600
               output-port
             (lambda (out)
-              (let ((in (input-port (dup->fdes 0))))
+              (let* ((from "standard input")
+                     (to (format #f "~s" name))
+                     (in (standard-port 0 from input-port)))
                 (call-with-progress (and (regular-file? in) (stat:size (stat in)))
                   (lambda (progress)
-                    (truncate-file out (copy-bytes in out progress #t))))
+                    (let ((size (copy-bytes in from out to progress #t)))
+                      (naming to (truncate-file out size)))))
                 (close-port in)))))))))
 
 
@@ -732,7 +792,12 @@ which names are in any locale."
          (apply proc options arguments))))))
 
 (define (print-help)
-  (format #t "Usage: guild ~a~%~a~%~a" %synopsis %summary %help))
+  (format #t "Usage: guild ~a~%~a~%~a" %synopsis %summary %help)
+  0)
+
+(define (print-version)
+  (format #t "guild shm (Guile-SHM) ~a~%" %version)
+  0)
 
 (define (main . arguments)
   (for-each (lambda (port) (set-port-conversion-strategy! port 'escape))
@@ -742,15 +807,11 @@ which names are in any locale."
       (match (as-typed arguments)
         (() (usage-error "there is no command; see guild shm --help"))
         ((? (lambda (arguments) (member "--help" arguments)))
-         (print-help)
-         0)
+         (call-writing print-help))
         (("--version" . _)
-         (format #t "guild shm (Guile-SHM) ~a~%" %version)
-         0)
+         (call-writing print-version))
         ((command . rest)
-         (let ((result 1))
-           (call-reporting (lambda () (set! result (run-command command rest))))
-           result))))
+         (call-writing (lambda () (run-command command rest))))))
     (lambda (key message)
       (complain "~a" message)
       2)))
