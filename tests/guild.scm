@@ -1,7 +1,8 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; guild.scm - the command guild shm, run as users run it.
 
-(use-modules (ice-9 match)
+(use-modules (ice-9 ftw)
+             (ice-9 match)
              (ice-9 popen)
              (ice-9 regex)
              ((ice-9 textual-ports) #:select (get-string-all))
@@ -137,14 +138,23 @@
              (close-fdes fd)
              size)))
         (other other))))
-  (test-equal "sizes" '(1 3072 2097152 1073741824)
-    (map size-of '("1" "3K" "2m" "1G")))
+  (test-equal "sizes" '(0 1 3072 2097152 1073741824)
+    (map size-of '("0" "1" "3K" "2m" "1G")))
   (with-fresh-name name
     (test-equal "--mode, --reserve" '(("" 0) #o640 65536)
       (let ((result (shm "create" "--mode=640" name "64K" "--reserve")))
         (list result
               (stat:perms (stat (string-append "/dev/shm" name)))
               (used name))))
+    (with-fresh-name other
+      (test-equal "--mode, whatever the umask" '(("" 0) #o666)
+        (let ((result (shell "umask 77; \"$0\" shm create --mode=666 \"$1\" 1" other)))
+          (list result (stat:perms (stat (string-append "/dev/shm" other))))))
+      (test-equal "no --mode, less the umask" '(("" 0) #o400)
+        (begin
+          (shm-unlink other)
+          (let ((result (shell "umask 277; \"$0\" shm create \"$1\" 1" other)))
+            (list result (stat:perms (stat (string-append "/dev/shm" other))))))))
     (match (shm "create" name "1")
       ((text status)
        (test-equal "one that there is" 1 status)
@@ -158,6 +168,7 @@
             (list status (length (lines text)))))))
      `((,name) () (,name "x") (,name "") (,name "-1") (,name "1.5") (,name "K")
        (,name "1T") (,name "1" "2") (,name "1" "--mode=9") (,name "1" "--mode=1777")
+       (,name "1" "--mode=#x10") (,name "1" "--mode=10/2") (,name "1" "--mode=")
        (,name "1" "--mode") (,name "1" "--long") (,name "1" "-x")))))
 
 (define (test-remove)
@@ -220,26 +231,48 @@
   (test-equal "no such object" 1 (second (shm "dump" "/gshm-test-none")))
   (test-equal "what is no name" 1 (second (shm "load" "none")))
   (with-fresh-name to
-    (match (pipe)
-      ((in . out)
-       (let ((pid (start-process
-                   (lambda ()
-                     (close-port out)
-                     (dup2 (fileno in) 0)
-                     (execlp guild guild "shm" "load" to)))))
-         (close-port in)
-         (display "some" out)
-         (force-output out)
-         (define temporary (format #f "/.guild-shm-load-~a" pid))
-         (let await ()
-           (unless (member temporary (shm-list))
-             (usleep 1000)
-             (await)))
-         (kill pid SIGTERM)
-         (waitpid pid)
-         (close-port out)
-         (test-equal "stopped in the middle, it leaves nothing" '()
-           (lset-intersection string=? (list temporary to) (shm-list))))))))
+    (call-with-loading to
+      (lambda (pid file)
+        (test-equal "it ignores a signal that it is to ignore" 1
+          (logand 1 (string->number
+                     (match:substring
+                      (string-match "SigIgn:\t([0-9a-f]*)"
+                                    (call-with-input-file
+                                        (format #f "/proc/~a/status" pid)
+                                      get-string-all))
+                      1)
+                     16)))
+        ;; Where the object has no name yet the system cleans up.
+        (let ((unnamed? (string-suffix? " (deleted)" file)))
+          (test-assert "it has no other name meanwhile"
+            (or unnamed? (string=? file (string-append "/dev/shm" to))))
+          (kill pid (if unnamed? SIGKILL SIGTERM)))
+        (test-equal "stopped in the middle, it leaves nothing" '(#f #f)
+          (list (eqv? 0 (status:exit-val (cdr (waitpid pid))))
+                (file-exists? file)))))))
+
+(define (call-with-loading name proc)
+  "Call PROC with the process id of a guild shm load NAME that has begun, and was
+started to ignore SIGHUP, and the file that it writes to."
+  (match (pipe)
+    ((in . out)
+     (let ((pid (start-process
+                 (lambda ()
+                   (close-port out)
+                   (dup2 (fileno in) 0)
+                   (sigaction SIGHUP SIG_IGN)
+                   (execlp guild guild "shm" "load" name)))))
+       (define (file fd)
+         (let ((file (false-if-exception (readlink (format #f "/proc/~a/fd/~a" pid fd)))))
+           (and file (string-prefix? "/dev/shm/" file) file)))
+       (close-port in)
+       (display "some" out)
+       (force-output out)
+       (let await ()
+         (match (filter-map file (scandir (format #f "/proc/~a/fd" pid)))
+           (() (usleep 1000) (await))
+           ((file . _) (proc pid file))))
+       (close-port out)))))
 
 (define (test-odd-names)
   (let ((name (string-append (fresh-name) "\n\x1b[31m \\ \"ä")))

@@ -19,7 +19,9 @@
   #:use-module (posix-shm)
   #:use-module ((posix-shm config) #:select (%version))
   #:use-module (posix-shm json)
-  #:use-module ((posix-shm primitives) #:select (%shm-list))
+  #:use-module ((posix-shm object) #:select (in-the-name-of))
+  #:use-module ((posix-shm primitives)
+                #:select (%shm-list %shm-open-unnamed %shm-publish %shm-unlink-own))
   #:use-module (rnrs bytevectors)
   #:use-module (srfi srfi-1)
   #:use-module (srfi srfi-9)
@@ -492,18 +494,51 @@ that hold objects")))
           (expt 1024 (if (string-null? (match:substring found 2)) 0 unit)))))))
 
 (define (parse-mode text)
-  (let ((mode (string->number text 8)))
-    (unless (and mode (exact-integer? mode) (<= 0 mode #o777))
+  (let ((mode (and (string-match "^[0-7]+$" text) (string->number text 8))))
+    (unless (and mode (<= mode #o777))
       (usage-error "create: not a mode: ~a" (printable text)))
     mode))
 
+;; Where the object has no name before it is whole, nobody needs to clean up.
+(define (exit-on-signals)
+  (for-each (lambda (signal)
+              (unless (eqv? SIG_IGN (car (sigaction signal)))
+                (sigaction signal (lambda (signal) (exit (+ 128 signal))))))
+            (list SIGHUP SIGINT SIGTERM)))
+
+(define (call-with-new-object name proc)
+  "Make the object NAME, and call PROC with a descriptor of it before others find it,
+where the system allows that.  If PROC does not return, nothing is left."
+  (let* ((unnamed (%shm-open-unnamed name #o600 #t))
+         (fd (or unnamed
+                 (begin
+                   (exit-on-signals)
+                   (shm-open name (list O_RDWR O_CREAT O_EXCL) #:mode #o600))))
+         (made? #f))
+    (dynamic-wind
+      (const #t)
+      (lambda ()
+        (proc fd)
+        (when unnamed
+          (%shm-publish fd name))
+        (set! made? #t))
+      (lambda ()
+        (unless (or made? unnamed)
+          (%shm-unlink-own name fd))
+        (close-fdes fd)))))
+
 (define (create options name size)
   (let ((size (parse-size size))
-        (mode (parse-mode (or (assq-ref options 'mode) "600"))))
+        (mode (and=> (assq-ref options 'mode) parse-mode)))
     (for-all (list name)
-             (lambda (name)
-               (shm-unmap! (shm-create name size #:mode mode
-                                       #:reserve? (assq-ref options 'reserve)))))))
+      (lambda (name)
+        (call-with-new-object name
+          (lambda (fd)
+            (in-the-name-of "guild shm" name
+              (begin
+                (shm-resize! fd size #:reserve? (assq-ref options 'reserve))
+                (when mode
+                  (chmod fd mode))))))))))
 
 (define (remove-objects options . names)
   (for-all names shm-unlink))
@@ -544,13 +579,6 @@ of nobody knows how many if that is #f, and shows it if somebody looks."
 
 (define (output-port fd)
   (fdopen fd (if (zero? (logand O_RDWR (fcntl fd F_GETFL))) "wb0" "r+b0")))
-
-(define (call-with-object-port name flags mode open proc)
-  (let ((port (open (shm-open name flags #:mode mode))))
-    (dynamic-wind
-      (const #t)
-      (lambda () (proc port))
-      (lambda () (close-port port)))))
 
 ;; Runs of blocks that are not all zero, in the COUNT bytes of BV.
 (define (for-each-run bv count proc)
@@ -619,84 +647,37 @@ command"))
   (define to "standard output")
   (for-all (list name)
     (lambda (name)
-      (call-with-object-port name (list O_RDONLY) 0 input-port
-        (lambda (in)
-          (let* ((out (standard-port 1 to output-port))
-                 (from (format #f "~s" name))
-                 (start (and (regular-file? out)
-                             (zero? (logand O_APPEND (fcntl out F_GETFL)))
-                             (= (seek out 0 SEEK_CUR) (stat:size (stat out)))
-                             (seek out 0 SEEK_CUR))))
-            (call-with-progress (stat:size (stat in))
-              (lambda (progress)
-                (if (eqv? start 0)
-                    (let ((size (copy-bytes in from out to progress #t)))
-                      (naming to (truncate-file out size)))
-                    (copy-bytes in from out to progress #f))))
-            (close-port out)))))))
-
-;; A command that is stopped cleans up.
-(define (exit-on-signals)
-  (for-each (lambda (signal)
-              (sigaction signal (lambda (signal) (exit (+ 128 signal)))))
-            (list SIGHUP SIGINT SIGTERM)))
-
-;; Under a name of its own until it is whole, where names are files.
-(define (call-with-name-for name proc)
-  (define folder "/dev/shm")
-  (define (file name) (string-append folder name))
-  (if (file-exists? folder)
-      (let ((temporary (format #f "/.guild-shm-load-~a" (getpid))))
-        (dynamic-wind
-          (const #t)
-          (lambda ()
-            (proc temporary)
-            (catch 'system-error
-              (lambda () (link (file temporary) (file name)))
-              (lambda arguments
-                (let ((err (system-error-errno arguments)))
-                  (scm-error 'system-error "guild shm" "~A: ~S"
-                             (list (strerror err) name) (list err))))))
-          (lambda () (false-if-exception (shm-unlink temporary)))))
-      (catch #t
-        (lambda () (proc name))
-        (lambda (key . arguments)
-          (unless (and (eq? key 'system-error)
-                       (= EEXIST (system-error-errno (cons key arguments))))
-            (false-if-exception (shm-unlink name)))
-          (apply throw key arguments)))))
-
-(define (check-free name)
-  "Raise an exception if NAME is none, or that of an object: before all is copied."
-  (let ((fd (catch 'system-error
-              (lambda () (shm-open name (list O_RDONLY)))
-              (lambda arguments
-                (if (= ENOENT (system-error-errno arguments))
-                    #f
-                    (apply throw arguments))))))
-    (when fd
-      (close-fdes fd)
-      (scm-error 'system-error "guild shm" "~A: ~S" (list (strerror EEXIST) name)
-                 (list EEXIST)))))
+      (let* ((in (input-port (shm-open name (list O_RDONLY))))
+             (out (standard-port 1 to output-port))
+             (from (format #f "~s" name))
+             (start (and (regular-file? out)
+                         (zero? (logand O_APPEND (fcntl out F_GETFL)))
+                         (= (seek out 0 SEEK_CUR) (stat:size (stat out)))
+                         (seek out 0 SEEK_CUR))))
+        (call-with-progress (stat:size (stat in))
+          (lambda (progress)
+            (if (eqv? start 0)
+                (let ((size (copy-bytes in from out to progress #t)))
+                  (naming to (truncate-file out size)))
+                (copy-bytes in from out to progress #f))))
+        (close-port in)
+        (close-port out)))))
 
 (define (load-object options name)
+  (define from "standard input")
   (for-all (list name)
     (lambda (name)
-      (check-free name)
-      (exit-on-signals)
-      (call-with-name-for name
-        (lambda (temporary)
-          (call-with-object-port temporary (list O_RDWR O_CREAT O_EXCL) #o600
-              output-port
-            (lambda (out)
-              (let* ((from "standard input")
-                     (to (format #f "~s" name))
-                     (in (standard-port 0 from input-port)))
-                (call-with-progress (and (regular-file? in) (stat:size (stat in)))
-                  (lambda (progress)
-                    (let ((size (copy-bytes in from out to progress #t)))
-                      (naming to (truncate-file out size)))))
-                (close-port in)))))))))
+      (call-with-new-object name
+        (lambda (fd)
+          (let ((in (standard-port 0 from input-port))
+                (out (output-port (dup->fdes fd)))
+                (to (format #f "~s" name)))
+            (call-with-progress (and (regular-file? in) (stat:size (stat in)))
+              (lambda (progress)
+                (let ((size (copy-bytes in from out to progress #t)))
+                  (naming to (truncate-file out size)))))
+            (close-port in)
+            (close-port out)))))))
 
 
 ;;; The command line.
