@@ -107,7 +107,11 @@
          (test-assert "the size in bytes"
            (string-contains text "8000 bytes (7.9K)"))
          (test-assert "the mode" (string-contains text "rw-r----- (640)"))))
-      (test-equal "what is no name" 1 (second (shm "info" "none"))))))
+      (test-equal "what is no name" 1 (second (shm "info" "none")))
+      (test-equal "one that is only shown with that name" '(0 1)
+        (list (second (shell ": > \"/dev/shm$1$(printf '\\377')\"" name))
+              (second (shm "info" (string-append name "?")))))
+      (shell "rm \"/dev/shm$1$(printf '\\377')\"" name))))
 
 (define (test-who)
   (with-fresh-name name
@@ -127,6 +131,27 @@
         (first (lines (first (shm "who" name)))))
       (shm-unlink name)
       (test-equal "no such object" 1 (second (shm "who" name))))))
+
+(define (test-who-commands)
+  (with-object (name 1)
+    (match (shell "exec 3< \"/dev/shm$1\"
+                   \"$0\" shm who --json \"$1\" \"$(printf '/\\303\\244')\" 2> /dev/null"
+                  name)
+      ((text status)
+       (test-assert "a command that is not in ASCII"
+         (string-contains text (string-append " --json " name " /\\u00e4\"")))))))
+
+(define (test-hidden)
+  (define (hiding command)
+    (string-append "unshare -mpf --mount-proc sh -c 'mount -o remount,hidepid=2 /proc &&
+                    setpriv --regid 1 --clear-groups --bounding-set=-all " command "; exit' \"$0\""))
+  (cond ((zero? (second (shell (string-append (hiding "true") " 2>&1"))))
+         (test-assert "other users' processes that are not even shown"
+           (string-contains (first (shell (hiding "\"$0\" shm list --json")))
+                            "\"holders-complete\": false")))
+        (else
+         (test-skip 1)
+         (test-assert "other users' processes that are not even shown" #f))))
 
 (define (test-create)
   (define (size-of argument)
@@ -424,6 +449,8 @@ started to ignore SIGHUP, and the file that it writes to."
        (test-group "list" (test-list))
        (test-group "info" (test-info))
        (test-group "who" (test-who))
+       (test-group "who: commands" (test-who-commands))
+       (test-group "who: hidden" (with-object (name 1) (test-hidden)))
        (test-group "create" (test-create))
        (test-group "remove" (test-remove))
        (test-group "copying" (test-copying))

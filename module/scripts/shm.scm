@@ -232,14 +232,19 @@ or 1 if it, or writing, fails."
 (define (object-named name)
   "Return the object NAME, which this user need not be allowed to open where objects
 can be listed."
-  (or (find (lambda (object) (string=? name (object-name object)))
-            (or (false-if-exception (all-objects)) '()))
+  (catch 'system-error
+    (lambda ()
       (let* ((fd (shm-open name (list O_RDONLY)))
              (s (stat fd)))
         (close-fdes fd)
         (make-object name (stat:size s) (* 512 (stat:blocks s)) (stat:perms s)
                      (stat:uid s) (stat:gid s) (stat:mtime s) (stat:dev s)
-                     (stat:ino s)))))
+                     (stat:ino s))))
+    (lambda arguments
+      (or (and (= EACCES (system-error-errno arguments))
+               (find (lambda (object) (string=? name (object-name object)))
+                     (or (false-if-exception (all-objects)) '())))
+          (apply throw arguments)))))
 
 (define (identity-of object)
   (cons (object-device object) (object-inode object)))
@@ -259,13 +264,13 @@ can be listed."
 (define (process-file pid file)
   (format #f "/proc/~a/~a" pid file))
 
-(define (call-with-process-file pid file proc)
-  (call-with-input-file (process-file pid file) proc #:encoding "ISO-8859-1"))
+(define* (call-with-process-file pid file proc #:optional (encoding "ISO-8859-1"))
+  (call-with-input-file (process-file pid file) proc #:encoding encoding))
 
 (define (command-of pid)
   (string-map (lambda (c) (if (char=? c #\nul) #\space c))
               (string-trim-right
-               (call-with-process-file pid "cmdline" get-string-all)
+               (call-with-process-file pid "cmdline" get-string-all "UTF-8")
                #\nul)))
 
 ;; How the kernel makes one number of the two of a device.
@@ -293,17 +298,17 @@ can be listed."
                (next found))))))))
 
 (define (open-in pid)
+  (define folder (process-file pid "fd"))
   (delete-duplicates
    (filter-map (lambda (fd)
-                 (let ((file (process-file pid (string-append "fd/" fd))))
+                 (let ((file (string-append folder "/" fd)))
                    (and (string-prefix? "/dev/shm/"
                                         (or (false-if-exception (readlink file))
                                             ""))
                         (and=> (false-if-exception (stat file))
                                (lambda (s) (cons (stat:dev s) (stat:ino s)))))))
-               (or (scandir (process-file pid "fd") string->number)
-                   (scm-error 'system-error "guild shm" "~A" (list (strerror EACCES))
-                              (list EACCES))))))
+               (or (scandir folder string->number)
+                   (fail (if (file-exists? folder) EACCES ENOENT) folder)))))
 
 (define (all-holders)
   "Return the processes that map objects or have some open, and whether that is all
@@ -312,7 +317,8 @@ of them: other users' processes need not let us look."
     (when (null? pids)
       (scm-error 'system-error "guild shm" "~A"
                  '("this system does not tell who holds an object") (list ENOSYS)))
-    (let next ((pids pids) (holders '()) (all? #t))
+    ;; The first process is always there, and hidden where others are, too.
+    (let next ((pids pids) (holders '()) (all? (= 1 (car pids))))
       (match pids
         (() (values (reverse holders) all?))
         ((pid . rest)
