@@ -143,8 +143,10 @@
 
 (define (test-hidden)
   (define (hiding command)
-    (string-append "unshare -mpf --mount-proc sh -c 'mount -o remount,hidepid=2 /proc &&
-                    setpriv --regid 1 --clear-groups --bounding-set=-all " command "; exit' \"$0\""))
+    (string-append "unshare -mpf --mount-proc sh -c '
+                      mount -o remount,hidepid=2 /proc &&
+                      setpriv --regid 1 --clear-groups --bounding-set=-all "
+                   command "; exit' \"$0\""))
   (cond ((zero? (second (shell (string-append (hiding "true") " 2>&1"))))
          (test-assert "other users' processes that are not even shown"
            (string-contains (first (shell (hiding "\"$0\" shm list --json")))
@@ -353,10 +355,10 @@ started to ignore SIGHUP, and the file that it writes to."
      (match (apply shm-here arguments)
        ((text status)
         (test-equal (format #f "a mistake, told in one line: ~s" arguments)
-          '(2 #t 1)
+          '(2 #t 1 #f)
           (list status (string-prefix? "guild shm: " text)
-                (length (lines text)))))))
-   '(() ("nonsense") ("--nonsense") ("list" "--nonsense") ("list" "-x")
+                (length (lines text)) (string-index text #\esc))))))
+   '(() ("nonsense") ("--nonsense") ("list" "--nonsense") ("list" "-x") ("list" "-\x1b")
      ("list" "/x") ("info") ("who") ("remove") ("dump") ("load") ("dump" "/a" "/b")
      ("info" "--long" "/a")))
   (test-equal "a mistake, at the shell" 2 (second (shm "nonsense")))
@@ -368,6 +370,9 @@ started to ignore SIGHUP, and the file that it writes to."
           (list status
                 (and (string-contains text "Usage: guild shm COMMAND") #t))))))
    '(("--help") ("list" "--help")))
+  (test-equal "--version, of any command" (shm-here "--version")
+    (shm-here "list" "--version"))
+  (test-equal "after -- there are no options" 1 (second (shm-here "info" "--" "--help")))
   (test-assert "guild help shm"
     (string-contains (first (shell "\"$0\" help shm 2>&1")) "remove NAME..."))
   (test-assert "guild list"
@@ -422,20 +427,30 @@ started to ignore SIGHUP, and the file that it writes to."
                                  " script -qec \"'$0' shm list\" /dev/null")
                   "x")))
   (unless (zero? (second (shell "command -v script > /dev/null")))
-    (test-skip 2))
+    (test-skip 3))
   (with-object (name 1)
-    (test-equal "names are bold on a terminal, but with NO_COLOR" '(#t #f)
+    (test-equal "names are bold on a terminal, but with NO_COLOR" '(#t #t #f)
       (map (lambda (environment)
              (and (string-contains
                    (on-terminal "TERM=xterm" environment)
                    (string-append "\x1b[1m" name "\x1b[m"))
                   #t))
-           '("" "NO_COLOR=1")))
+           '("" "NO_COLOR=" "NO_COLOR=1")))
     (test-equal "dump does not write to one" #t
       (and (string-contains
             (first (shell "script -qec \"'$0' shm dump $1\" /dev/null" name))
             "standard output is a terminal")
-           #t))))
+           #t)))
+  (with-object (name 2097152)
+    (test-equal "progress is shown in plain characters, and gone when it fails"
+      '(#t #f #t)
+      (let ((text (first (shell "SHELL=/bin/sh script -qec \"trap '' XFSZ; ulimit -f 3000;
+                                 '$0' shm dump $1 >> /tmp$1; rm /tmp$1\" /dev/null"
+                                name))))
+        (list (and (string-contains text "1M of 2M, 50 %") #t)
+              (string-index text #\esc)
+              (and (string-contains text " \rguild shm: File too large: standard output")
+                   #t))))))
 
 (define (test-without)
   (match (shm "list")
