@@ -84,7 +84,8 @@ ordinary one or its memory was given back."
 
 (define (shm-name bv)
   "Return the name of the object that BV, a bytevector, shows, a string, or #f
-if it has none or that is not known."
+if it has none or that is not known.  For @code{shm-create} and @code{shm-attach} it
+is the name that they were given, also when that was unlinked."
   (require-shm "shm-name" bv)
   (%shm-name bv))
 
