@@ -111,7 +111,7 @@ not there, and @code{timed-out} if TIMEOUT is over.  This is what
 do.
 
 Raise @code{out-of-range} if K is not a multiple of 4 or not within BV, if
-EXPECTED does not fit, if TIMEOUT is not a number, or if the memory is unmapped
+EXPECTED does not fit, if TIMEOUT is @code{+nan.0}, or if the memory is unmapped
 meanwhile, and @code{wrong-type-arg} for an argument of another type.")
 
 (document atomic-notify!

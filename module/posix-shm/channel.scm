@@ -200,7 +200,7 @@ Raise @code{&shm-format} if there is none."
   (channel-in "shm-channel" bv))
 
 (define (shm-channel-close! ch)
-  "Have nothing sent to the channel CH any more, by anyone.  What was sent before can
+  "Let nothing more be sent to the channel CH, by anyone.  What was sent before can
 still be received; then, receivers get the end-of-file object.  All who wait to
 send raise @code{&shm-closed}.  Return #t, or #f if the channel was closed before.
 

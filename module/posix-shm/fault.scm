@@ -78,7 +78,8 @@ than the mapping, or the system has no memory left for it" place))
 (define* (shm-fault-guard #:optional (enabled? *unspecified*))
   "Return #t if faults in mappings become conditions of type
 @code{&shm-fault}, and #f if they go where they go without this library, which
-mostly ends the process.  Set it if ENABLED?, a boolean, is there.
+usually ends the process.  If ENABLED?, a boolean, is there, set that, and return
+what it was before.
 
 The guard is in place from the first mapping on.  It is a handler of the signals
 SIGBUS and SIGSEGV that hands what is not about a mapping to the handler that

@@ -33,8 +33,8 @@ object's end.  What is stored there, others who map the object see at once.
 The bytevector does not need the descriptor, which can be closed.
 
 TYPE is @code{vu8}, for a bytevector, or one of the tags of SRFI-4 (@code{u8 s8
-u16 s16 u32 s32 u64 s64 f32 f64 c32 c64}), for a uniform vector, of which LENGTH
-and OFFSET must be multiples.  WRITABLE?, a boolean, is by default whether the
+u16 s16 u32 s32 u64 s64 f32 f64 c32 c64}), for a uniform vector; LENGTH and
+OFFSET must be multiples of the size of its elements.  WRITABLE?, a boolean, is by default whether the
 descriptor is.  With POPULATE? all pages are there at once and not at their
 first use, with LOCK? they stay in memory (see mlock(2)), with HUGE-PAGES? the
 system is asked to use large ones.
@@ -84,7 +84,8 @@ ordinary one or its memory was given back."
 
 (define (shm-name bv)
   "Return the name of the object that BV, a bytevector, shows, a string, or #f
-if it has none or that is not known."
+if it has none or that is not known.  For @code{shm-create} and @code{shm-attach} it
+is the name that they were given, also when that was unlinked."
   (require-shm "shm-name" bv)
   (%shm-name bv))
 

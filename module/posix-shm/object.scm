@@ -175,8 +175,9 @@ as for @code{shm-seal!}.  Raise @code{system-error} if FD is not open."
   (%shm-seals fd))
 
 (define (shm-list)
-  "Return the sorted list of the names of all shared memory objects.  Raise
-@code{system-error} with @code{ENOSYS} where the system does not tell."
+  "Return the sorted list of the names of all shared memory objects, but for those
+that begin with @code{/sem.}, which may be semaphores.  Raise @code{system-error}
+with @code{ENOSYS} where the system does not tell."
   (require-shm "shm-list" 'all)
   (sort (map car (%shm-list)) string<?))
 
