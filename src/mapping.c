@@ -502,6 +502,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
     gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd),
                        errno == EACCES ? "the descriptor is not open for what "
                                          "is asked"
+                       : errno == EPERM ? "a seal forbids writing to it"
                        : NULL);
   int err = advise (&request, base);
   char *name = NULL;
@@ -520,6 +521,8 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
       munmap (base, request.skip + request.size);
       gshm_system_error (MAP, err, gshm_descriptor_object (scm_fd),
                          err == ENOTSUP ? "this system has no huge pages"
+                         : err == ENOMEM && request.lock ? "see ulimit -l"
+                         : err == EPERM ? "this user may not lock memory"
                          : NULL);
     }
   gshm_fault_watch ();

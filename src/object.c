@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #ifdef HAVE_SYSINFO
@@ -384,6 +385,20 @@ reserve (int fd, off_t size)
   return result;
 }
 
+/* Whether the process may not make the object behind FD as large as SIZE.  The system
+   would not only refuse: it sends SIGXFSZ, which ends the process.  */
+static int
+is_beyond_limit (int fd, off_t size)
+{
+  struct rlimit limit;
+  struct stat status;
+
+  return (getrlimit (RLIMIT_FSIZE, &limit) == 0
+          && limit.rlim_cur != RLIM_INFINITY
+          && (uintmax_t) size > limit.rlim_cur
+          && fstat (fd, &status) == 0 && size > status.st_size);
+}
+
 /* (FD SIZE RESERVE): with the memory first, so that nothing has changed where
    there is none.  */
 static SCM
@@ -393,7 +408,12 @@ gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
   off_t size = gshm_to_off (RESIZE, "Size", scm_size);
   int result = 0;
 
-  if (scm_is_true (scm_reserve))
+  if (is_beyond_limit (fd, size))
+    {
+      errno = EFBIG;
+      result = -1;
+    }
+  else if (scm_is_true (scm_reserve))
     result = reserve (fd, size);
   if (result == 0)
     GSHM_SYSTEM_CALL (result, ftruncate (fd, size));
@@ -402,6 +422,7 @@ gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
   if (result < 0)
     descriptor_error (RESIZE, scm_fd,
                       errno == EPERM ? "a seal forbids it"
+                      : errno == EFBIG ? "see ulimit -f"
                       : errno == EINVAL ? "the descriptor is not open for "
                                           "writing, or is not one of a shared "
                                           "memory object"

@@ -105,6 +105,10 @@
     '(out-of-range "shm-channel-create"
                    "A channel's capacity is at least 8 bytes: 7")
     (shm-channel-create #f 7))
+  ;; With 32 bits, more than there are addresses.
+  (test-equal "a capacity that cannot be had" "shm-channel-create"
+    (match (raised (lambda () (shm-channel-create #f (ash 1 60))))
+      (((or 'system-error 'out-of-range) subr . _) subr)))
   (test-raises "there is none"
     `(system-error "shm-channel-attach"
                    "No such file or directory: \"/gshm-none\"" ,ENOENT)
@@ -565,6 +569,12 @@ of \"~s\": it was not initialized, or something else was stored there"
                          (kind (call-with-shm-slot ch -1 list))
                          (kind (call-with-shm-slot ch 97 list)))))
         (append kinds (list (free? ch))))))
+  (test-equal "no procedure, where there is no room or no message"
+    '(wrong-type-arg wrong-type-arg)
+    (with-channel (ch 8)
+      (let ((a (kind (call-with-shm-message ch 1 #:timeout 0))))
+        (send! ch "")
+        (list a (kind (call-with-shm-slot ch 0 1 #:timeout 0))))))
   (test-equal "one in another" '(EDEADLK EDEADLK EDEADLK EDEADLK "ab" #t)
     (with-channel (ch 100)
       (send! ch "ab")

@@ -69,9 +69,31 @@ not one of a shared memory object)" (strerror EINVAL) name)
   (test-equal "a label that is no string" 'wrong-type-arg
     (car (raised (lambda () (shm-open-anonymous #:label 'x)))))
   (let ((before (descriptor-count)))
-    (raised (lambda () (shm-open-anonymous #:size -1)))
+    (test-raises "a size that cannot be"
+      '(out-of-range "shm-open-anonymous" "Size is negative or too large: -1")
+      (shm-open-anonymous #:size -1))
     (test-equal "a size that cannot be leaves no descriptor"
-      before (descriptor-count))))
+      before (descriptor-count)))
+
+  ;; The system would end the process.
+  (test-equal "more than the process may write to a file"
+    `((system-error "shm-resize!" ,(strerror EFBIG))
+      (system-error "shm-open-anonymous" ,(strerror EFBIG))
+      (system-error "shm-create" ,(strerror EFBIG)) 500 1000 500)
+    (guile-says
+     '(setrlimit 'fsize 1000 1000)
+     '(define (refused thunk)
+        (catch #t thunk
+          (lambda (key subr message arguments data)
+            (list key subr (car arguments)))))
+     '(define fd (shm-open-anonymous #:size 500))
+     '(write (let* ((a (refused (lambda () (shm-resize! fd 1001 #:reserve? #t))))
+                    (b (refused (lambda () (shm-open-anonymous #:size 1001))))
+                    (c (refused (lambda () (shm-create #f 1001))))
+                    (d (shm-size fd))
+                    (e (begin (shm-resize! fd 1000) (shm-size fd)))
+                    (f (begin (shm-resize! fd 500) (shm-size fd))))
+               (list a b c d e f))))))
 
 (define (test-seals)
   (define (seals . them)
@@ -94,7 +116,11 @@ not one of a shared memory object)" (strerror EINVAL) name)
                (shm-seal! fd '(write)))
              (shm-unmap! bv)
              (shm-seal! fd '(write))
-             (test-errno "then none can be" EPERM (shm-map fd #:writable? #t))
+             (test-equal "then none can be" `(,EPERM #t)
+               (match (raised (lambda () (shm-map fd #:writable? #t)))
+                 (('system-error "shm-map" message errno)
+                  (list errno (string-suffix? "(a seal forbids writing to it)"
+                                              message)))))
              (test-equal "but one for reading" 100
                (bytevector-length (shm-map fd))))))
         (else (test-skip 1) (test-assert "there are no seals here" #f)))

@@ -130,15 +130,16 @@ is an object NAME, @code{out-of-range} for a CAPACITY that cannot be."
                     (anonymous size)))))
 
 (define (anonymous size)
-  (let ((fd (in-the-name-of "shm-channel-create" #f
-              (shm-open-anonymous #:size size))))
-    (dynamic-wind
-      (const #t)
-      (lambda ()
-        (let ((bv (shm-map fd)))
-          (shm-channel-init! bv)
-          bv))
-      (lambda () (close-fdes fd)))))
+  (define label "guile-shm-channel")
+  (in-the-name-of "shm-channel-create" label
+    (let ((fd (shm-open-anonymous #:size size #:label label)))
+      (dynamic-wind
+        (const #t)
+        (lambda ()
+          (let ((bv (shm-map fd)))
+            (shm-channel-init! bv)
+            bv))
+        (lambda () (close-fdes fd))))))
 
 (define attach-interval 1000)           ; microseconds
 
@@ -306,7 +307,6 @@ that.  However PROC is left, the message is not in place after that."
   (define (leave)
     (unless ended?
       (%shm-channel-leave! bv view sender?)))
-  (check-procedure subr proc)
   (when (%shm-channel-mine? bv sender?)
     ;; This raises, before there is something to leave.
     (begin-it))
@@ -342,6 +342,7 @@ nothing is sent.
 Raise what @code{shm-channel-send!} and PROC raise."
   (let ((bv (bytevector-of "call-with-shm-slot" ch))
         (sent? #f))
+    (check-procedure "call-with-shm-slot" proc)
     (in-place "call-with-shm-slot" bv #t
               (lambda () (%shm-channel-begin-slot! bv size timeout))
               (lambda (view)
@@ -360,6 +361,7 @@ the message stays and is received next.
 
 Raise what @code{shm-channel-receive!} and PROC raise."
   (let ((bv (bytevector-of "call-with-shm-message" ch)))
+    (check-procedure "call-with-shm-message" proc)
     (in-place "call-with-shm-message" bv #f
               (lambda () (%shm-channel-begin-message! bv timeout))
               proc

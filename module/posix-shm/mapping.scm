@@ -34,10 +34,10 @@ The bytevector does not need the descriptor, which can be closed.
 
 TYPE is @code{vu8}, for a bytevector, or one of the tags of SRFI-4 (@code{u8 s8
 u16 s16 u32 s32 u64 s64 f32 f64 c32 c64}), for a uniform vector; LENGTH and
-OFFSET must be multiples of the size of its elements.  WRITABLE?, a boolean, is by default whether the
-descriptor is.  With POPULATE? all pages are there at once and not at their
-first use, with LOCK? they stay in memory (see mlock(2)), with HUGE-PAGES? the
-system is asked to use large ones.
+OFFSET must be multiples of the size of its elements.  WRITABLE?, a boolean, is
+by default whether the descriptor is.  With POPULATE? all pages are there at once
+and not at their first use, with LOCK? they stay in memory (see mlock(2)), with
+HUGE-PAGES? the system is asked to use large ones.
 
 The memory is given back by @code{shm-unmap!}, or when the garbage collector
 finds that neither the bytevector nor a view of it is in use.

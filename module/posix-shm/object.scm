@@ -105,7 +105,8 @@ where the system refuses.  See memfd_create(2)."
   (let ((fd (or (%shm-open-anonymous label)
                 (open-and-unlink))))
     (catch #t
-      (lambda () (shm-resize! fd size))
+      (lambda ()
+        (in-the-name-of "shm-open-anonymous" label (shm-resize! fd size)))
       (lambda arguments
         (close-fdes fd)
         (apply throw arguments)))
