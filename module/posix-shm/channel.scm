@@ -88,9 +88,15 @@
       (no-channel subr ch)))
 
 (define (no-channel subr object)
-  (scm-error 'wrong-type-arg subr
-             "Wrong type argument (expecting a channel): ~S"
-             (list object) (list object)))
+  (if (bytevector? object)
+      ;; It may be large, so it is not shown.
+      (scm-error 'wrong-type-arg subr
+                 "Wrong type argument (expecting a channel, as (shm-channel bv) \
+returns): a bytevector of ~S bytes"
+                 (list (bytevector-length object)) (list object))
+      (scm-error 'wrong-type-arg subr
+                 "Wrong type argument (expecting a channel): ~S"
+                 (list object) (list object))))
 
 (define (channel-in subr bv)
   (make-channel bv (%shm-channel-size bv subr)))
