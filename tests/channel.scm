@@ -87,8 +87,8 @@
           (close-fdes fd)
           mode))))
   (test-raises "made twice"
-    `(system-error "shm-channel-create" "File exists: \"/x\" (attach to it, or unlink the \
-name first)" ,EEXIST)
+    `(system-error "shm-channel-create" "File exists: \"/x\" (attach to it, or \
+unlink the name first)" ,EEXIST)
     (dynamic-wind
       (lambda () (shm-channel-create "/x" 100))
       (lambda () (shm-channel-create "/x" 100))
