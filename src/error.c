@@ -3,6 +3,7 @@
 
 #include <config.h>
 
+#include <limits.h>
 #include <stdint.h>
 
 #include "gshm.h"
@@ -108,11 +109,25 @@ gshm_out_of_range_of (const char *subr, SCM value, const char *message,
              scm_list_1 (value));
 }
 
+void
+gshm_wrong_type (const char *subr, int pos, SCM object, const char *expected)
+{
+  if (!scm_is_bytevector (object))
+    scm_wrong_type_arg_msg (subr, pos, object, expected);
+  /* It may be large, so it is not shown.  */
+  scm_error (scm_arg_type_key, subr,
+             "Wrong type argument in position ~A (expecting ~A): a bytevector "
+             "of ~A bytes",
+             scm_list_3 (scm_from_int (pos), scm_from_utf8_string (expected),
+                         scm_from_size_t (SCM_BYTEVECTOR_LENGTH (object))),
+             scm_list_1 (object));
+}
+
 static void
 check_exact_integer (const char *subr, int pos, SCM value)
 {
   if (!scm_is_exact_integer (value))
-    scm_wrong_type_arg_msg (subr, pos, value, "exact integer");
+    gshm_wrong_type (subr, pos, value, "exact integer");
 }
 
 int
@@ -122,6 +137,14 @@ gshm_to_int (const char *subr, int pos, SCM value, int min, int max)
   if (!scm_is_signed_integer (value, min, max))
     scm_out_of_range_pos (subr, value, scm_from_int (pos));
   return scm_to_int (value);
+}
+
+int
+gshm_to_descriptor (const char *subr, int pos, SCM value)
+{
+  if (!scm_is_exact_integer (value))
+    gshm_wrong_type (subr, pos, value, "file descriptor, an integer");
+  return gshm_to_int (subr, pos, value, INT_MIN, INT_MAX);
 }
 
 size_t
@@ -141,7 +164,10 @@ gshm_to_off (const char *subr, const char *what, SCM value)
 {
   int64_t max = sizeof (off_t) == 8 ? INT64_MAX : INT32_MAX;
 
-  check_exact_integer (subr, 0, value);
+  if (!scm_is_exact_integer (value))
+    scm_error (scm_arg_type_key, subr, "~A is not an exact integer: ~S",
+               scm_list_2 (scm_from_utf8_string (what), value),
+               scm_list_1 (value));
   if (!scm_is_signed_integer (value, 0, max))
     scm_error (scm_out_of_range_key, subr, "~A is negative or too large: ~S",
                scm_list_2 (scm_from_utf8_string (what), value),

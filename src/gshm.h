@@ -53,9 +53,14 @@ SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
 /* Raise &shm-closed: nothing can be sent to the channel in BYTEVECTOR.  */
 SCM_NORETURN void gshm_closed_error (const char *subr, SCM bytevector);
 
+/* The argument OBJECT at position POS of SUBR is not what is EXPECTED there.  */
+SCM_NORETURN void gshm_wrong_type (const char *subr, int pos, SCM object,
+                                   const char *expected);
+
 /* The argument VALUE at position POS of SUBR as a C value: wrong-type-arg for
    what is no exact integer, out-of-range for one that does not fit.  */
 int gshm_to_int (const char *subr, int pos, SCM value, int min, int max);
+int gshm_to_descriptor (const char *subr, int pos, SCM value);
 size_t gshm_to_size (const char *subr, int pos, SCM value, size_t max);
 
 /* The argument VALUE as an offset or a size that the system knows; WHAT, as in
@@ -78,7 +83,7 @@ struct gshm_name
 void gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name);
 
 /* The argument MODE as permission bits.  */
-mode_t gshm_to_mode (const char *subr, int pos, SCM mode);
+mode_t gshm_to_mode (const char *subr, SCM mode);
 
 /* Collect, and run the finalizers before this returns.  */
 void gshm_collect (void);

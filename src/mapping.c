@@ -475,7 +475,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   struct request request
     = { .populate = scm_is_true (populate), .lock = scm_is_true (lock),
         .huge_pages = scm_is_true (huge_pages) };
-  request.fd = gshm_to_int (MAP, 1, scm_fd, INT_MIN, INT_MAX);
+  request.fd = gshm_to_descriptor (MAP, 1, scm_fd);
   size_t element_size = type_size (MAP, type);
   if (fstat (request.fd, &request.status) < 0)
     gshm_system_error (MAP, errno, scm_fd, NULL);
@@ -598,13 +598,7 @@ mapping_wanted (const char *subr, SCM bytevector)
   struct gshm_mapping *mapping = mapping_of (subr, bytevector);
 
   if (mapping == NULL)
-    /* It may be large, so it is not shown.  */
-    scm_error (scm_arg_type_key, subr,
-               "Wrong type argument in position ~A (expecting bytevector on "
-               "shared memory): a bytevector of ~A bytes that is not",
-               scm_list_2 (scm_from_int (1),
-                           scm_from_size_t (SCM_BYTEVECTOR_LENGTH (bytevector))),
-               scm_list_1 (bytevector));
+    gshm_wrong_type (subr, 1, bytevector, "bytevector on shared memory");
   return mapping;
 }
 
@@ -639,7 +633,12 @@ gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)
   mapping_wanted (VIEW, bytevector);
   size_t element_size = type_size (VIEW, type);
   size_t size = SCM_BYTEVECTOR_LENGTH (bytevector);
-  size_t start = gshm_to_size (VIEW, 3, scm_start, size);
+  size_t start = gshm_to_size (VIEW, 3, scm_start, SIZE_MAX);
+  if (start > size)
+    scm_error (scm_out_of_range_key, VIEW,
+               "Start is beyond the end of a bytevector of ~A bytes: ~S",
+               scm_list_2 (scm_from_size_t (size), scm_start),
+               scm_list_1 (scm_start));
   char *contents = (char *) SCM_BYTEVECTOR_CONTENTS (bytevector);
   size_t count = (size - start) / element_size;
 
@@ -647,7 +646,16 @@ gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)
     gshm_out_of_range_of (VIEW, scm_start,
                           "Start is not a multiple of the size of type", type);
   if (scm_is_true (scm_count))
-    count = gshm_to_size (VIEW, 4, scm_count, count);
+    {
+      if (gshm_to_size (VIEW, 4, scm_count, SIZE_MAX) > count)
+        scm_error (scm_out_of_range_key, VIEW,
+                   "There are not ~S elements of type ~A from offset ~S on in "
+                   "a bytevector of ~A",
+                   scm_list_4 (scm_count, type, scm_start,
+                               scm_from_size_t (size)),
+                   scm_list_1 (scm_count));
+      count = scm_to_size_t (scm_count);
+    }
   else if ((size - start) % element_size != 0)
     gshm_out_of_range_of (VIEW, scm_from_size_t (size - start),
                           "Length is not a multiple of the size of type",

@@ -63,7 +63,7 @@ void
 gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name)
 {
   if (!scm_is_string (scm_name))
-    scm_wrong_type_arg_msg (subr, 1, scm_name, "string");
+    gshm_wrong_type (subr, 1, scm_name, "string");
 
   size_t length;
   char *bytes = scm_to_utf8_stringn (scm_name, &length);
@@ -173,10 +173,11 @@ flags_from_integer (SCM integer)
 }
 
 mode_t
-gshm_to_mode (const char *subr, int pos, SCM mode)
+gshm_to_mode (const char *subr, SCM mode)
 {
   if (!scm_is_exact_integer (mode))
-    scm_wrong_type_arg_msg (subr, pos, mode, "exact integer");
+    scm_error (scm_arg_type_key, subr, "Mode is not an exact integer: ~S",
+               scm_list_1 (mode), scm_list_1 (mode));
   if (!scm_is_unsigned_integer (mode, 0, 0777))
     gshm_out_of_range (subr, mode, "Mode is not in the range 0 to #o777");
   return (mode_t) scm_to_uint (mode);
@@ -269,7 +270,7 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
   int flags = (scm_is_pair (scm_oflags) || scm_is_null (scm_oflags)
                ? flags_from_list (scm_oflags)
                : flags_from_integer (scm_oflags));
-  mode_t mode = gshm_to_mode (OPEN, 3, scm_mode);
+  mode_t mode = gshm_to_mode (OPEN, scm_mode);
 
   int fd = open_object (&name, flags, mode);
   if (fd < 0 && (errno == EMFILE || errno == ENFILE))
@@ -335,7 +336,7 @@ descriptor_error (const char *subr, SCM scm_fd, const char *hint)
 static int
 descriptor_from_scm (const char *subr, SCM scm_fd)
 {
-  return gshm_to_int (subr, 1, scm_fd, INT_MIN, INT_MAX);
+  return gshm_to_descriptor (subr, 1, scm_fd);
 }
 
 /* (FD) -> bytes.  */
@@ -585,7 +586,7 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
   struct gshm_name name;
   struct stat status;
   gshm_to_name (CREATE, scm_name, &name);
-  mode_t mode = gshm_to_mode (CREATE, 0, scm_mode);
+  mode_t mode = gshm_to_mode (CREATE, scm_mode);
   if (scm_is_true (scm_check) && object_status (&name, &status) == 0)
     gshm_system_error (CREATE, EEXIST, scm_name, NULL);
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
@@ -724,7 +725,7 @@ static SCM
 gshm_send_fd (SCM scm_socket, SCM scm_fd)
 {
   int socket = gshm_to_int (SEND, 1, scm_socket, 0, INT_MAX);
-  int fd = gshm_to_int (SEND, 2, scm_fd, INT_MIN, INT_MAX);
+  int fd = gshm_to_descriptor (SEND, 2, scm_fd);
   char byte = 0;
   union control control;
   struct iovec data = { &byte, 1 };

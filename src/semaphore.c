@@ -231,7 +231,7 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
   struct gshm_name name;
   gshm_to_name (OPEN, scm_name, &name);
   int flags = flags_from_scm (oflags);
-  mode_t mode = gshm_to_mode (OPEN, 3, scm_mode);
+  mode_t mode = gshm_to_mode (OPEN, scm_mode);
   unsigned value = (unsigned) gshm_to_int (OPEN, 4, scm_value, 0,
                                            SEM_VALUE_MAX);
 

@@ -87,7 +87,8 @@
           (close-fdes fd)
           mode))))
   (test-raises "made twice"
-    `(system-error "shm-channel-create" "File exists: \"/x\"" ,EEXIST)
+    `(system-error "shm-channel-create" "File exists: \"/x\" (attach to it, or \
+unlink the name first)" ,EEXIST)
     (dynamic-wind
       (lambda () (shm-channel-create "/x" 100))
       (lambda () (shm-channel-create "/x" 100))
@@ -179,6 +180,10 @@
     '(wrong-type-arg "shm-channel-send!"
                      "Wrong type argument (expecting a channel): 1")
     (shm-channel-send! 1 (text "x")))
+  (test-raises "nor is the memory that one is in"
+    '(wrong-type-arg "shm-channel-close!" "Wrong type argument (expecting a channel, \
+as (shm-channel bv) returns): a bytevector of 9 bytes")
+    (shm-channel-close! (make-bytevector 9)))
   (test-assert "nor is for any of the procedures"
     (every (lambda (proc) (eq? 'wrong-type-arg (kind (proc 1))))
            (list (lambda (ch) (shm-channel-receive! ch))

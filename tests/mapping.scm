@@ -49,6 +49,10 @@
     (test-equal "closed on exec" FD_CLOEXEC
       (logand FD_CLOEXEC (fcntl fd F_GETFD))))
   (test-errno "the size of what is not open" EBADF (shm-size 9999))
+  (test-raises "the size of a bytevector, which is not shown"
+    '(wrong-type-arg "shm-size" "Wrong type argument in position 1 (expecting file \
+descriptor, an integer): a bytevector of 8 bytes")
+    (shm-size (make-bytevector 8)))
   (with-fresh-name name
     (close-fdes (shm-open name (list O_RDWR O_CREAT O_EXCL)))
     (call-with-descriptor (shm-open name (list O_RDONLY))
@@ -327,9 +331,14 @@ it a size first, as with (shm-resize! ~a 4096)" name fd))
       (test-out-of-range "a count beyond the end" (shm-view bv 'u32 4 25))
       (test-out-of-range "a negative start" (shm-view bv 'vu8 -1))
       (test-out-of-range "a huge count" (shm-view bv 'u64 0 (ash 1 61)))))
+  (test-raises "too many elements, in words"
+    '(out-of-range "shm-view" "There are not 2 elements of type u64 from offset 8 on \
+in a bytevector of 20")
+    (with-descriptor (fd 20)
+      (shm-view (shm-map fd) 'u64 8 2)))
   (test-raises "of an ordinary bytevector, which is not shown"
     '(wrong-type-arg "shm-view" "Wrong type argument in position 1 (expecting \
-bytevector on shared memory): a bytevector of 8 bytes that is not")
+bytevector on shared memory): a bytevector of 8 bytes")
     (shm-view (make-bytevector 8) 'vu8))
 
   (test-equal "keeps the mapping" '(9 #t)
@@ -508,7 +517,8 @@ bytevector on shared memory): a bytevector of 8 bytes that is not")
                        (shm-create name 100 #:initialize
                                    (lambda (bv) (throw 'initialized)))))))
       (test-raises "twice"
-        `(system-error "shm-create" ,(format #f "~a: ~s" (strerror EEXIST) name)
+        `(system-error "shm-create" ,(format #f "~a: ~s (attach to it, or unlink the \
+name first)" (strerror EEXIST) name)
                        ,EEXIST)
         (shm-create name 100))
       (test-equal "attached, for reading" 9

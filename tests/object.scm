@@ -202,10 +202,10 @@ and not \"/.\" or \"/..\"")
       ,(format #f "Mode is not in the range 0 to #o777: ~a" (ash 1 64))))
   (test-bad-mode "not an integer" "rw"
     '(wrong-type-arg "shm-open"
-      "Wrong type argument in position 3 (expecting exact integer): \"rw\""))
+      "Mode is not an exact integer: \"rw\""))
   (test-bad-mode "a real" 384.0
     '(wrong-type-arg "shm-open"
-      "Wrong type argument in position 3 (expecting exact integer): 384.0")))
+      "Mode is not an exact integer: 384.0")))
 
 ;; As another user, which only root can become.  The modules are loaded before,
 ;; since that user may not be allowed to read them.

@@ -3,6 +3,14 @@
 
 ;;; The procedures are C's own, since a call more would double what they cost.
 
+;;; Commentary:
+;;;
+;;; Integers in a bytevector that threads and processes change in one step, such as
+;;; (atomic-u64-fetch-add! bv k v), and atomic-wait and atomic-notify! for sleeping until
+;;; one has changed.  The manual is in Info: info guile-shm Atomics.
+;;;
+;;; Code:
+
 (define-module (posix-shm atomic)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm primitives)

@@ -1,6 +1,15 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; (posix-shm channel) - messages between processes, first in first out.
 
+;;; Commentary:
+;;;
+;;; Messages from any number of processes to any number: shm-channel-create makes a
+;;; channel, shm-channel-attach finds it, shm-channel-send-datum! and
+;;; shm-channel-receive-datum! carry what can be written and read.  The manual is in
+;;; Info: info guile-shm Channels.
+;;;
+;;; Code:
+
 (define-module (posix-shm channel)
   #:use-module ((ice-9 binary-ports)
                 #:select (make-custom-binary-input-port
@@ -88,9 +97,15 @@
       (no-channel subr ch)))
 
 (define (no-channel subr object)
-  (scm-error 'wrong-type-arg subr
-             "Wrong type argument (expecting a channel): ~S"
-             (list object) (list object)))
+  (if (bytevector? object)
+      ;; It may be large, so it is not shown.
+      (scm-error 'wrong-type-arg subr
+                 "Wrong type argument (expecting a channel, as (shm-channel bv) \
+returns): a bytevector of ~S bytes"
+                 (list (bytevector-length object)) (list object))
+      (scm-error 'wrong-type-arg subr
+                 "Wrong type argument (expecting a channel): ~S"
+                 (list object) (list object))))
 
 (define (channel-in subr bv)
   (make-channel bv (%shm-channel-size bv subr)))

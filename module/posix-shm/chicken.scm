@@ -2,6 +2,14 @@
 ;;; (posix-shm chicken) - the CHICKEN egg, for programs that were written
 ;;; for CHICKEN: its three names and the file operations used with them.
 
+;;; Commentary:
+;;;
+;;; What programs that were written for the CHICKEN egg posix-shm need: the egg's names,
+;;; and those of CHICKEN's file operations.  The manual is in Info: info guile-shm
+;;; "CHICKEN programs".
+;;;
+;;; Code:
+
 (define-module (posix-shm chicken)
   #:use-module (ice-9 match)
   #:use-module (posix-shm object)

@@ -40,6 +40,12 @@
                    "this system has no POSIX shared memory")
              (list ENOSYS)))
 
+(define (hinted message data)
+  "Return MESSAGE, for the errno in DATA, with what to do where that helps."
+  (if (and (equal? data (list EEXIST)) (string=? message "~A: ~S"))
+      "~A: ~S (attach to it, or unlink the name first)"
+      message))
+
 (define-syntax-rule (in-the-name-of procedure object body)
   ;; The procedures that BODY calls do not say which object the user meant, and
   ;; Guile's not even who they are.
@@ -50,7 +56,8 @@
         ((system-error)
          (let ((message-arguments (caddr arguments)) (data (cadddr arguments)))
            (if (member object message-arguments)
-               (scm-error key procedure (cadr arguments) message-arguments data)
+               (scm-error key procedure (hinted (cadr arguments) data)
+                          message-arguments data)
                (scm-error key procedure "~A: ~S"
                           (list (strerror (car data)) object) data))))
         ((wrong-type-arg out-of-range)

@@ -1,6 +1,14 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; (posix-shm semaphore) - the system's named semaphores.
 
+;;; Commentary:
+;;;
+;;; The system's named semaphores, which programs in other languages open, too:
+;;; semaphore-open, semaphore-wait!, semaphore-post!.  The manual is in Info: info
+;;; guile-shm "Named semaphores".
+;;;
+;;; Code:
+
 (define-module (posix-shm semaphore)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm primitives)

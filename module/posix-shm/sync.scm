@@ -1,6 +1,14 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; (posix-shm sync) - locks and their like in memory that processes share.
 
+;;; Commentary:
+;;;
+;;; Mutexes, conditions, semaphores, barriers and read-write locks in a bytevector on
+;;; shared memory, which processes share: with-shm-mutex is what most programs need.  The
+;;; manual is in Info: info guile-shm Locks.
+;;;
+;;; Code:
+
 (define-module (posix-shm sync)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm primitives)

@@ -495,7 +495,7 @@ that hold objects")))
 
 (define (parse-size text)
   (match (string-match "^([0-9]+)([KMGkmg]?)$" text)
-    (#f (usage-error "create: not a size: ~a" (printable text)))
+    (#f (usage-error "create: not a size: ~a; see guild shm --help" (printable text)))
     (found
      (let ((unit (string-contains " KMG" (string-upcase (match:substring found 2)))))
        (* (string->number (match:substring found 1))
@@ -504,7 +504,7 @@ that hold objects")))
 (define (parse-mode text)
   (let ((mode (and (string-match "^[0-7]+$" text) (string->number text 8))))
     (unless (and mode (<= mode #o777))
-      (usage-error "create: not a mode: ~a" (printable text)))
+      (usage-error "create: not a mode: ~a; see guild shm --help" (printable text)))
     mode))
 
 ;; Where the object has no name before it is whole, nobody needs to clean up.
