@@ -375,6 +375,11 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
       (list (kind (call-with-shm-mutex bv mutex 5))
             (kind (with-shm-mutex bv mutex #:on-abandoned 5 1))
             (free?)))
+    (test-equal "with-shm-mutex without a body, or a keyword's value"
+      '(syntax-error syntax-error)
+      (map (lambda (form)
+             (kind (eval form (resolve-interface '(posix-shm sync)))))
+           '((with-shm-mutex #f 0) (with-shm-mutex #f 0 #:timeout))))
     (test-equal "left by an exception" '((oops) #t)
       (let ((key (catch #t
                    (lambda () (with-shm-mutex bv mutex (throw 'oops)))

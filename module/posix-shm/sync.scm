@@ -160,6 +160,7 @@ Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
             (keyword? (syntax->datum #'key))
             (next #'rest #`(key value . #,options)))
            ((body0 body ...)
+            (not (keyword? (syntax->datum #'body0)))
             (if (null? options)
                 #'(call-with-mutex bv k (lambda () body0 body ...) #f #f)
                 #`(call-with-shm-mutex bv k (lambda () body0 body ...)
