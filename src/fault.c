@@ -40,7 +40,10 @@
 # define CAN_GUARD 0
 #endif
 
-static atomic_int wanted = CAN_GUARD;
+/* Whether the system that runs this has what its C library has.  */
+static int can_guard;
+
+static atomic_int wanted;
 
 int
 gshm_fault_is_guarded (void)
@@ -121,6 +124,25 @@ is_readable (char *address)
   char byte;
 
   return read_memory (&byte, address, 1) == 1;
+}
+
+/* Try what a patch takes, which emulators of other processors and filters of
+   system calls may not let through.  */
+static int
+try_to_guard (void)
+{
+  char *shared = mmap (NULL, page_size, PROT_READ, MAP_SHARED | MAP_ANONYMOUS,
+                       -1, 0);
+  char byte = 0;
+
+  if (shared == MAP_FAILED)
+    return 0;
+  char *aside = mremap (shared, 0, page_size, MREMAP_MAYMOVE);
+  int moved = aside != MAP_FAILED;
+  if (moved)
+    munmap (aside, page_size);
+  munmap (shared, page_size);
+  return moved && is_readable (&byte);
 }
 
 /* Copy what can be read; what cannot stays zero.  */
@@ -562,7 +584,7 @@ gshm_fault_guard (SCM value)
 {
   int before = atomic_load (&wanted);
 
-  if (scm_is_eq (value, SCM_BOOL_T) && !CAN_GUARD)
+  if (scm_is_eq (value, SCM_BOOL_T) && !can_guard)
     gshm_system_error ("shm-fault-guard", ENOSYS, value,
                        "this system can't move pages");
   if (scm_is_bool (value))
@@ -580,6 +602,8 @@ gshm_fault_init (void)
   gshm_registry_init ();
 #if CAN_GUARD
   page_size = (size_t) sysconf (_SC_PAGESIZE);
+  can_guard = try_to_guard ();
+  atomic_store (&wanted, can_guard);
   pthread_key_create (&thread_exit, take_at_exit);
   /* After the registry's, which frees the lock.  */
   pthread_atfork (NULL, NULL, take_of_others);

@@ -100,11 +100,13 @@ struct life
 static int
 read_life (long id, struct life *life)
 {
-  char path[40], text[512];
+  char path[64], text[512];
 
   if (!proc_is_ours ())
     return 0;
-  snprintf (path, sizeof path, "/proc/%ld/stat", id);
+  /* Not /proc/ID/stat, in which emulators of other processors show a process
+     another start than they show others.  */
+  snprintf (path, sizeof path, "/proc/%ld/task/%ld/stat", id, id);
   int fd = open (path, O_RDONLY | O_CLOEXEC);
   if (fd < 0)
     return 0;

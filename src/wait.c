@@ -289,8 +289,11 @@ relax (void)
 {
 #if defined __x86_64__ || defined __i386__
   __builtin_ia32_pause ();
-#elif defined __aarch64__
+#elif defined __ARM_ARCH && __ARM_ARCH >= 7
   __asm__ __volatile__ ("yield");
+#elif defined __GNUC__
+  /* Nothing, of which the compiler does not know.  */
+  __asm__ __volatile__ ("");
 #endif
 }
 

@@ -198,6 +198,11 @@ all exit with 0."
 (define sleeping-call
   (make-regexp "^(449 |[0-9]+ 0x[0-9a-f]{5,} 0x(0 |(9|109) 0x[01] ))"))
 
+;; An emulator of another processor has a thread of its own in each process, that
+;; sleeps on a word which is -1.
+(define emulator-call
+  (make-regexp "^[0-9]+ 0x[0-9a-f]{5,} 0x0 0xffffffff "))
+
 (define (sleepers pid)
   "Return how many threads of the process PID sleep so, or #f where that cannot
 be told."
@@ -209,7 +214,9 @@ be told."
                           get-string-all)))
                      (or (scandir folder string->number) '()))))
     (and (any identity calls)
-         (count (lambda (call) (and call (regexp-exec sleeping-call call)))
+         (count (lambda (call)
+                  (and call (regexp-exec sleeping-call call)
+                       (not (regexp-exec emulator-call call))))
                 calls))))
 
 (define* (await-sleepers n #:optional (pid (getpid)))
