@@ -205,9 +205,10 @@ mapping_at (const void *address)
 }
 
 static void
-finalize (void *address)
+finalize (void *pointer, void *mapping)
 {
-  gshm_mapping_release (mapping_at (address));
+  (void) pointer;
+  gshm_mapping_release (mapping);
 }
 
 /* What is not written in the text of /proc/self/maps in one piece: a line
@@ -527,7 +528,8 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
     }
   gshm_fault_watch ();
 
-  SCM pointer = scm_from_pointer (base + request.skip, finalize);
+  SCM pointer = scm_from_pointer (base + request.skip, NULL);
+  gshm_set_finalizer (pointer, finalize, mapping);
   return scm_pointer_to_bytevector (pointer,
                                     scm_from_size_t (request.size
                                                      / element_size),

@@ -223,6 +223,14 @@ gshm_collect (void)
   scm_dynwind_end ();
 }
 
+void
+gshm_set_finalizer (SCM object, void (*finalize) (void *object, void *data),
+                    void *data)
+{
+  GC_register_finalizer_unreachable (SCM_UNPACK_POINTER (object), finalize, data,
+                                     NULL, NULL);
+}
+
 static int
 open_object (const struct gshm_name *name, int flags, mode_t mode)
 {

@@ -339,7 +339,36 @@ bytevector on shared memory): a bytevector of 8 bytes that is not")
         (do ((i 0 (+ i 1)))
             ((= i 5))
           (gc))
-        (list (bytevector-u8-ref (shm-map fd) 0) (shm-mapped? view))))))
+        (list (bytevector-u8-ref (shm-map fd) 0) (shm-mapped? view)))))
+
+  ;; Here the mapping, too, is garbage until the guardian returns what is on it.
+  (test-equal "a guardian keeps the mapping" '(#t ((#t 7)))
+    (guile-says
+     '(use-modules (rnrs bytevectors) (srfi srfi-1))
+     '(define guardian (make-guardian))
+     '(define (guard-some fd)
+        (do ((i 0 (+ i 1)))
+            ((= i 100))
+          (let ((bv (shm-map fd)))
+            (bytevector-u8-set! bv 0 7)
+            (guardian (if (even? i) bv (list (shm-view bv 'u8)))))))
+     '(guard-some (shm-open-anonymous #:size 4096))
+     '(define (saved)
+        (let loop ((objects '()))
+          (let ((object (guardian)))
+            (if object
+                (loop (cons (if (pair? object) (car object) object) objects))
+                objects))))
+     '(gc)
+     '(gc)
+     '(let ((objects (saved)))
+        (write (list (> (length objects) 50)
+                     (delete-duplicates
+                      (map (lambda (bv)
+                             (list (shm-mapped? bv)
+                                   (and (shm-mapped? bv)
+                                        (bytevector-u8-ref bv 0))))
+                           objects))))))))
 
 (define (test-unmapping)
   (with-fresh-name name
