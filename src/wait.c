@@ -156,9 +156,9 @@ sleep_outside (void *data)
 int
 gshm_is_there (gshm_word *word)
 {
-  struct futex_time no_time = { 0, 0 };
-
-  return syscall (SYS_futex, word, FUTEX_WAIT, 0, &no_time, NULL, 0) == 0
+  /* Move none of those who sleep there to where they are.  To wait for no time
+     would enter the queue, where who wakes others would count this thread.  */
+  return syscall (SYS_futex, word, FUTEX_CMP_REQUEUE, 0, NULL, word, 0) == 0
          || errno != EFAULT;
 }
 
