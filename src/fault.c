@@ -22,6 +22,7 @@
 
 #include <config.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -261,11 +262,28 @@ mark_in_guile (void *thread)
   return NULL;
 }
 
+/* Whether the system has two more descriptors: Guile needs them for each thread, and
+   aborts where there are none.  */
+static int
+are_descriptors_left (void)
+{
+  int ends[2];
+
+  if (pipe2 (ends, O_CLOEXEC) < 0)
+    return 0;
+  close (ends[0]);
+  close (ends[1]);
+  return 1;
+}
+
+/* Return NULL if the async is marked.  */
 static void *
 mark_in_thread (void *thread)
 {
   sigset_t faults;
 
+  if (!are_descriptors_left ())
+    return thread;
   /* Guile may start threads of its own from here, which inherit the mask.  */
   sigemptyset (&faults);
   sigaddset (&faults, SIGBUS);
@@ -281,11 +299,14 @@ mark_async (void)
 {
   SCM thread = scm_current_thread ();
   pthread_t other;
+  void *unmarked = &thread;
 
   if (pthread_create (&other, NULL, mark_in_thread, &thread) == 0)
-    pthread_join (other, NULL);
-  else
-    mark_in_guile (&thread);
+    pthread_join (other, &unmarked);
+  if (unmarked != NULL)
+    /* Better than to end the process: whoever touches shared memory is hardly in the
+       middle of allocating.  */
+    mark_in_guile (unmarked);
 }
 
 

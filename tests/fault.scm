@@ -375,6 +375,30 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                   (compiled (lambda () (bytevector-u8-set! bv 3 1))))
                '(say (fault (store)))))))
 
+(define (test-limits)
+  ;; Guile aborts if a thread of its own finds no descriptor.
+  (with-object (name size)
+    (test-equal "with no descriptor left" `((lost ,name 1) (lost ,name 5000) 50)
+      (process `(define bv (shm-attach ,name))
+               '(define (touch k)
+                  (fault (bytevector-u8-ref bv k)))
+               `(cut ,name 0)
+               '(define first (touch 1))
+               '(setrlimit 'nofile 60 60)
+               '(define (fill)
+                  (let ((fd (false-if-exception
+                             (open-fdes "/dev/null" O_RDONLY))))
+                    (if fd (cons fd (fill)) '())))
+               '(define held (fill))
+               '(define second (touch 5000))
+               '(define more
+                  (count (lambda (i)
+                           (equal? (list 'lost (cadr first) i)
+                                   (touch i)))
+                         (iota 50)))
+               '(for-each close-fdes held)
+               '(say (list first second more))))))
+
 (define (test-processes)
   (with-object (name size)
     (test-equal "in a child of primitive-fork"
@@ -511,6 +535,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
        (test-group "lost" (test-lost))
        (test-group "full" (test-full))
        (test-group "read-only" (test-read-only))
+       (test-group "limits" (test-limits))
        (test-group "processes" (test-processes))
        (test-group "elsewhere" (test-elsewhere))
        (test-group "guard" (test-guard))))
