@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -183,12 +184,26 @@ gshm_to_mode (const char *subr, int pos, SCM mode)
 }
 
 static atomic_flag detached = ATOMIC_FLAG_INIT;
+static GC_finalizer_notifier_proc notifier;     /* belongs to who set that */
 
 static void
-attach_notifier (void *notifier)
+attach_notifier (void *data)
 {
-  GC_set_finalizer_notifier (*(GC_finalizer_notifier_proc *) notifier);
+  (void) data;
+  /* A fork ends Guile's thread, and puts there what will start another.  */
+  if (GC_get_finalizer_notifier () == NULL)
+    GC_set_finalizer_notifier (notifier);
   atomic_flag_clear (&detached);
+}
+
+/* In the child of a fork, where who would do so may be no more.  */
+static void
+attach_in_child (void)
+{
+  if (atomic_flag_test_and_set (&detached))
+    attach_notifier (NULL);
+  else
+    atomic_flag_clear (&detached);
 }
 
 static SCM
@@ -207,13 +222,11 @@ run_finalizers (void *data)
 void
 gshm_collect (void)
 {
-  GC_finalizer_notifier_proc notifier;
-
   scm_dynwind_begin (0);
   if (!atomic_flag_test_and_set (&detached))
     {
       notifier = GC_get_finalizer_notifier ();
-      scm_dynwind_unwind_handler (attach_notifier, &notifier,
+      scm_dynwind_unwind_handler (attach_notifier, NULL,
                                   SCM_F_WIND_EXPLICITLY);
       GC_set_finalizer_notifier (NULL);
     }
@@ -823,6 +836,7 @@ gshm_receive_fd (SCM scm_socket)
 void
 gshm_object_init (void)
 {
+  pthread_atfork (NULL, NULL, attach_in_child);
   scm_c_define ("%posix-shm?", scm_from_bool (HAVE_SHM_OPEN));
   scm_c_export ("%posix-shm?", NULL);
   for (size_t i = 0; i < N_SEALS; i++)
