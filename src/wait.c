@@ -822,6 +822,13 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
     }
 }
 
+/* () -> integer: nanoseconds, of a clock that nobody sets.  */
+static SCM
+now_to_scm (void)
+{
+  return scm_from_int64 (gshm_now ());
+}
+
 void
 gshm_wait_init (void)
 {
@@ -829,4 +836,5 @@ gshm_wait_init (void)
   pthread_key_create (&thread_exit, stop_watching);
   pthread_atfork (NULL, NULL, forget_watchers);
 #endif
+  gshm_define ("%shm-now", 0, 0, now_to_scm);
 }

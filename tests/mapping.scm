@@ -654,6 +654,19 @@ mapped: ~s" name))
           (shm-attach (fresh-name) #:wait 0.01)))
   (test-equal "a wait that is no number" 'wrong-type-arg
     (car (raised (lambda () (shm-attach (fresh-name) #:wait "1")))))
+  ;; Guile's clock is that which people and programs set.
+  (test-equal "a wait during which the clock is set back" '(#f #f)
+    (guile-says
+     '(use-modules (posix-shm channel))
+     '(define calls 0)
+     '(module-set! (resolve-module '(guile)) 'get-internal-real-time
+                   (lambda ()
+                     (set! calls (+ calls 1))
+                     (when (> calls 100)
+                       (error "it waits for ever"))
+                     (- calls)))
+     `(write (list (shm-attach ,(fresh-name) #:wait 0.01)
+                   (shm-channel-attach ,(fresh-name) #:wait 0.01)))))
   (with-fresh-name name
     (close-fdes (shm-open name (list O_RDWR O_CREAT)))
     (test-equal "an object without a size" #f (shm-attach name #:wait 0.01))
