@@ -336,12 +336,16 @@ gshm_descriptor_object (SCM scm_fd)
 
   snprintf (link, sizeof link, "/proc/self/fd/%d", scm_to_int (scm_fd));
   ssize_t length = readlink (link, path, sizeof path - 1);
+  SCM object = scm_fd;
+  if (length > (ssize_t) sizeof FOLDER
+      && memcmp (path, FOLDER "/", sizeof FOLDER) == 0)
+    {
+      path[length] = '\0';
+      object = gshm_name_to_scm (path + sizeof FOLDER - 1);
+    }
+  /* Last, since to make a string can take a collection.  */
   errno = saved;
-  if (length <= (ssize_t) sizeof FOLDER
-      || memcmp (path, FOLDER "/", sizeof FOLDER) != 0)
-    return scm_fd;
-  path[length] = '\0';
-  return gshm_name_to_scm (path + sizeof FOLDER - 1);
+  return object;
 }
 
 /* Raise errno for a call that failed on a descriptor.  */
@@ -620,8 +624,9 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
     }
   if (fd >= 0)
     return scm_from_int (fd);
-  if (errno == EMFILE || errno == ENFILE || errno == ENOSPC)
-    gshm_system_error (CREATE, errno, scm_from_utf8_string (FOLDER), NULL);
+  int err = errno;
+  if (err == EMFILE || err == ENFILE || err == ENOSPC)
+    gshm_system_error (CREATE, err, scm_from_utf8_string (FOLDER), NULL);
 #else
   (void) mode;
 #endif
@@ -712,7 +717,10 @@ gshm_list (void)
   struct stat status;
 
   if (folder == NULL)
-    gshm_system_error (LIST, errno, scm_from_utf8_string (FOLDER), NULL);
+    {
+      int err = errno;
+      gshm_system_error (LIST, err, scm_from_utf8_string (FOLDER), NULL);
+    }
   scm_dynwind_begin (0);
   scm_dynwind_unwind_handler (close_folder, folder, SCM_F_WIND_EXPLICITLY);
   while ((entry = readdir (folder)) != NULL)
