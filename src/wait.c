@@ -660,13 +660,20 @@ stop_watching (void *data)
 }
 
 /* In the child of a fork nobody watches, and nobody knows the state of a
-   condition variable that somebody waited for.  The registry's lock may still be
-   held, and there is no other thread.  */
+   condition variable that somebody waited for, or of a mutex that Guile held to tell
+   a watcher something.  The registry's lock may still be held, and there is no other
+   thread.  */
 static void
 forget_watchers (void)
 {
   sleepers = NULL;
   is_probing = 0;
+  for (struct watcher *w = idle; w != NULL; w = w->next)
+    {
+      struct watcher *next = w->next;
+      initialize_watcher (w);
+      w->next = next;
+    }
   if (own_watcher != NULL)
     {
       initialize_watcher (own_watcher);
