@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -374,6 +375,50 @@ gshm_size (SCM scm_fd)
   return scm_from_intmax (status.st_size);
 }
 
+#ifdef HAVE_FALLOCATE
+struct reservation
+{
+  int fd;
+  off_t size;
+  int result, error;
+};
+
+/* Reserve outside of Guile, so that the collector needs no signal to stop this
+   thread, and with all signals blocked.  */
+static void *
+reserve_undisturbed (void *data)
+{
+  struct reservation *reservation = data;
+  sigset_t all, before;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &before);
+  reservation->result = fallocate (reservation->fd, 0, 0, reservation->size);
+  reservation->error = errno;
+  pthread_sigmask (SIG_SETMASK, &before, NULL);
+  return NULL;
+}
+
+/* Do as fallocate does.  Linux before 6.9 begins anew after each signal, so that a
+   timer or a profiler could keep it from ever being done.  */
+static int
+reserve_pages (int fd, off_t size)
+{
+  struct reservation reservation = { .fd = fd, .size = size };
+
+  for (int tries = 0; tries < 3; tries++)
+    {
+      int result = fallocate (fd, 0, 0, size);
+      if (result == 0 || errno != EINTR)
+        return result;
+      SCM_TICK;
+    }
+  scm_without_guile (reserve_undisturbed, &reservation);
+  errno = reservation.error;
+  return reservation.result;
+}
+#endif
+
 /* Have the system set memory aside for the first SIZE bytes of FD, now.
    Return 0, or -1 and errno.  Where it cannot do so, do nothing.  */
 static int
@@ -396,7 +441,7 @@ reserve (int fd, off_t size)
     }
 #endif
 #ifdef HAVE_FALLOCATE
-  GSHM_SYSTEM_CALL (result, fallocate (fd, 0, 0, size));
+  result = reserve_pages (fd, size);
 #elif defined HAVE_POSIX_FALLOCATE
   do
     errno = posix_fallocate (fd, 0, size);
