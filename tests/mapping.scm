@@ -12,6 +12,8 @@
              (srfi srfi-4 gnu)
              (srfi srfi-64)
              ((system base compile) #:select (compile))
+             ((system foreign) #:select (int pointer->procedure string->pointer
+                                             unsigned-int))
              (tests support))
 
 (define builddir (or (getenv "abs_top_builddir") "."))
@@ -246,6 +248,19 @@ it a size first, as with (shm-resize! ~a 4096)" name fd))
   (test-errno "what is not open" EBADF (shm-map 9999))
   (let ((ends (pipe)))
     (test-errno "a pipe" ENODEV (shm-map (fileno (car ends))))
+    ;; A peer may send one.  There need be no such pages to make it.
+    (let ((fd (or (false-if-exception
+                   ((pointer->procedure
+                     int (dynamic-func "memfd_create" (dynamic-link))
+                     (list '* unsigned-int))
+                    (string->pointer "huge pages") 4)) ; MFD_HUGETLB
+                  -1)))
+      (unless (negative? fd)
+        (call-with-descriptor fd
+          (lambda (fd)
+            (shm-resize! fd (ash 1 24))
+            (test-errno "huge pages, which cannot be guarded" ENODEV
+              (shm-map fd page))))))
     (close-port (car ends))
     (close-port (cdr ends)))
 
