@@ -89,7 +89,7 @@ static struct patch
 static size_t used;
 
 static size_t page_size;
-static SCM fault_async;
+static SCM fault_async, lost, read_only;
 
 /* The handlers that faults elsewhere go to: those that were there before ours,
    the last time and the first time.  */
@@ -508,13 +508,14 @@ gshm_fault_take (void)
 {
   if (pending.kind == NONE)
     return SCM_BOOL_F;
-  const char *kind = pending.kind == LOST ? "lost" : "read-only";
+  /* Not made here: Guile has a lock for symbols, which in the child of a fork another
+     thread may have taken for ever.  */
+  SCM kind = pending.kind == LOST ? lost : read_only;
   size_t offset = pending.offset;
   struct gshm_mapping *mapping = take_pending ();
   SCM name = gshm_mapping_name (mapping);
   gshm_mapping_release (mapping);
-  return scm_list_3 (scm_from_utf8_symbol (kind), name,
-                     scm_from_size_t (offset));
+  return scm_list_3 (kind, name, scm_from_size_t (offset));
 }
 
 int
@@ -601,6 +602,8 @@ gshm_fault_init (void)
   gshm_registry_init ();
 #if CAN_GUARD
   page_size = (size_t) sysconf (_SC_PAGESIZE);
+  lost = scm_permanent_object (scm_from_utf8_symbol ("lost"));
+  read_only = scm_permanent_object (scm_from_utf8_symbol ("read-only"));
   pthread_key_create (&thread_exit, take_at_exit);
   /* After the registry's, which frees the lock.  */
   pthread_atfork (NULL, NULL, take_of_others);
