@@ -22,6 +22,14 @@
 
 #include <config.h>
 
+/* For what libgc knows of threads, but not to have it put its own calls in place of
+   the system's, which register threads with the collector that this file wants out
+   of its sight.  */
+#ifndef GC_THREADS
+# define GC_THREADS 1
+#endif
+#define GC_NO_THREAD_REDIRECTS 1
+
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -34,6 +42,7 @@
 #include "gshm.h"
 #include "mapping.h"
 #include "wait.h"
+#include <gc/gc.h>
 
 #if defined HAVE_MREMAP && defined HAVE_PROCESS_VM_READV
 # define CAN_GUARD 1
@@ -50,10 +59,6 @@ gshm_fault_is_guarded (void)
 }
 
 #if CAN_GUARD
-
-/* libgc may have put its own in its place, which registers threads with the
-   collector that this file wants out of its sight.  */
-# undef pthread_create
 
 enum kind
 {
@@ -425,7 +430,11 @@ handle_signal (int signal, siginfo_t *info, void *context)
 
   enum place place = kind == NONE ? ELSEWHERE : place_of (info->si_addr);
 
-  if (place == MAPPED && !atomic_load (&wanted))
+  if (place == MAPPED
+      && (!atomic_load (&wanted)
+          /* Guile's threads are; a plain one of C's has no safe point, and no way to
+             be told.  */
+          || (pending.kind == NONE && !GC_thread_is_registered ())))
     place = ELSEWHERE;
   /* Before the patch, since that takes long, and what other threads store while
      there is a patch is lost.  */

@@ -471,6 +471,19 @@ exec \"$0\" --no-auto-compile -c \"$1\""
              '(define bv (shm-map (shm-open-anonymous #:size 10)))
              '(kill (getpid) SIGBUS)
              '(pause)))
+  (test-assert "as does what a thread of C's touches, which nobody can tell"
+    (ends-by (list SIGBUS)
+             (exit-upon 'SIGBUS)
+             '(use-modules (system foreign))
+             '(define fd (shm-open-anonymous #:size 10))
+             '(define bv (shm-map fd))
+             '(shm-resize! fd 0)
+             '((pointer->procedure int
+                                   (dynamic-func "pthread_create" (dynamic-link))
+                                   '(* * * *))
+               (bytevector->pointer (make-bytevector 8)) %null-pointer
+               (dynamic-func "strlen" (dynamic-link)) (bytevector->pointer bv))
+             '(sleep 60)))
   (test-equal "a handler that replaces the guard, until the next mapping"
     '(lost #f 0)
     (process '(define fd (shm-open-anonymous #:size 10))
