@@ -387,6 +387,15 @@ check_mapped (const char *subr, SCM k, const gshm_word *word)
     gshm_unmapped_error (subr, k);
 }
 
+/* Where asyncs are blocked a fault would be raised only after the wait, which what it
+   waits for, in memory that is lost, never ends.  */
+static void
+run_asyncs (void)
+{
+  SCM_TICK;
+  gshm_fault_raise ();
+}
+
 int
 gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
            void *data)
@@ -434,7 +443,7 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
       result = attempt (data, &sleep);
       if (result != 0 || time >= deadline)
         return result;
-      SCM_TICK;
+      run_asyncs ();
     }
 }
 
@@ -805,6 +814,7 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
 
   if (spin (&spinning, word, value))
     return GSHM_CHANGED;
+  gshm_fault_raise ();
   for (int interrupted = 0;; interrupted = 1)
     {
       int err = sleep_in_queue (word, value, deadline);
@@ -821,7 +831,7 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
       int changed = atomic_load (word) != value;
       if (changed && err == EAGAIN && !interrupted)
         return GSHM_CHANGED;
-      SCM_TICK;
+      run_asyncs ();
       /* This thread was not in the queue meanwhile, so whoever changed it may
          have found nobody to wake.  */
       if (changed || atomic_load (word) != value)

@@ -529,7 +529,27 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                             (loop (+ i 1))))
                         (set! state 'went-on)))
                      (set! state 'went-too-far))))
-               '(say (list result state (bytevector-u8-ref bv 3)))))))
+               '(say (list result state (bytevector-u8-ref bv 3))))))
+
+  ;; SIGALRM ends a process that waits for ever.
+  (test-equal "and a wait there does not last until then"
+    '((lost #f 5000) (lost #f 4096) (lost #f 0))
+    (process '(use-modules (posix-shm atomic) (posix-shm sync))
+             '(define-syntax-rule (blocked expression)
+                (fault (call-with-blocked-asyncs (lambda () expression))))
+             '(define fd (shm-open-anonymous #:size 8192))
+             '(define bv (shm-map fd))
+             '(setitimer ITIMER_REAL 0 0 60 0)
+             '(shm-semaphore-init! bv 4088 0)
+             '(shm-resize! fd 4096)
+             '(define before (blocked (atomic-wait bv 5000 0)))
+             '(define half (blocked (shm-semaphore-wait! bv 4088)))
+             '(call-with-new-thread
+               (lambda ()
+                 (usleep 200000)
+                 (shm-resize! fd 0)))
+             '(define meanwhile (blocked (atomic-wait bv 0 0)))
+             '(say (list before half meanwhile)))))
 
 (test-begin "fault")
 
