@@ -519,7 +519,9 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
       request.protection = PROT_READ;
       base = map_pages (&request);
     }
-  if (base == MAP_FAILED && errno == ENOMEM)
+  /* Twice, since a mapping that garbage with a finalizer refers to, as a port, goes
+     only after that.  */
+  for (int i = 0; i < 2 && base == MAP_FAILED && errno == ENOMEM; i++)
     {
       gshm_collect ();
       base = map_pages (&request);
