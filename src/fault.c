@@ -22,6 +22,15 @@
 
 #include <config.h>
 
+/* For what libgc knows of threads, but not to have it put its own calls in place of
+   the system's, which register threads with the collector that this file wants out
+   of its sight.  */
+#ifndef GC_THREADS
+# define GC_THREADS 1
+#endif
+#define GC_NO_THREAD_REDIRECTS 1
+
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -33,6 +42,7 @@
 #include "gshm.h"
 #include "mapping.h"
 #include "wait.h"
+#include <gc/gc.h>
 
 #if defined HAVE_MREMAP && defined HAVE_PROCESS_VM_READV
 # define CAN_GUARD 1
@@ -52,10 +62,6 @@ gshm_fault_is_guarded (void)
 }
 
 #if CAN_GUARD
-
-/* libgc may have put its own in its place, which registers threads with the
-   collector that this file wants out of its sight.  */
-# undef pthread_create
 
 enum kind
 {
@@ -91,7 +97,7 @@ static struct patch
 static size_t used;
 
 static size_t page_size;
-static SCM fault_async;
+static SCM fault_async, lost, read_only;
 
 /* The handlers that faults elsewhere go to: those that were there before ours,
    the last time and the first time.  */
@@ -283,11 +289,28 @@ mark_in_guile (void *thread)
   return NULL;
 }
 
+/* Whether the system has two more descriptors: Guile needs them for each thread, and
+   aborts where there are none.  */
+static int
+are_descriptors_left (void)
+{
+  int ends[2];
+
+  if (pipe2 (ends, O_CLOEXEC) < 0)
+    return 0;
+  close (ends[0]);
+  close (ends[1]);
+  return 1;
+}
+
+/* Return NULL if the async is marked.  */
 static void *
 mark_in_thread (void *thread)
 {
   sigset_t faults;
 
+  if (!are_descriptors_left ())
+    return thread;
   /* Guile may start threads of its own from here, which inherit the mask.  */
   sigemptyset (&faults);
   sigaddset (&faults, SIGBUS);
@@ -303,11 +326,14 @@ mark_async (void)
 {
   SCM thread = scm_current_thread ();
   pthread_t other;
+  void *unmarked = &thread;
 
   if (pthread_create (&other, NULL, mark_in_thread, &thread) == 0)
-    pthread_join (other, NULL);
-  else
-    mark_in_guile (&thread);
+    pthread_join (other, &unmarked);
+  if (unmarked != NULL)
+    /* Better than to end the process: whoever touches shared memory is hardly in the
+       middle of allocating.  */
+    mark_in_guile (unmarked);
 }
 
 
@@ -426,7 +452,11 @@ handle_signal (int signal, siginfo_t *info, void *context)
 
   enum place place = kind == NONE ? ELSEWHERE : place_of (info->si_addr);
 
-  if (place == MAPPED && !atomic_load (&wanted))
+  if (place == MAPPED
+      && (!atomic_load (&wanted)
+          /* Guile's threads are; a plain one of C's has no safe point, and no way to
+             be told.  */
+          || (pending.kind == NONE && !GC_thread_is_registered ())))
     place = ELSEWHERE;
   /* Before the patch, since that takes long, and what other threads store while
      there is a patch is lost.  */
@@ -509,13 +539,14 @@ gshm_fault_take (void)
 {
   if (pending.kind == NONE)
     return SCM_BOOL_F;
-  const char *kind = pending.kind == LOST ? "lost" : "read-only";
+  /* Not made here: Guile has a lock for symbols, which in the child of a fork another
+     thread may have taken for ever.  */
+  SCM kind = pending.kind == LOST ? lost : read_only;
   size_t offset = pending.offset;
   struct gshm_mapping *mapping = take_pending ();
   SCM name = gshm_mapping_name (mapping);
   gshm_mapping_release (mapping);
-  return scm_list_3 (scm_from_utf8_symbol (kind), name,
-                     scm_from_size_t (offset));
+  return scm_list_3 (kind, name, scm_from_size_t (offset));
 }
 
 int
@@ -604,6 +635,8 @@ gshm_fault_init (void)
   page_size = (size_t) sysconf (_SC_PAGESIZE);
   can_guard = try_to_guard ();
   atomic_store (&wanted, can_guard);
+  lost = scm_permanent_object (scm_from_utf8_symbol ("lost"));
+  read_only = scm_permanent_object (scm_from_utf8_symbol ("read-only"));
   pthread_key_create (&thread_exit, take_at_exit);
   /* After the registry's, which frees the lock.  */
   pthread_atfork (NULL, NULL, take_of_others);

@@ -88,6 +88,12 @@ mode_t gshm_to_mode (const char *subr, SCM mode);
 /* Collect, and run the finalizers before this returns.  */
 void gshm_collect (void);
 
+/* Call FINALIZE with OBJECT and DATA once nobody can reach OBJECT any more.  A
+   finalizer that Guile sets is also called where a guardian is about to return what
+   OBJECT is in.  */
+void gshm_set_finalizer (SCM object, void (*finalize) (void *object, void *data),
+                         void *data);
+
 /* What to call the object behind the descriptor FD in a message: its name, or
    where that cannot be told FD itself.  This leaves errno alone.  */
 SCM gshm_descriptor_object (SCM scm_fd);

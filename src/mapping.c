@@ -21,6 +21,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#ifdef __linux__
+# include <linux/magic.h>
+# include <sys/vfs.h>
+#endif
 #include <unistd.h>
 
 #include "gshm.h"
@@ -205,9 +209,10 @@ mapping_at (const void *address)
 }
 
 static void
-finalize (void *address)
+finalize (void *pointer, void *mapping)
 {
-  gshm_mapping_release (mapping_at (address));
+  (void) pointer;
+  gshm_mapping_release (mapping);
 }
 
 /* What is not written in the text of /proc/self/maps in one piece: a line
@@ -465,6 +470,23 @@ protection (int fd, SCM scm_fd, SCM writable)
   return scm_is_true (writable) ? PROT_READ | PROT_WRITE : PROT_READ;
 }
 
+/* Whether the object consists of huge pages only, of which the system moves and
+   replaces no part, so that faults there cannot be caught, nor less than all of one
+   be unmapped.  */
+static int
+has_only_huge_pages (int fd)
+{
+#ifdef __linux__
+  struct statfs status;
+
+  return fstatfs (fd, &status) == 0
+         && (uint32_t) status.f_type == (uint32_t) HUGETLBFS_MAGIC;
+#else
+  (void) fd;
+  return 0;
+#endif
+}
+
 /* (FD OFFSET LENGTH TYPE WRITABLE POPULATE LOCK HUGE-PAGES NAME) ->
    bytevector.  LENGTH #f reaches to the end; NAME is #f where it is not
    known.  */
@@ -482,6 +504,10 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   if (!S_ISREG (request.status.st_mode))
     gshm_system_error (MAP, ENODEV, scm_fd,
                        "the descriptor is not one of a shared memory object");
+  if (has_only_huge_pages (request.fd))
+    gshm_system_error (MAP, ENODEV, scm_fd,
+                       "it is one of a file of huge pages; #:huge-pages? uses them "
+                       "for a shared memory object");
   check_range (scm_fd, scm_offset, scm_length, type, element_size, &request);
   request.protection = protection (request.fd, scm_fd, writable);
 
@@ -493,7 +519,9 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
       request.protection = PROT_READ;
       base = map_pages (&request);
     }
-  if (base == MAP_FAILED && errno == ENOMEM)
+  /* Twice, since a mapping that garbage with a finalizer refers to, as a port, goes
+     only after that.  */
+  for (int i = 0; i < 2 && base == MAP_FAILED && errno == ENOMEM; i++)
     {
       gshm_collect ();
       base = map_pages (&request);
@@ -527,7 +555,8 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
     }
   gshm_fault_watch ();
 
-  SCM pointer = scm_from_pointer (base + request.skip, finalize);
+  SCM pointer = scm_from_pointer (base + request.skip, NULL);
+  gshm_set_finalizer (pointer, finalize, mapping);
   return scm_pointer_to_bytevector (pointer,
                                     scm_from_size_t (request.size
                                                      / element_size),

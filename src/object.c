@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -184,12 +186,26 @@ gshm_to_mode (const char *subr, SCM mode)
 }
 
 static atomic_flag detached = ATOMIC_FLAG_INIT;
+static GC_finalizer_notifier_proc notifier;     /* belongs to who set that */
 
 static void
-attach_notifier (void *notifier)
+attach_notifier (void *data)
 {
-  GC_set_finalizer_notifier (*(GC_finalizer_notifier_proc *) notifier);
+  (void) data;
+  /* A fork ends Guile's thread, and puts there what will start another.  */
+  if (GC_get_finalizer_notifier () == NULL)
+    GC_set_finalizer_notifier (notifier);
   atomic_flag_clear (&detached);
+}
+
+/* In the child of a fork, where who would do so may be no more.  */
+static void
+attach_in_child (void)
+{
+  if (atomic_flag_test_and_set (&detached))
+    attach_notifier (NULL);
+  else
+    atomic_flag_clear (&detached);
 }
 
 static SCM
@@ -208,13 +224,11 @@ run_finalizers (void *data)
 void
 gshm_collect (void)
 {
-  GC_finalizer_notifier_proc notifier;
-
   scm_dynwind_begin (0);
   if (!atomic_flag_test_and_set (&detached))
     {
       notifier = GC_get_finalizer_notifier ();
-      scm_dynwind_unwind_handler (attach_notifier, &notifier,
+      scm_dynwind_unwind_handler (attach_notifier, NULL,
                                   SCM_F_WIND_EXPLICITLY);
       GC_set_finalizer_notifier (NULL);
     }
@@ -222,6 +236,14 @@ gshm_collect (void)
   scm_internal_catch (SCM_BOOL_T, run_finalizers, NULL,
                       scm_handle_by_message_noexit, NULL);
   scm_dynwind_end ();
+}
+
+void
+gshm_set_finalizer (SCM object, void (*finalize) (void *object, void *data),
+                    void *data)
+{
+  GC_register_finalizer_unreachable (SCM_UNPACK_POINTER (object), finalize, data,
+                                     NULL, NULL);
 }
 
 static int
@@ -316,12 +338,16 @@ gshm_descriptor_object (SCM scm_fd)
 
   snprintf (link, sizeof link, "/proc/self/fd/%d", scm_to_int (scm_fd));
   ssize_t length = readlink (link, path, sizeof path - 1);
+  SCM object = scm_fd;
+  if (length > (ssize_t) sizeof FOLDER
+      && memcmp (path, FOLDER "/", sizeof FOLDER) == 0)
+    {
+      path[length] = '\0';
+      object = gshm_name_to_scm (path + sizeof FOLDER - 1);
+    }
+  /* Last, since to make a string can take a collection.  */
   errno = saved;
-  if (length <= (ssize_t) sizeof FOLDER
-      || memcmp (path, FOLDER "/", sizeof FOLDER) != 0)
-    return scm_fd;
-  path[length] = '\0';
-  return gshm_name_to_scm (path + sizeof FOLDER - 1);
+  return object;
 }
 
 /* Raise errno for a call that failed on a descriptor.  */
@@ -350,6 +376,50 @@ gshm_size (SCM scm_fd)
   return scm_from_intmax (status.st_size);
 }
 
+#ifdef HAVE_FALLOCATE
+struct reservation
+{
+  int fd;
+  off_t size;
+  int result, error;
+};
+
+/* Reserve outside of Guile, so that the collector needs no signal to stop this
+   thread, and with all signals blocked.  */
+static void *
+reserve_undisturbed (void *data)
+{
+  struct reservation *reservation = data;
+  sigset_t all, before;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &before);
+  reservation->result = fallocate (reservation->fd, 0, 0, reservation->size);
+  reservation->error = errno;
+  pthread_sigmask (SIG_SETMASK, &before, NULL);
+  return NULL;
+}
+
+/* Do as fallocate does.  Linux before 6.9 begins anew after each signal, so that a
+   timer or a profiler could keep it from ever being done.  */
+static int
+reserve_pages (int fd, off_t size)
+{
+  struct reservation reservation = { .fd = fd, .size = size };
+
+  for (int tries = 0; tries < 3; tries++)
+    {
+      int result = fallocate (fd, 0, 0, size);
+      if (result == 0 || errno != EINTR)
+        return result;
+      SCM_TICK;
+    }
+  scm_without_guile (reserve_undisturbed, &reservation);
+  errno = reservation.error;
+  return reservation.result;
+}
+#endif
+
 /* Have the system set memory aside for the first SIZE bytes of FD, now.
    Return 0, or -1 and errno.  Where it cannot do so, do nothing.  */
 static int
@@ -372,7 +442,7 @@ reserve (int fd, off_t size)
     }
 #endif
 #ifdef HAVE_FALLOCATE
-  GSHM_SYSTEM_CALL (result, fallocate (fd, 0, 0, size));
+  result = reserve_pages (fd, size);
 #elif defined HAVE_POSIX_FALLOCATE
   do
     errno = posix_fallocate (fd, 0, size);
@@ -600,8 +670,9 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
     }
   if (fd >= 0)
     return scm_from_int (fd);
-  if (errno == EMFILE || errno == ENFILE || errno == ENOSPC)
-    gshm_system_error (CREATE, errno, scm_from_utf8_string (FOLDER), NULL);
+  int err = errno;
+  if (err == EMFILE || err == ENFILE || err == ENOSPC)
+    gshm_system_error (CREATE, err, scm_from_utf8_string (FOLDER), NULL);
 #else
   (void) mode;
 #endif
@@ -692,7 +763,10 @@ gshm_list (void)
   struct stat status;
 
   if (folder == NULL)
-    gshm_system_error (LIST, errno, scm_from_utf8_string (FOLDER), NULL);
+    {
+      int err = errno;
+      gshm_system_error (LIST, err, scm_from_utf8_string (FOLDER), NULL);
+    }
   scm_dynwind_begin (0);
   scm_dynwind_unwind_handler (close_folder, folder, SCM_F_WIND_EXPLICITLY);
   while ((entry = readdir (folder)) != NULL)
@@ -816,6 +890,7 @@ gshm_receive_fd (SCM scm_socket)
 void
 gshm_object_init (void)
 {
+  pthread_atfork (NULL, NULL, attach_in_child);
   scm_c_define ("%posix-shm?", scm_from_bool (HAVE_SHM_OPEN));
   scm_c_export ("%posix-shm?", NULL);
   for (size_t i = 0; i < N_SEALS; i++)

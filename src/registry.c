@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "mapping.h"
 
@@ -23,12 +24,23 @@ static atomic_flag locked = ATOMIC_FLAG_INIT;
 static void *tree;
 static size_t count;
 
+/* After so many tries, sleep in between: a thread of a higher real-time priority than
+   the holder's never yields to that.  */
+#define TRIES 100
+
 void
 gshm_registry_lock (void)
 {
+  const struct timespec moment = { .tv_nsec = 50000 };
+
   /* Acquire: what the last holder did, as released below, is seen.  */
-  while (atomic_flag_test_and_set_explicit (&locked, memory_order_acquire))
-    sched_yield ();
+  for (int tries = 0;
+       atomic_flag_test_and_set_explicit (&locked, memory_order_acquire);
+       tries += tries < TRIES)
+    if (tries < TRIES)
+      sched_yield ();
+    else
+      nanosleep (&moment, NULL);
 }
 
 void

@@ -123,11 +123,11 @@ close_once (struct semaphore *semaphore)
   return (before & CLOSED) == 0;
 }
 
-static size_t
-free_semaphore (SCM object)
+static void
+finalize (void *object, void *semaphore)
 {
-  close_once ((struct semaphore *) SCM_SMOB_DATA (object));
-  return 0;
+  (void) object;
+  close_once (semaphore);
 }
 
 static int
@@ -257,7 +257,9 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
       close_semaphore (semaphore->system);
       refuse (OPEN, ENOMEM, scm_name);
     }
-  return scm_new_smob (semaphore_tag, (scm_t_bits) semaphore);
+  SCM object = scm_new_smob (semaphore_tag, (scm_t_bits) semaphore);
+  gshm_set_finalizer (object, finalize, semaphore);
+  return object;
 }
 
 static SCM
@@ -390,7 +392,6 @@ void
 gshm_semaphore_init (void)
 {
   semaphore_tag = scm_make_smob_type ("semaphore", 0);
-  scm_set_smob_free (semaphore_tag, free_semaphore);
   scm_set_smob_print (semaphore_tag, print_semaphore);
 
   gshm_define ("%semaphore-open", 4, 0, gshm_semaphore_open);

@@ -420,6 +420,14 @@ come (struct awaiting *awaiting)
   awaiting->came = SEQUENCE (next);
 }
 
+/* If this is the child of a fork, nobody has come for it yet.  */
+static void
+come_as_child (struct awaiting *awaiting)
+{
+  if (awaiting->self != self_in_mutex (awaiting->mutex))
+    come (awaiting);
+}
+
 /* Go, with SIGNALS of those that are owed, 0 or 1.  Return whether this thread
    may have as many.  */
 static int
@@ -465,9 +473,7 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
   struct mutex *mutex = awaiting->mutex;
 
   check_format (awaiting->use, &condition->format);
-  if (awaiting->self != self_in_mutex (mutex))
-    /* This is the child of a fork, for which nobody has come yet.  */
-    come (awaiting);
+  come_as_child (awaiting);
   uint64_t state = atomic_load (&condition->state);
   if (SEQUENCE (state) != awaiting->came && OWED (state) > 0)
     return DONE;
@@ -508,6 +514,7 @@ gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
       outcome = gshm_wait (CONDITION_WAIT, k, left, attempt_to_be_signalled,
                            &awaiting);
       locked = lock (&mutex_use, mutex, GSHM_FOREVER);
+      come_as_child (&awaiting);
       /* [take signal] With the mutex held: who is killed before has not taken
          it, and who is killed after does so holding the mutex, of which the next
          one is told.  */

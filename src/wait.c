@@ -156,9 +156,9 @@ sleep_outside (void *data)
 int
 gshm_is_there (gshm_word *word)
 {
-  struct futex_time no_time = { 0, 0 };
-
-  return syscall (SYS_futex, word, FUTEX_WAIT, 0, &no_time, NULL, 0) == 0
+  /* Move none of those who sleep there to where they are.  To wait for no time
+     would enter the queue, where who wakes others would count this thread.  */
+  return syscall (SYS_futex, word, FUTEX_CMP_REQUEUE, 0, NULL, word, 0) == 0
          || errno != EFAULT;
 }
 
@@ -390,6 +390,15 @@ check_mapped (const char *subr, SCM k, const gshm_word *word)
     gshm_unmapped_error (subr, k);
 }
 
+/* Where asyncs are blocked a fault would be raised only after the wait, which what it
+   waits for, in memory that is lost, never ends.  */
+static void
+run_asyncs (void)
+{
+  SCM_TICK;
+  gshm_fault_raise ();
+}
+
 int
 gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
            void *data)
@@ -437,7 +446,7 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
       result = attempt (data, &sleep);
       if (result != 0 || time >= deadline)
         return result;
-      SCM_TICK;
+      run_asyncs ();
     }
 }
 
@@ -663,13 +672,20 @@ stop_watching (void *data)
 }
 
 /* In the child of a fork nobody watches, and nobody knows the state of a
-   condition variable that somebody waited for.  The registry's lock may still be
-   held, and there is no other thread.  */
+   condition variable that somebody waited for, or of a mutex that Guile held to tell
+   a watcher something.  The registry's lock may still be held, and there is no other
+   thread.  */
 static void
 forget_watchers (void)
 {
   sleepers = NULL;
   is_probing = 0;
+  for (struct watcher *w = idle; w != NULL; w = w->next)
+    {
+      struct watcher *next = w->next;
+      initialize_watcher (w);
+      w->next = next;
+    }
   if (own_watcher != NULL)
     {
       initialize_watcher (own_watcher);
@@ -801,6 +817,7 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
 
   if (spin (&spinning, word, value))
     return GSHM_CHANGED;
+  gshm_fault_raise ();
   for (int interrupted = 0;; interrupted = 1)
     {
       int err = sleep_in_queue (word, value, deadline);
@@ -817,12 +834,19 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
       int changed = atomic_load (word) != value;
       if (changed && err == EAGAIN && !interrupted)
         return GSHM_CHANGED;
-      SCM_TICK;
+      run_asyncs ();
       /* This thread was not in the queue meanwhile, so whoever changed it may
          have found nobody to wake.  */
       if (changed || atomic_load (word) != value)
         return GSHM_WOKEN;
     }
+}
+
+/* () -> integer: nanoseconds, of a clock that nobody sets.  */
+static SCM
+now_to_scm (void)
+{
+  return scm_from_int64 (gshm_now ());
 }
 
 void
@@ -832,4 +856,5 @@ gshm_wait_init (void)
   pthread_key_create (&thread_exit, stop_watching);
   pthread_atfork (NULL, NULL, forget_watchers);
 #endif
+  gshm_define ("%shm-now", 0, 0, now_to_scm);
 }

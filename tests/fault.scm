@@ -375,6 +375,30 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                   (compiled (lambda () (bytevector-u8-set! bv 3 1))))
                '(say (fault (store)))))))
 
+(define (test-limits)
+  ;; Guile aborts if a thread of its own finds no descriptor.
+  (with-object (name size)
+    (test-equal "with no descriptor left" `((lost ,name 1) (lost ,name 5000) 50)
+      (process `(define bv (shm-attach ,name))
+               '(define (touch k)
+                  (fault (bytevector-u8-ref bv k)))
+               `(cut ,name 0)
+               '(define first (touch 1))
+               '(setrlimit 'nofile 60 60)
+               '(define (fill)
+                  (let ((fd (false-if-exception
+                             (open-fdes "/dev/null" O_RDONLY))))
+                    (if fd (cons fd (fill)) '())))
+               '(define held (fill))
+               '(define second (touch 5000))
+               '(define more
+                  (count (lambda (i)
+                           (equal? (list 'lost (cadr first) i)
+                                   (touch i)))
+                         (iota 50)))
+               '(for-each close-fdes held)
+               '(say (list first second more))))))
+
 (define (test-processes)
   (with-object (name size)
     (test-equal "in a child of primitive-fork"
@@ -447,6 +471,19 @@ exec \"$0\" --no-auto-compile -c \"$1\""
              '(define bv (shm-map (shm-open-anonymous #:size 10)))
              '(kill (getpid) SIGBUS)
              '(pause)))
+  (test-assert "as does what a thread of C's touches, which nobody can tell"
+    (ends-by (list SIGBUS)
+             (exit-upon 'SIGBUS)
+             '(use-modules (system foreign))
+             '(define fd (shm-open-anonymous #:size 10))
+             '(define bv (shm-map fd))
+             '(shm-resize! fd 0)
+             '((pointer->procedure int
+                                   (dynamic-func "pthread_create" (dynamic-link))
+                                   '(* * * *))
+               (bytevector->pointer (make-bytevector 8)) %null-pointer
+               (dynamic-func "strlen" (dynamic-link)) (bytevector->pointer bv))
+             '(sleep 60)))
   (test-equal "a handler that replaces the guard, until the next mapping"
     '(lost #f 0)
     (process '(define fd (shm-open-anonymous #:size 10))
@@ -492,7 +529,27 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                             (loop (+ i 1))))
                         (set! state 'went-on)))
                      (set! state 'went-too-far))))
-               '(say (list result state (bytevector-u8-ref bv 3)))))))
+               '(say (list result state (bytevector-u8-ref bv 3))))))
+
+  ;; SIGALRM ends a process that waits for ever.
+  (test-equal "and a wait there does not last until then"
+    '((lost #f 5000) (lost #f 4096) (lost #f 0))
+    (process '(use-modules (posix-shm atomic) (posix-shm sync))
+             '(define-syntax-rule (blocked expression)
+                (fault (call-with-blocked-asyncs (lambda () expression))))
+             '(define fd (shm-open-anonymous #:size 8192))
+             '(define bv (shm-map fd))
+             '(setitimer ITIMER_REAL 0 0 60 0)
+             '(shm-semaphore-init! bv 4088 0)
+             '(shm-resize! fd 4096)
+             '(define before (blocked (atomic-wait bv 5000 0)))
+             '(define half (blocked (shm-semaphore-wait! bv 4088)))
+             '(call-with-new-thread
+               (lambda ()
+                 (usleep 200000)
+                 (shm-resize! fd 0)))
+             '(define meanwhile (blocked (atomic-wait bv 0 0)))
+             '(say (list before half meanwhile)))))
 
 (test-begin "fault")
 
@@ -511,6 +568,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
        (test-group "lost" (test-lost))
        (test-group "full" (test-full))
        (test-group "read-only" (test-read-only))
+       (test-group "limits" (test-limits))
        (test-group "processes" (test-processes))
        (test-group "elsewhere" (test-elsewhere))
        (test-group "guard" (test-guard))))

@@ -12,6 +12,8 @@
              (srfi srfi-4 gnu)
              (srfi srfi-64)
              ((system base compile) #:select (compile))
+             ((system foreign) #:select (int pointer->procedure string->pointer
+                                             unsigned-int))
              (tests support))
 
 (define builddir (or (getenv "abs_top_builddir") "."))
@@ -250,6 +252,19 @@ it a size first, as with (shm-resize! ~a 4096)" name fd))
   (test-errno "what is not open" EBADF (shm-map 9999))
   (let ((ends (pipe)))
     (test-errno "a pipe" ENODEV (shm-map (fileno (car ends))))
+    ;; A peer may send one.  There need be no such pages to make it.
+    (let ((fd (or (false-if-exception
+                   ((pointer->procedure
+                     int (dynamic-func "memfd_create" (dynamic-link))
+                     (list '* unsigned-int))
+                    (string->pointer "huge pages") 4)) ; MFD_HUGETLB
+                  -1)))
+      (unless (negative? fd)
+        (call-with-descriptor fd
+          (lambda (fd)
+            (shm-resize! fd (ash 1 24))
+            (test-errno "huge pages, which cannot be guarded" ENODEV
+              (shm-map fd page))))))
     (close-port (car ends))
     (close-port (cdr ends)))
 
@@ -348,7 +363,36 @@ bytevector on shared memory): a bytevector of 8 bytes")
         (do ((i 0 (+ i 1)))
             ((= i 5))
           (gc))
-        (list (bytevector-u8-ref (shm-map fd) 0) (shm-mapped? view))))))
+        (list (bytevector-u8-ref (shm-map fd) 0) (shm-mapped? view)))))
+
+  ;; Here the mapping, too, is garbage until the guardian returns what is on it.
+  (test-equal "a guardian keeps the mapping" '(#t ((#t 7)))
+    (guile-says
+     '(use-modules (rnrs bytevectors) (srfi srfi-1))
+     '(define guardian (make-guardian))
+     '(define (guard-some fd)
+        (do ((i 0 (+ i 1)))
+            ((= i 100))
+          (let ((bv (shm-map fd)))
+            (bytevector-u8-set! bv 0 7)
+            (guardian (if (even? i) bv (list (shm-view bv 'u8)))))))
+     '(guard-some (shm-open-anonymous #:size 4096))
+     '(define (saved)
+        (let loop ((objects '()))
+          (let ((object (guardian)))
+            (if object
+                (loop (cons (if (pair? object) (car object) object) objects))
+                objects))))
+     '(gc)
+     '(gc)
+     '(let ((objects (saved)))
+        (write (list (> (length objects) 50)
+                     (delete-duplicates
+                      (map (lambda (bv)
+                             (list (shm-mapped? bv)
+                                   (and (shm-mapped? bv)
+                                        (bytevector-u8-ref bv 0))))
+                           objects))))))))
 
 (define (test-unmapping)
   (with-fresh-name name
@@ -635,6 +679,19 @@ mapped: ~s" name))
           (shm-attach (fresh-name) #:wait 0.01)))
   (test-equal "a wait that is no number" 'wrong-type-arg
     (car (raised (lambda () (shm-attach (fresh-name) #:wait "1")))))
+  ;; Guile's clock is that which people and programs set.
+  (test-equal "a wait during which the clock is set back" '(#f #f)
+    (guile-says
+     '(use-modules (posix-shm channel))
+     '(define calls 0)
+     '(module-set! (resolve-module '(guile)) 'get-internal-real-time
+                   (lambda ()
+                     (set! calls (+ calls 1))
+                     (when (> calls 100)
+                       (error "it waits for ever"))
+                     (- calls)))
+     `(write (list (shm-attach ,(fresh-name) #:wait 0.01)
+                   (shm-channel-attach ,(fresh-name) #:wait 0.01)))))
   (with-fresh-name name
     (close-fdes (shm-open name (list O_RDWR O_CREAT)))
     (test-equal "an object without a size" #f (shm-attach name #:wait 0.01))

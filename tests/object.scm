@@ -320,7 +320,55 @@ and not \"/.\" or \"/..\"")
           (guardian (list i))
           (gc))
         (for-each close-fdes (list-head held 5))
-        (write (append tries '(survived)))))))
+        (write (append tries '(survived))))))
+
+  ;; Of which Guile's gc would run them itself.
+  (test-equal "a fork meanwhile leaves finalizers running" '(#t #t)
+    (guile-says
+     set-descriptor-limit
+     '(use-modules (ice-9 threads) (system foreign))
+     '(define notifier
+        (pointer->procedure '* (dynamic-func "GC_get_finalizer_notifier"
+                                             (dynamic-link))
+                            '()))
+     '(define sleep-in-finalizer (dynamic-func "usleep" (dynamic-link)))
+     '(define (finalized?)
+        (let ((guardian (make-guardian)))
+          (do ((i 0 (+ i 1)))
+              ((= i 10))
+            (guardian (list i)))
+          (let again ((i 0))
+            (do ((j 0 (+ j 1)))
+                ((= j 200))
+              (make-vector 20000 0))
+            (or (->bool (guardian))
+                (and (< i 100)
+                     (begin
+                       (usleep 10000)
+                       (again (+ i 1))))))))
+     '(current-warning-port (%make-void-port "w"))
+     '(define collecting
+        (call-with-new-thread
+         (lambda ()
+           (let ((held (fill)))
+             (do ((i 0 (+ i 1)))
+                 ((= i 20))
+               (make-pointer 50000 sleep-in-finalizer))
+             (false-if-exception
+              (shm-open "/gshm-test-there-is-no-such" (list O_RDONLY)))
+             (for-each close-fdes held)))))
+     '(let again ()
+        (unless (or (null-pointer? (notifier)) (thread-exited? collecting))
+          (usleep 1000)
+          (again)))
+     '(define child
+        (let ((child (primitive-fork)))
+          (when (zero? child)
+            (primitive-_exit (if (finalized?) 0 1)))
+          child))
+     '(define childs (zero? (cdr (waitpid child))))
+     '(join-thread collecting)
+     '(write (list childs (finalized?))))))
 
 (define (test-leaks)
   (define before (descriptor-count))

@@ -588,6 +588,36 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
           (killed-after bv (lambda () (shm-mutex-lock! bv mutex)))
           (list (join-thread thread) (shm-mutex-lock! bv mutex))))))
 
+  ;; It forks while it waits for the mutex, after it was woken, and lets the child
+  ;; have that first.
+  (test-equal "a handler's child does not get the signal of its parent" '(#t #t 0)
+    (with-structures (bv)
+      (let ((pid (start-process
+                  (lambda ()
+                    (define parent (getpid))
+                    (define child #f)
+                    (sigaction SIGUSR1
+                      (lambda _
+                        (set! child (primitive-fork))
+                        (cond ((zero? child) (set-word! bv 0 1))
+                              (else (usleep 300000)))))
+                    (shm-mutex-lock! bv mutex)
+                    (let ((result (shm-condition-wait! bv condition mutex 5)))
+                      (shm-mutex-unlock! bv mutex)
+                      (when (= parent (getpid))
+                        (set-word! bv 1 (if (eq? result #t) 1 2))
+                        (shm-condition-broadcast! bv condition)
+                        (waitpid child)))))))
+        (await-waiting bv 1)
+        (shm-mutex-lock! bv mutex)
+        (shm-condition-signal! bv condition)
+        (usleep 100000)
+        (kill pid SIGUSR1)
+        (await-word bv 0 1)
+        (shm-mutex-unlock! bv mutex)
+        (let ((ended (zero? (cdr (waitpid pid)))))
+          (list ended (= 1 (word bv 1)) (waiting bv))))))
+
   ;; Each takes turns with the other, by one condition.
   (test-equal "two processes take turns" '(#t 4000)
     (with-structures (bv)

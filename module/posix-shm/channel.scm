@@ -167,15 +167,14 @@ Raise @code{&shm-format} if there is something else in the object, or part of a
 channel, and @code{system-error} as @code{shm-attach} does, with @code{ENOENT} if
 there is no such object and no WAIT."
   (define subr "shm-channel-attach")
-  (define start (get-internal-real-time))
+  (define start (%shm-now))
   (define (is-being-made? bv)
     ;; Where an object can be seen before its channel, that has not begun yet.
     (or (< (bytevector-length bv) 8)
         (zero? (atomic-u64-ref bv 0))))
   (define (late?)
     (or (not wait)
-        (>= (- (get-internal-real-time) start)
-            (* wait internal-time-units-per-second))))
+        (>= (- (%shm-now) start) (* wait #e1e9))))
   (require-shm subr name)
   (let ((bv (catch 'out-of-range
               (lambda ()

@@ -212,8 +212,7 @@ number of seconds): ~S" (list seconds) (list seconds)))
   (when (nan? seconds)
     (scm-error 'out-of-range subr "Not a number of seconds: ~S" (list seconds)
                (list seconds)))
-  (+ (get-internal-real-time)
-     (* seconds internal-time-units-per-second)))
+  (+ (%shm-now) (* seconds #e1e9)))
 
 (define* (shm-attach name #:key (type 'vu8) writable? wait)
   "Return a bytevector on the whole shared memory object NAME, for reading only
@@ -231,7 +230,7 @@ no WAIT, or not a multiple of the size of TYPE."
     (let again ()
       (or (in-the-name-of "shm-attach" name
             (without-asyncs (try-attach name type writable? (->bool wait))))
-          (and (< (get-internal-real-time) deadline)
+          (and (< (%shm-now) deadline)
                (begin
                  (usleep attach-interval)
                  (again)))))))
