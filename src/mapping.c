@@ -21,7 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#ifdef __linux__
+#ifdef HAVE_LINUX_MAGIC_H
 # include <linux/magic.h>
 # include <sys/vfs.h>
 #endif
@@ -476,7 +476,7 @@ protection (int fd, SCM scm_fd, SCM writable)
 static int
 has_only_huge_pages (int fd)
 {
-#ifdef __linux__
+#ifdef HAVE_LINUX_MAGIC_H
   struct statfs status;
 
   return fstatfs (fd, &status) == 0

@@ -54,13 +54,18 @@ known.")
 bytes.")
 
 (define (message kind name offset)
-  (let ((place (format #f "offset ~a of ~a" offset
-                       (if name (object->string name) "nameless shared memory"))))
+  ;; Without format, whose lock another thread may have held when this one forked.
+  (let ((place (string-append "offset " (number->string offset) " of "
+                              (if name
+                                  (string-append "\"" name "\"")
+                                  "nameless shared memory"))))
     (case kind
-      ((lost) (format #f "There is no memory at ~a: the object was cut shorter \
-than the mapping, or the system has no memory left for it" place))
-      ((read-only) (format #f "Store at ~a, which is mapped for reading only; \
-#:writable? #t maps it for writing" place)))))
+      ((lost)
+       (string-append "There is no memory at " place ": the object was cut shorter \
+than the mapping, or the system has no memory left for it"))
+      ((read-only)
+       (string-append "Store at " place ", which is mapped for reading only; \
+#:writable? #t maps it for writing")))))
 
 ;; Threads run this at their first safe point after a fault.
 (define (raise-fault)
