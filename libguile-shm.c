@@ -13,13 +13,13 @@
      channel   messages between processes; ring.c is what they are in
      chicken   the file operations of the CHICKEN egg's programs
 
-   Beside them src/error.c raises what every room raises, src/place.h says where
-   in a bytevector something is, src/wait.c waits, src/lock.c has words that name
-   who holds something, src/owner.c knows who lives, and src/registry.c finds
-   mappings by their addresses.  Calls run down only: channel -> ring -> lock ->
-   wait, channel -> mapping, semaphore -> mapping -> fault -> registry, mapping ->
-   object, chicken -> object; atomic and sync know of mappings only by what waits
-   and raises.  */
+   Beside them src/error.c raises what every room raises, src/place.h says
+   where in a bytevector something is, src/wait.c waits, src/lock.c has words
+   that name who holds something, src/owner.c knows who lives, and
+   src/registry.c finds mappings by their addresses.  Calls run down only:
+   channel -> ring -> lock -> wait, channel -> mapping, semaphore -> mapping ->
+   fault -> registry, mapping -> object, chicken -> object; atomic and sync
+   know of mappings only by what waits and raises.  */
 
 #include <config.h>
 

@@ -1,9 +1,8 @@
-/* SPDX-License-Identifier: BSD-3-Clause
-   twin.c - in C what bench/peer.scm measures in Guile.
-   Usage: twin [pipe]
+/* SPDX-License-Identifier: BSD-3-Clause twin.c - in C what bench/peer.scm
+   measures in Guile.  Usage: twin [pipe]
 
-   A peer of bench/run, which see for what it reads and writes; with the argument,
-   one that has pipes only.  */
+   A peer of bench/run, which see for what it reads and writes; with the
+   argument, one that has pipes only.  */
 
 #include <config.h>
 
@@ -810,7 +809,8 @@ static pid_t children[MOST_SENDERS];
 
 /* Start N processes that SEND, COUNT messages beside those that go before.  */
 static void
-start_senders (long count, long n, void (*send) (void *to, long count), void *to)
+start_senders (long count, long n, void (*send) (void *to, long count),
+               void *to)
 {
   shared->ready = shared->go = 0;
   for (long i = 0; i < n; i++)

@@ -49,8 +49,8 @@ is_small_signed (int64_t n)
 
 /* How the integers of TYPE come from Scheme and go there, small ones without a
    call: FITS is whether TYPE holds the small integer N.  */
-#define DEFINE_TYPE(tag, type, fits, is_integer, min, max, to_c, fixable,      \
-                    to_scm)                                                    \
+#define DEFINE_TYPE(tag, type, fits, is_integer, min, max, to_c, fixable,     \
+                    to_scm)                                                   \
   static inline type                                                          \
   tag##_from_scm (const char *subr, int pos, SCM value)                       \
   {                                                                           \
@@ -67,7 +67,7 @@ is_small_signed (int64_t n)
   static inline SCM                                                           \
   tag##_to_scm (type value)                                                   \
   {                                                                           \
-    return fixable (value) ? SCM_I_MAKINUM (value) : to_scm (value);      \
+    return fixable (value) ? SCM_I_MAKINUM (value) : to_scm (value);          \
   }
 
 DEFINE_TYPE (u32, uint32_t, n >= 0 && n <= UINT32_MAX, scm_is_unsigned_integer,

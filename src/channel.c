@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    channel.c - messages between processes, first in first out.
 
-   A channel is a ring of messages (ring.h), a lock of its senders and one of its
-   receivers (lock.h), and waiting (wait.h).  An operation takes its side's lock,
-   does a step on the ring and gives the lock up:
+   A channel is a ring of messages (ring.h), a lock of its senders and one of
+   its receivers (lock.h), and waiting (wait.h).  An operation takes its side's
+   lock, does a step on the ring and gives the lock up:
 
-   - A receiver first waits for a message and then for the lock, which it has only
-     for as long as it takes the message.
-   - A sender first waits for the lock and keeps it while it waits for room, marked:
-     it is its turn.  So a large message is not passed by small ones for ever.  The
-     mark also says that nothing is half done, so that what runs in the same thread
-     meanwhile, a signal's handler, may send before it.
+   - A receiver first waits for a message and then for the lock, which it has
+     only for as long as it takes the message.
+   - A sender first waits for the lock and keeps it while it waits for room,
+     marked: it is its turn.  So a large message is not passed by small ones
+     for ever.  The mark also says that nothing is half done, so that what runs
+     in the same thread meanwhile, a signal's handler, may send before it.
 
-   A message in place is a step that takes as long as the user's procedure does.
+   A message in place is a step that takes as long as the user's procedure
+   does.
 
-   Nobody depends on being woken, as sync.c says, nor on a thread that has died: its
-   lock is taken over, and there is nothing to repair.  */
+   Nobody depends on being woken, as sync.c says, nor on a thread that has
+   died: its lock is taken over, and there is nothing to repair.  */
 
 #include <config.h>
 
@@ -43,13 +44,15 @@
 
 static const char what[] = "channel";
 
-/* How long one who does not want to wait waits for who has the lock just now.  */
+/* How long one who does not want to wait waits for who has the lock just
+   now.  */
 #define MOMENT (GSHM_SECOND / 1000)
 
 /* The mark of a sender whose turn it is and who waits for room.  */
 #define TURN GSHM_MARK
 
-/* A word that no position has, so that a sleep until one is not it ends at once.  */
+/* A word that no position has, so that a sleep until one is not it ends at
+   once.  */
 #define NOWHERE GSHM_MARK
 
 /* What attempts return, beside 0.  */
@@ -74,7 +77,7 @@ struct operation
   char *bytes;                          /* where it is */
   gshm_long_word *place;                /* among who waits */
   int wants_copy;
-  SCM copy;                             /* a bytevector for the message, or #f */
+  SCM copy;                             /* bytevector for the message, or #f */
   int busy;             /* a lock was not to be had, just now */
   int announced;        /* this thread may sleep until the other side moves */
 };
@@ -146,8 +149,8 @@ unlock (const struct operation *operation)
   gshm_unlock (&operation->side->owner, 0);
 }
 
-/* Give up the lock without having moved, but for what was skipped.  What is there,
-   another may have; and for what was skipped a sender may wait.  */
+/* Give up the lock without having moved, but for what was skipped.  What is
+   there, another may have; and for what was skipped a sender may wait.  */
 static void
 leave (void *data)
 {
@@ -158,8 +161,8 @@ leave (void *data)
   gshm_ring_wake (operation->side);
 }
 
-/* Raise what is wrong with the memory: some that this thread touched was not to be
-   had, or it is not that of a channel any more.  */
+/* Raise what is wrong with the memory: some that this thread touched was not
+   to be had, or it is not that of a channel any more.  */
 SCM_NORETURN static void
 refuse_memory (const struct operation *operation)
 {
@@ -211,8 +214,8 @@ end_receiving (struct operation *operation)
 
 /* Waiting.  */
 
-/* Whether this thread has the other side's lock, so that the other side does not
-   move before this operation ends.  */
+/* Whether this thread has the other side's lock, so that the other side does
+   not move before this operation ends.  */
 static int
 waits_for_self (const struct operation *operation)
 {
@@ -235,8 +238,8 @@ attempt_to_lock (struct operation *operation, struct gshm_sleep *sleep)
   return outcome;
 }
 
-/* Say that this thread waits, for who counts.  LOOK: if there is no place left, see
-   whether those who have one live.  */
+/* Say that this thread waits, for who counts.  LOOK: if there is no place
+   left, see whether those who have one live.  */
 static void
 take_place (struct operation *operation, int look)
 {
@@ -273,7 +276,8 @@ sleep_on_other (struct operation *operation, struct gshm_sleep *sleep,
 }
 
 /* [help] If all that is in the way is a record to be skipped, do so in the
-   receivers' place; there may be none.  Return whether that may have helped.  */
+   receivers' place; there may be none.  Return whether that may have
+   helped.  */
 static int
 skip_for_receivers (struct operation *operation,
                     const struct gshm_sleep *sleep)
@@ -295,8 +299,8 @@ skip_for_receivers (struct operation *operation,
   return 1;
 }
 
-/* A sender is about to sleep, and has said so: if the channel was closed before that,
-   nobody wakes it.  */
+/* A sender is about to sleep, and has said so: if the channel was closed
+   before that, nobody wakes it.  */
 static int
 closed_or_asleep (const struct operation *operation)
 {
@@ -363,8 +367,8 @@ make_copy (struct operation *operation, uint64_t length)
     operation->copy = scm_c_make_bytevector ((size_t) length);
 }
 
-/* A receiver that a signal's handler is, in a thread that waits to send: let others
-   send meanwhile.  */
+/* A receiver that a signal's handler is, in a thread that waits to send: let
+   others send meanwhile.  */
 static void
 give_up_turn (const struct operation *operation)
 {
@@ -455,14 +459,15 @@ refuse_to_wait (const struct operation *operation, const char *hint)
                     SCM_INUM0, hint);
 }
 
-/* Wait until ATTEMPT has a result, for as long as TIMEOUT says.  Return DONE, with
-   the lock held, or CLOSED, or 0 if the time is over.  */
+/* Wait until ATTEMPT has a result, for as long as TIMEOUT says.  Return DONE,
+   with the lock held, or CLOSED, or 0 if the time is over.  */
 static int
 wait_for (struct operation *operation, gshm_attempt *attempt, SCM scm_timeout)
 {
   struct gshm_sleep sleep = { .look = 0 };
 
-  operation->timeout = gshm_to_timeout (operation->subr, SCM_ARGn, scm_timeout);
+  operation->timeout = gshm_to_timeout (operation->subr, SCM_ARGn,
+                                        scm_timeout);
   sleep.look = operation->timeout == 0;
   int outcome = attempt (operation, &sleep);
   if (outcome == 0)
@@ -486,8 +491,8 @@ wait_for (struct operation *operation, gshm_attempt *attempt, SCM scm_timeout)
   if (outcome == HELD_BY_SELF)
     refuse_to_wait (operation, "this thread has a message of it in place");
   if (outcome == WAITS_FOR_SELF)
-    refuse_to_wait (operation, "the other side waits for this thread, which has "
-                               "a message of it in place");
+    refuse_to_wait (operation, "the other side waits for this thread, which "
+                               "has a message of it in place");
   return outcome;
 }
 
@@ -531,8 +536,8 @@ refuse_bytevector (const char *subr, SCM object)
   scm_wrong_type_arg_msg (subr, 2, object, "bytevector");
 }
 
-/* Whether BYTEVECTOR, which may be on memory of any kind, no longer has SIZE bytes
-   or shows what it did.  */
+/* Whether BYTEVECTOR, which may be on memory of any kind, no longer has SIZE
+   bytes or shows what it did.  */
 static int
 is_gone (SCM bytevector, size_t size)
 {
@@ -549,8 +554,9 @@ leave_unmapped (struct operation *operation, SCM k)
   gshm_unmapped_error (operation->subr, k);
 }
 
-/* (CHANNEL BYTEVECTOR START COUNT TIMEOUT DATUM?) -> boolean.  COUNT #f reaches to
-   the end; DATUM? is whether the procedure is the one that sends a datum.  */
+/* (CHANNEL BYTEVECTOR START COUNT TIMEOUT DATUM?) -> boolean.  COUNT #f
+   reaches to the end; DATUM? is whether the procedure is the one that sends a
+   datum.  */
 static SCM
 gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
                    SCM timeout, SCM is_datum)
@@ -616,7 +622,8 @@ gshm_channel_receive (SCM bytevector, SCM timeout, SCM is_datum)
   return operation.copy;
 }
 
-/* (CHANNEL BYTEVECTOR START TIMEOUT) -> count, #f or the end-of-file object.  */
+/* (CHANNEL BYTEVECTOR START TIMEOUT) -> count, #f or the end-of-file
+   object.  */
 static SCM
 gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
                            SCM timeout)
@@ -654,8 +661,8 @@ gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
 
 /* In place.  */
 
-/* The message's bytes, with the lock held, which is given up if there is no memory
-   for that.  */
+/* The message's bytes, with the lock held, which is given up if there is no
+   memory for that.  */
 static SCM
 make_view (struct operation *operation)
 {
@@ -683,8 +690,8 @@ gshm_channel_begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
   return view;
 }
 
-/* (CHANNEL TIMEOUT) -> bytevector, #f or the end-of-file object: the next message,
-   with the receivers' lock held.  */
+/* (CHANNEL TIMEOUT) -> bytevector, #f or the end-of-file object: the next
+   message, with the receivers' lock held.  */
 static SCM
 gshm_channel_begin_message (SCM bytevector, SCM timeout)
 {
@@ -742,9 +749,9 @@ gshm_channel_end_message (SCM bytevector, SCM view)
   return SCM_UNSPECIFIED;
 }
 
-/* (CHANNEL VIEW SENDER?): if this thread still has a message in place, have it as
-   if it had not.  This raises no exception where there is no channel any more.
-   VIEW may be #f.  */
+/* (CHANNEL VIEW SENDER?): if this thread still has a message in place, have it
+   as if it had not.  This raises no exception where there is no channel any
+   more.  VIEW may be #f.  */
 static SCM
 gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
 {
@@ -785,8 +792,8 @@ gshm_channel_is_mine (SCM bytevector, SCM is_sender)
 
 /* The channel as a whole.  */
 
-/* (BYTEVECTOR SUBR) -> integer: the size of the ring of the channel there, for the
-   procedure named SUBR, a string.  */
+/* (BYTEVECTOR SUBR) -> integer: the size of the ring of the channel there, for
+   the procedure named SUBR, a string.  */
 static SCM
 gshm_channel_size (SCM bytevector, SCM subr)
 {
@@ -811,8 +818,8 @@ gshm_channel_close (SCM bytevector)
   return scm_from_bool (!was_closed);
 }
 
-/* (CHANNEL) -> list: the ring's size, messages and bytes in, messages and bytes
-   out, waiting senders and receivers, and whether it is closed.  */
+/* (CHANNEL) -> list: the ring's size, messages and bytes in, messages and
+   bytes out, waiting senders and receivers, and whether it is closed.  */
 static SCM
 gshm_channel_statistics (SCM bytevector)
 {
@@ -846,7 +853,8 @@ gshm_channel_init (void)
   gshm_define ("%shm-channel-receive-into!", 4, 0, gshm_channel_receive_into);
   gshm_define ("%shm-channel-begin-slot!", 3, 0, gshm_channel_begin_slot);
   gshm_define ("%shm-channel-end-slot!", 3, 0, gshm_channel_end_slot);
-  gshm_define ("%shm-channel-begin-message!", 2, 0, gshm_channel_begin_message);
+  gshm_define ("%shm-channel-begin-message!", 2, 0,
+               gshm_channel_begin_message);
   gshm_define ("%shm-channel-end-message!", 2, 0, gshm_channel_end_message);
   gshm_define ("%shm-channel-leave!", 3, 0, gshm_channel_leave);
   gshm_define ("%shm-channel-mine?", 2, 0, gshm_channel_is_mine);

@@ -46,8 +46,8 @@ type_of (int fd)
   return fstat (fd, &status) == 0 ? status.st_mode & S_IFMT : 0;
 }
 
-/* Let asyncs run while read or write would wait for FD, of TYPE, to be ready for
-   EVENTS, POLLIN or POLLOUT.  */
+/* Let asyncs run while read or write would wait for FD, of TYPE, to be ready
+   for EVENTS, POLLIN or POLLOUT.  */
 static void
 wait_if_needed (int fd, mode_t type, short events)
 {

@@ -53,8 +53,9 @@ gshm_place_error (const char *subr, int err, const char *what, SCM bytevector,
 void
 gshm_unmapped_error (const char *subr, SCM k)
 {
-  scm_error (scm_out_of_range_key, subr, "The memory at offset ~S was unmapped",
-             scm_list_1 (k), scm_list_1 (k));
+  scm_error (scm_out_of_range_key, subr,
+             "The memory at offset ~S was unmapped", scm_list_1 (k),
+             scm_list_1 (k));
 }
 
 /* Procedures of Scheme, since the conditions' types are Scheme's.  */
@@ -63,7 +64,8 @@ static SCM raise_format_error, raise_closed;
 void
 gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
 {
-  /* If the memory is lost, or was given back, that is what there is to say.  */
+  /* If the memory is lost, or was given back, that is what there is to
+     say.  */
   SCM_TICK;
   if (gshm_is_unmapped (bytevector))
     gshm_unmapped_error (subr, k);
@@ -81,9 +83,9 @@ gshm_closed_error (const char *subr, SCM bytevector)
   scm_misc_error (subr, "The channel is closed", SCM_EOL);
 }
 
-/* (FORMAT CLOSED): call these, which do not return, FORMAT with a procedure's name,
-   what is missing, where, and at which offset; CLOSED with a procedure's name and
-   where the channel is.  */
+/* (FORMAT CLOSED): call these, which do not return, FORMAT with a procedure's
+   name, what is missing, where, and at which offset; CLOSED with a procedure's
+   name and where the channel is.  */
 static SCM
 gshm_set_raisers (SCM format, SCM closed)
 {
@@ -191,13 +193,16 @@ gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
   if (length < size
       || !scm_is_unsigned_integer (k, 0, length - size))
     scm_error (scm_out_of_range_key, subr,
-               "There are not ~A bytes from offset ~S on in a bytevector of ~A",
-               scm_list_3 (scm_from_size_t (size), k, scm_from_size_t (length)),
+               "There are not ~A bytes from offset ~S on in a bytevector of "
+               "~A",
+               scm_list_3 (scm_from_size_t (size), k,
+                           scm_from_size_t (length)),
                scm_list_1 (k));
   size_t offset = scm_to_size_t (k);
   signed char *address = SCM_BYTEVECTOR_CONTENTS (bytevector) + offset;
   if (offset % alignment != 0)
-    scm_error (scm_out_of_range_key, subr, "Offset is not a multiple of ~A: ~S",
+    scm_error (scm_out_of_range_key, subr,
+               "Offset is not a multiple of ~A: ~S",
                scm_list_2 (scm_from_size_t (alignment), k), scm_list_1 (k));
   if ((uintptr_t) address % alignment != 0)
     scm_error (scm_out_of_range_key, subr,

@@ -10,8 +10,8 @@
    1. It has an async marked for the thread, by a short-lived other thread:
       marking allocates, which a handler may not do on behalf of the
       interrupted code.
-   2. It notes the fault in the thread's own record, moves the mapping's view of
-      the page elsewhere ("aside") and puts a private page in its place, of
+   2. It notes the fault in the thread's own record, moves the mapping's view
+      of the page elsewhere ("aside") and puts a private page in its place, of
       zeros or, where the page can be read, a copy.  That is a patch.
    3. The async takes the fault (gshm_fault_take), which moves every page that
       the thread's faults have patched back, and raises the exception.
@@ -22,9 +22,9 @@
 
 #include <config.h>
 
-/* For what libgc knows of threads, but not to have it put its own calls in place of
-   the system's, which register threads with the collector that this file wants out
-   of its sight.  */
+/* For what libgc knows of threads, but not to have it put its own calls in
+   place of the system's, which register threads with the collector that this
+   file wants out of its sight.  */
 #ifndef GC_THREADS
 # define GC_THREADS 1
 #endif
@@ -182,8 +182,8 @@ free_patch (void)
 }
 
 /* Stretch the page *START to *LENGTH bytes, upwards or, if what is above it is
-   patched already, as by a copy that runs backwards, downwards; as far as there
-   is neither an end of the mapping nor another patch.  */
+   patched already, as by a copy that runs backwards, downwards; as far as
+   there is neither an end of the mapping nor another patch.  */
 static void
 stretch (const struct gshm_mapping *mapping, enum kind kind, char **start,
          size_t *length)
@@ -289,8 +289,8 @@ mark_in_guile (void *thread)
   return NULL;
 }
 
-/* Whether the system has two more descriptors: Guile needs them for each thread, and
-   aborts where there are none.  */
+/* Whether the system has two more descriptors: Guile needs them for each
+   thread, and aborts where there are none.  */
 static int
 are_descriptors_left (void)
 {
@@ -331,8 +331,8 @@ mark_async (void)
   if (pthread_create (&other, NULL, mark_in_thread, &thread) == 0)
     pthread_join (other, &unmarked);
   if (unmarked != NULL)
-    /* Better than to end the process: whoever touches shared memory is hardly in the
-       middle of allocating.  */
+    /* Better than to end the process: whoever touches shared memory is hardly
+       in the middle of allocating.  */
     mark_in_guile (unmarked);
 }
 
@@ -454,12 +454,12 @@ handle_signal (int signal, siginfo_t *info, void *context)
 
   if (place == MAPPED
       && (!atomic_load (&wanted)
-          /* Guile's threads are; a plain one of C's has no safe point, and no way to
-             be told.  */
+          /* Guile's threads are; a plain one of C's has no safe point, and no
+             way to be told.  */
           || (pending.kind == NONE && !GC_thread_is_registered ())))
     place = ELSEWHERE;
-  /* Before the patch, since that takes long, and what other threads store while
-     there is a patch is lost.  */
+  /* Before the patch, since that takes long, and what other threads store
+     while there is a patch is lost.  */
   if (place == MAPPED && pending.kind == NONE)
     mark_async ();
   if (place == ELSEWHERE || !handle_fault (kind, info->si_addr))
@@ -539,8 +539,8 @@ gshm_fault_take (void)
 {
   if (pending.kind == NONE)
     return SCM_BOOL_F;
-  /* Not made here: Guile has a lock for symbols, which in the child of a fork another
-     thread may have taken for ever.  */
+  /* Not made here: Guile has a lock for symbols, which in the child of a fork
+     another thread may have taken for ever.  */
   SCM kind = pending.kind == LOST ? lost : read_only;
   size_t offset = pending.offset;
   struct gshm_mapping *mapping = take_pending ();

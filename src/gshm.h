@@ -40,8 +40,9 @@ SCM_NORETURN void gshm_out_of_range_of (const char *subr, SCM value,
                                         const char *message, SCM object);
 
 /* The same of what is at offset K of BYTEVECTOR, a WHAT such as "mutex".  */
-SCM_NORETURN void gshm_place_error (const char *subr, int err, const char *what,
-                                    SCM bytevector, SCM k, const char *hint);
+SCM_NORETURN void gshm_place_error (const char *subr, int err,
+                                    const char *what, SCM bytevector, SCM k,
+                                    const char *hint);
 
 /* The memory at offset K that was to be used was unmapped.  */
 SCM_NORETURN void gshm_unmapped_error (const char *subr, SCM k);
@@ -53,7 +54,8 @@ SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
 /* Raise &shm-closed: nothing can be sent to the channel in BYTEVECTOR.  */
 SCM_NORETURN void gshm_closed_error (const char *subr, SCM bytevector);
 
-/* The argument OBJECT at position POS of SUBR is not what is EXPECTED there.  */
+/* The argument OBJECT at position POS of SUBR is not what is EXPECTED
+   there.  */
 SCM_NORETURN void gshm_wrong_type (const char *subr, int pos, SCM object,
                                    const char *expected);
 
@@ -89,9 +91,10 @@ mode_t gshm_to_mode (const char *subr, SCM mode);
 void gshm_collect (void);
 
 /* Call FINALIZE with OBJECT and DATA once nobody can reach OBJECT any more.  A
-   finalizer that Guile sets is also called where a guardian is about to return what
-   OBJECT is in.  */
-void gshm_set_finalizer (SCM object, void (*finalize) (void *object, void *data),
+   finalizer that Guile sets is also called where a guardian is about to return
+   what OBJECT is in.  */
+void gshm_set_finalizer (SCM object,
+                         void (*finalize) (void *object, void *data),
                          void *data);
 
 /* What to call the object behind the descriptor FD in a message: its name, or

@@ -1,8 +1,8 @@
-/* SPDX-License-Identifier: BSD-3-Clause
-   lock.c - words in shared memory that name who has something.
+/* SPDX-License-Identifier: BSD-3-Clause lock.c - words in shared memory that
+   name who has something.
 
-   The steps of a lock have the names that tests/models/mutex.pml gives them, in
-   brackets.  */
+   The steps of a lock have the names that tests/models/mutex.pml gives them,
+   in brackets.  */
 
 #include <config.h>
 

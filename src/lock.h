@@ -1,9 +1,9 @@
-/* SPDX-License-Identifier: BSD-3-Clause
-   lock.h - words in shared memory that name who has something.
+/* SPDX-License-Identifier: BSD-3-Clause lock.h - words in shared memory that
+   name who has something.
 
-   What is common to those structures that have owners (owner.h): to look at such a
-   word, to change it, to sleep until another does so, and to take it over from a
-   thread that died.  */
+   What is common to those structures that have owners (owner.h): to look at
+   such a word, to change it, to sleep until another does so, and to take it
+   over from a thread that died.  */
 
 #ifndef GSHM_LOCK_H
 #define GSHM_LOCK_H
@@ -15,16 +15,18 @@
 #include "owner.h"
 #include "wait.h"
 
-/* Flags of an owner.  WAITERS: somebody may sleep until it changes.  MARK: what
-   the structure wants it to mean.  */
+/* Flags of an owner.  WAITERS: somebody may sleep until it changes.  MARK:
+   what the structure wants it to mean.  */
 #define GSHM_WAITERS UINT64_C (1)
 #define GSHM_MARK UINT64_C (4)
 #define GSHM_WHO(owner) ((owner) & ~(GSHM_WAITERS | GSHM_MARK))
 
-/* What the low half of an owner never is, so that a sleep on it ends at once.  */
+/* What the low half of an owner never is, so that a sleep on it ends at
+   once.  */
 #define GSHM_NEVER GSHM_FOREIGN
 
-/* Nobody who lives: whoever had it gave it up without mending what it guards.  */
+/* Nobody who lives: whoever had it gave it up without mending what it
+   guards.  */
 #define GSHM_NOBODY GSHM_WAITERS
 
 static inline uint64_t
@@ -58,9 +60,9 @@ gshm_sleep_on_half (struct gshm_sleep *sleep, gshm_long_word *word,
   sleep->value = (uint32_t) value;
 }
 
-/* Sleep until WORD is no longer VALUE, with WAITERS set there if whoever changes
-   it is to wake this thread.  If that fails somebody else has done so or the value
-   is another, and the sleep ends at once.  */
+/* Sleep until WORD is no longer VALUE, with WAITERS set there if whoever
+   changes it is to wake this thread.  If that fails somebody else has done so
+   or the value is another, and the sleep ends at once.  */
 static inline void
 gshm_sleep_until_changed (struct gshm_sleep *sleep, gshm_long_word *word,
                           uint64_t value)
@@ -90,8 +92,8 @@ enum gshm_outcome
   GSHM_HELD_BY_SELF
 };
 
-/* Try to have the lock; if its owner is dead, with TAKEN_OVER, flags of an owner,
-   set.  Whoever is the child of a fork by now is another SELF.  */
+/* Try to have the lock; if its owner is dead, with TAKEN_OVER, flags of an
+   owner, set.  Whoever is the child of a fork by now is another SELF.  */
 int gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
                           struct gshm_sleep *sleep);
 
@@ -110,8 +112,8 @@ gshm_long_word *gshm_place_of (gshm_long_word *places, size_t count,
 gshm_long_word *gshm_take_place (gshm_long_word *places, size_t count,
                                  uint64_t owner);
 
-/* How many of them are somebody's.  LOOK: who is dead does not count, and loses
-   the place.  */
+/* How many of them are somebody's.  LOOK: who is dead does not count, and
+   loses the place.  */
 int gshm_count_places (gshm_long_word *places, size_t count, int look,
                        const gshm_word *namespace);
 

@@ -470,9 +470,9 @@ protection (int fd, SCM scm_fd, SCM writable)
   return scm_is_true (writable) ? PROT_READ | PROT_WRITE : PROT_READ;
 }
 
-/* Whether the object consists of huge pages only, of which the system moves and
-   replaces no part, so that faults there cannot be caught, nor less than all of one
-   be unmapped.  */
+/* Whether the object consists of huge pages only, of which the system moves
+   and replaces no part, so that faults there cannot be caught, nor less than
+   all of one be unmapped.  */
 static int
 has_only_huge_pages (int fd)
 {
@@ -506,8 +506,8 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
                        "the descriptor is not one of a shared memory object");
   if (has_only_huge_pages (request.fd))
     gshm_system_error (MAP, ENODEV, scm_fd,
-                       "it is one of a file of huge pages; #:huge-pages? uses them "
-                       "for a shared memory object");
+                       "it is one of a file of huge pages; #:huge-pages? uses "
+                       "them for a shared memory object");
   check_range (scm_fd, scm_offset, scm_length, type, element_size, &request);
   request.protection = protection (request.fd, scm_fd, writable);
 
@@ -519,8 +519,8 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
       request.protection = PROT_READ;
       base = map_pages (&request);
     }
-  /* Twice, since a mapping that garbage with a finalizer refers to, as a port, goes
-     only after that.  */
+  /* Twice, since a mapping that garbage with a finalizer refers to, as a port,
+     goes only after that.  */
   for (int i = 0; i < 2 && base == MAP_FAILED && errno == ENOMEM; i++)
     {
       gshm_collect ();
@@ -591,7 +591,8 @@ mapping_of (const char *subr, SCM bytevector)
 {
   check_bytevector (subr, bytevector);
   SCM pointer = pointer_of (bytevector);
-  return SCM_POINTER_P (pointer) ? mapping_at (scm_to_pointer (pointer)) : NULL;
+  return SCM_POINTER_P (pointer) ? mapping_at (scm_to_pointer (pointer))
+         : NULL;
 }
 
 int
@@ -638,7 +639,8 @@ gshm_set_empty (SCM bytevector)
   SCM_SET_CELL_WORD_1 (bytevector, 0);
 }
 
-/* COUNT elements of TYPE at ADDRESS, of the memory that POINTER stands for.  */
+/* COUNT elements of TYPE at ADDRESS, of the memory that POINTER stands
+   for.  */
 static SCM
 view_at (SCM pointer, const char *address, size_t count, SCM type)
 {
@@ -706,7 +708,8 @@ gshm_view_bytes (SCM bytevector, char *address, size_t length)
 }
 
 /* Put zeros over the range of MAPPING: for reading, if a store makes them
-   writable, since private memory that can be written counts against limits.  */
+   writable, since private memory that can be written counts against
+   limits.  */
 static int
 put_zeros_over (const struct gshm_mapping *mapping)
 {

@@ -29,7 +29,8 @@ struct gshm_mapping
 /* This takes the lock itself.  */
 size_t gshm_registry_count (void);
 
-/* For these the caller holds the lock.  What is added is in no other's range.  */
+/* For these the caller holds the lock.  What is added is in no other's
+   range.  */
 int gshm_registry_add (struct gshm_mapping *mapping);
 void gshm_registry_remove (const struct gshm_mapping *mapping);
 struct gshm_mapping *gshm_registry_find (const void *address);
@@ -44,8 +45,8 @@ SCM gshm_mapping_name (const struct gshm_mapping *mapping);
 /* Whether BYTEVECTOR is on a mapping that was unmapped.  */
 int gshm_is_unmapped (SCM bytevector);
 
-/* A bytevector on the LENGTH bytes at ADDRESS, which are part of BYTEVECTOR and live
-   as long.  */
+/* A bytevector on the LENGTH bytes at ADDRESS, which are part of BYTEVECTOR
+   and live as long.  */
 SCM gshm_view_bytes (SCM bytevector, char *address, size_t length);
 
 /* Make BYTEVECTOR one of no bytes.  */
@@ -57,9 +58,9 @@ SCM gshm_describe (SCM bytevector);
 /* Give up a reference; the last one gives back the range.  */
 void gshm_mapping_release (struct gshm_mapping *mapping);
 
-/* A mapping for SIZE bytes at ADDRESS, in one page, that somebody else has mapped,
-   so that faults there are caught, or NULL where there is no memory for it.  It is
-   given up with a reference, before that page is unmapped.  */
+/* A mapping for SIZE bytes at ADDRESS, in one page, that somebody else has
+   mapped, so that faults there are caught, or NULL where there is no memory
+   for it.  It is given up with a reference, before that page is unmapped.  */
 struct gshm_mapping *gshm_mapping_borrow (void *address, size_t size,
                                           const char *name);
 

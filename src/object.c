@@ -242,8 +242,8 @@ void
 gshm_set_finalizer (SCM object, void (*finalize) (void *object, void *data),
                     void *data)
 {
-  GC_register_finalizer_unreachable (SCM_UNPACK_POINTER (object), finalize, data,
-                                     NULL, NULL);
+  GC_register_finalizer_unreachable (SCM_UNPACK_POINTER (object), finalize,
+                                     data, NULL, NULL);
 }
 
 static int
@@ -400,8 +400,8 @@ reserve_undisturbed (void *data)
   return NULL;
 }
 
-/* Do as fallocate does.  Linux before 6.9 begins anew after each signal, so that a
-   timer or a profiler could keep it from ever being done.  */
+/* Do as fallocate does.  Linux before 6.9 begins anew after each signal, so
+   that a timer or a profiler could keep it from ever being done.  */
 static int
 reserve_pages (int fd, off_t size)
 {
@@ -451,13 +451,14 @@ reserve (int fd, off_t size)
 #else
   result = 0;
 #endif
-  if (result < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV))
+  if (result < 0
+      && (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV))
     result = 0;
   return result;
 }
 
-/* Whether the process may not make the object behind FD as large as SIZE.  The system
-   would not only refuse: it sends SIGXFSZ, which ends the process.  */
+/* Whether the process may not make the object behind FD as large as SIZE.  The
+   system would not only refuse: it sends SIGXFSZ, which ends the process.  */
 static int
 is_beyond_limit (int fd, off_t size)
 {
@@ -647,9 +648,9 @@ can_publish (void)
 }
 #endif
 
-/* (NAME MODE CHECK) -> descriptor of an object that does not have the name NAME
-   yet, or #f where the system cannot give it one later.  If CHECK, raise an
-   exception now already and not only then if the name is taken.  */
+/* (NAME MODE CHECK) -> descriptor of an object that does not have the name
+   NAME yet, or #f where the system cannot give it one later.  If CHECK, raise
+   an exception now already and not only then if the name is taken.  */
 static SCM
 gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
 {
@@ -740,7 +741,8 @@ entry_to_scm (const char *file, const struct stat *status)
 
   return scm_cons (name,
                    scm_list_n (scm_from_int64 (status->st_size),
-                               scm_from_int64 (512 * (int64_t) status->st_blocks),
+                               scm_from_int64 (512
+                                               * (int64_t) status->st_blocks),
                                scm_from_uint32 (status->st_mode & 07777),
                                scm_from_uint32 (status->st_uid),
                                scm_from_uint32 (status->st_gid),
@@ -751,8 +753,8 @@ entry_to_scm (const char *file, const struct stat *status)
 }
 #endif
 
-/* () -> list of objects, each a list of its name, size, bytes of memory, mode, user,
-   group, time of modification, device and inode.  */
+/* () -> list of objects, each a list of its name, size, bytes of memory, mode,
+   user, group, time of modification, device and inode.  */
 static SCM
 gshm_list (void)
 {

@@ -144,8 +144,8 @@ thread_id (void)
 #endif
 }
 
-/* Where a thread has no id of its own it is told from the others of its process
-   by a number, which stands where others have their start.  */
+/* Where a thread has no id of its own it is told from the others of its
+   process by a number, which stands where others have their start.  */
 static uint64_t
 thread_start (long id)
 {

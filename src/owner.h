@@ -6,13 +6,13 @@
      bits 0 to 2    flags, free for the structure that the owner is in, but for
                     GSHM_FOREIGN
      bits 3 to 24   the thread's id
-     bits 25 to 63  when it started, in the system's clock ticks since the boot,
-                    0 where that is not known
+     bits 25 to 63  when it started, in the system's clock ticks since the
+                    boot, 0 where that is not known
 
    Ids mean something in one namespace of them (as containers have their own).
    A structure records the one in which it was initialized; whoever is of
-   another one says so in its owner, has random bits for its id and start there,
-   and is taken to live.  */
+   another one says so in its owner, has random bits for its id and start
+   there, and is taken to live.  */
 
 #ifndef GSHM_OWNER_H
 #define GSHM_OWNER_H
@@ -25,8 +25,8 @@
 /* The namespace of this process.  */
 uint32_t gshm_namespace (void);
 
-/* This thread as an owner, with no flags, and the namespace in which it is that;
-   0 until that is known, and in the child of a fork again.  */
+/* This thread as an owner, with no flags, and the namespace in which it is
+   that; 0 until that is known, and in the child of a fork again.  */
 extern _Thread_local struct gshm_self
 {
   uint64_t owner;
@@ -46,8 +46,8 @@ gshm_self (uint32_t namespace)
 }
 
 /* Whether OWNER, in a structure of NAMESPACE, is known to be dead.  Its flags
-   but for GSHM_FOREIGN mean nothing, nor does what is not among the bits KNOWN of
-   its start.  An owner that has no id is none that ever lived.  */
+   but for GSHM_FOREIGN mean nothing, nor does what is not among the bits KNOWN
+   of its start.  An owner that has no id is none that ever lived.  */
 int gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace);
 
 void gshm_owner_init (void);

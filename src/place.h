@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause
-   place.h - what and where in a bytevector something is that threads share.  */
+/* SPDX-License-Identifier: BSD-3-Clause place.h - what and where in a
+   bytevector something is that threads share.  */
 
 #ifndef GSHM_PLACE_H
 #define GSHM_PLACE_H

@@ -24,8 +24,8 @@ static atomic_flag locked = ATOMIC_FLAG_INIT;
 static void *tree;
 static size_t count;
 
-/* After so many tries, sleep in between: a thread of a higher real-time priority than
-   the holder's never yields to that.  */
+/* After so many tries, sleep in between: a thread of a higher real-time
+   priority than the holder's never yields to that.  */
 #define TRIES 100
 
 void

@@ -1,7 +1,8 @@
-/* SPDX-License-Identifier: BSD-3-Clause
-   ring.c - a queue of messages in memory that processes share.
+/* SPDX-License-Identifier: BSD-3-Clause ring.c - a queue of messages in memory
+   that processes share.
 
-   The steps have the names that tests/models/ring.pml gives them, in brackets.  */
+   The steps have the names that tests/models/ring.pml gives them, in
+   brackets.  */
 
 #include <config.h>
 
@@ -102,16 +103,16 @@ message_at (const struct gshm_ring *ring, uint64_t offset)
 
 /* Positions.  */
 
-/* The tally that counts while SIDE is at POSITION.  If someone has scribbled there,
-   any.  */
+/* The tally that counts while SIDE is at POSITION.  If someone has scribbled
+   there, any.  */
 static struct gshm_tally *
 tally_at (struct gshm_side *side, uint64_t position)
 {
   return &side->tallies[gshm_load (&side->tallies[0].position) != position];
 }
 
-/* [count] Prepare what is to be counted once SIDE is at the position TO: so many
-   MESSAGES more, of BYTES.  */
+/* [count] Prepare what is to be counted once SIDE is at the position TO: so
+   many MESSAGES more, of BYTES.  */
 static void
 prepare_tally (struct gshm_side *side, uint64_t from, uint64_t to,
                uint64_t messages, uint64_t bytes)
@@ -127,9 +128,9 @@ prepare_tally (struct gshm_side *side, uint64_t from, uint64_t to,
 }
 
 /* [publish] Move SIDE, whose lock this thread holds, on, and count what that
-   passes; but not if some memory that this thread has touched was lost.  Release:
-   what was done with the bytes in between, and the tally, are seen by whoever sees
-   the position.  */
+   passes; but not if some memory that this thread has touched was lost.
+   Release: what was done with the bytes in between, and the tally, are seen by
+   whoever sees the position.  */
 static enum gshm_ring_state
 publish (struct gshm_side *side, uint64_t from, uint64_t to, uint64_t messages,
          uint64_t bytes)
@@ -150,17 +151,17 @@ publish (struct gshm_side *side, uint64_t from, uint64_t to, uint64_t messages,
   return GSHM_RING_BROKEN;
 }
 
-/* The position of OTHER as SIDE, whose lock this thread holds, last saw it, which
-   saves looking at what OTHER changes all the time.  Acquire, here and below: what
-   OTHER did with the bytes up to there is seen.  */
+/* The position of OTHER as SIDE, whose lock this thread holds, last saw it,
+   which saves looking at what OTHER changes all the time.  Acquire, here and
+   below: what OTHER did with the bytes up to there is seen.  */
 static uint64_t
 position_seen (const struct gshm_side *side)
 {
   return GSHM_POSITION (acquire (&side->seen));
 }
 
-/* The word of the position of OTHER.  Release: who reads what SIDE has seen sees
-   what this thread has.  */
+/* The word of the position of OTHER.  Release: who reads what SIDE has seen
+   sees what this thread has.  */
 static uint64_t
 look_at (struct gshm_side *side, const struct gshm_side *other)
 {
@@ -248,8 +249,9 @@ gshm_ring_is_closed (const struct gshm_ring *ring)
   return (atomic_load (&ring->channel->senders.position) & GSHM_CLOSED) != 0;
 }
 
-/* Wake all senders that wait for WORD.  One that has looked whether the channel is
-   closed and does not sleep yet has set WAITERS before, or will look again.  */
+/* Wake all senders that wait for WORD.  One that has looked whether the
+   channel is closed and does not sleep yet has set WAITERS before, or will
+   look again.  */
 static void
 wake_all (gshm_long_word *word)
 {
@@ -261,8 +263,8 @@ int
 gshm_ring_close (const struct gshm_ring *ring)
 {
   struct gshm_channel *channel = ring->channel;
-  /* [close] Of a sender and of who closes the channel, the one that changes the head
-     first is first.  */
+  /* [close] Of a sender and of who closes the channel, the one that changes
+     the head first is first.  */
   uint64_t before = atomic_fetch_or (&channel->senders.position, GSHM_CLOSED);
 
   gshm_wake (gshm_low_half (&channel->senders.position), INT_MAX);
@@ -375,7 +377,8 @@ gshm_ring_passed (struct gshm_side *side)
 
       passed.messages = acquire (&tally->messages);
       passed.bytes = acquire (&tally->bytes);
-      /* Acquire: if something of it was of the next, SIDE is seen to be on.  */
+      /* Acquire: if something of it was of the next, SIDE is seen to be
+         on.  */
       atomic_thread_fence (memory_order_acquire);
       if (position == GSHM_POSITION (gshm_load (&side->position)))
         break;

@@ -1,9 +1,9 @@
-/* SPDX-License-Identifier: BSD-3-Clause
-   semaphore.c - the system's named semaphores.
+/* SPDX-License-Identifier: BSD-3-Clause semaphore.c - the system's named
+   semaphores.
 
-   A semaphore is an object of Guile's with one reference to the system's, which
-   is given up when it is closed or collected, but not before the last thread
-   that uses it is done.  */
+   A semaphore is an object of Guile's with one reference to the system's,
+   which is given up when it is closed or collected, but not before the last
+   thread that uses it is done.  */
 
 #include <config.h>
 
@@ -100,8 +100,8 @@ refuse (const char *subr, int err, SCM name)
 {
   gshm_system_error (subr, err, name,
                      err == ENOSYS ? "this system has no named semaphores"
-                     : err == EINVAL ? "there is no semaphore under this name, "
-                                       "but something else"
+                     : err == EINVAL ? "there is no semaphore under this "
+                                       "name, but something else"
                      : NULL);
 }
 
@@ -198,14 +198,15 @@ flags_from_scm (SCM oflags)
         scm_wrong_type_arg_msg (OPEN, 2, flag, "flag such as O_CREAT");
       if (!scm_is_signed_integer (flag, 0, INT_MAX)
           || (scm_to_int (flag) & ~accepted) != 0)
-        gshm_out_of_range (OPEN, flag, "Flag is not one of O_CREAT and O_EXCL");
+        gshm_out_of_range (OPEN, flag,
+                           "Flag is not one of O_CREAT and O_EXCL");
       flags |= scm_to_int (flag);
     }
   return flags & (O_CREAT | O_EXCL);
 }
 
-/* Why what is under NAME can be no semaphore: an errno, or 0.  glibc looks at none
-   of this.  */
+/* Why what is under NAME can be no semaphore: an errno, or 0.  glibc looks at
+   none of this.  */
 static int
 file_error (const char *name)
 {
@@ -271,8 +272,8 @@ gshm_semaphore_post (SCM object)
   stop_using (semaphore);
   if (err != 0)
     gshm_system_error (POST, err, gshm_name_to_scm (semaphore->name),
-                       err == EOVERFLOW ? "its value is the largest that there "
-                                          "is"
+                       err == EOVERFLOW ? "its value is the largest that "
+                                          "there is"
                        : NULL);
   scm_remember_upto_here_1 (object);
   return SCM_UNSPECIFIED;

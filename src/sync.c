@@ -1,19 +1,19 @@
-/* SPDX-License-Identifier: BSD-3-Clause
-   sync.c - locks and their like in memory that processes share.
+/* SPDX-License-Identifier: BSD-3-Clause sync.c - locks and their like in
+   memory that processes share.
 
    Each lives in a bytevector and consists of words of fixed size, so that 32-
-   and 64-bit processes share it, and of nothing that leads anywhere: no pointer
-   and no index that is followed unchecked.  Whatever is written there, by
-   whomever, an attempt to use it ends.  The first word says what it is.
+   and 64-bit processes share it, and of nothing that leads anywhere: no
+   pointer and no index that is followed unchecked.  Whatever is written there,
+   by whomever, an attempt to use it ends.  The first word says what it is.
 
-   Waiting is gshm_wait's.  Nobody depends on being woken: who sleeps looks again
-   after a slice, so that a waker that was killed costs that much time.  And
-   nobody depends on a thread that holds something: who waits sees whether the
-   thread lives (owner.h), and takes over if it does not.
+   Waiting is gshm_wait's.  Nobody depends on being woken: who sleeps looks
+   again after a slice, so that a waker that was killed costs that much time.
+   And nobody depends on a thread that holds something: who waits sees whether
+   the thread lives (owner.h), and takes over if it does not.
 
-   Where an operation takes more than one step, each step leaves what others can
-   go on with.  The steps of the mutex and of the condition have the names that
-   tests/models/ gives them, in brackets.  */
+   Where an operation takes more than one step, each step leaves what others
+   can go on with.  The steps of the mutex and of the condition have the names
+   that tests/models/ gives them, in brackets.  */
 
 #include <config.h>
 
@@ -58,8 +58,8 @@ struct condition
 {
   gshm_long_word format;
   /* In the low half the sequence, which changes with each signal; then 16 bits
-     of the number of threads that wait, too large if some were killed; and 16 of
-     the signals that are owed: nobody has taken them yet.  */
+     of the number of threads that wait, too large if some were killed; and 16
+     of the signals that are owed: nobody has taken them yet.  */
   gshm_long_word state;
 };
 
@@ -95,16 +95,18 @@ struct rwlock
 };
 
 _Static_assert (sizeof (struct mutex) == 24, "a layout that processes share");
-_Static_assert (sizeof (struct condition) == 16, "a layout that processes share");
-_Static_assert (sizeof (struct semaphore) == 16, "a layout that processes share");
+_Static_assert (sizeof (struct condition) == 16,
+                "a layout that processes share");
+_Static_assert (sizeof (struct semaphore) == 16,
+                "a layout that processes share");
 _Static_assert (sizeof (struct barrier) == 32 + 8 * PARTIES,
                 "a layout that processes share");
 _Static_assert (sizeof (struct rwlock) == 24 + 8 * READERS,
                 "a layout that processes share");
 
 /* MARK as it is used here.  PENDING: a writer that still waits for readers to
-   leave.  UNMENDED: who holds a mutex took over from a dead one, and has not said
-   that what it guards is whole.  */
+   leave.  UNMENDED: who holds a mutex took over from a dead one, and has not
+   said that what it guards is whole.  */
 #define PENDING GSHM_MARK
 #define UNMENDED GSHM_MARK
 
@@ -311,9 +313,9 @@ gshm_mutex_unlock (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K): if this thread holds the mutex, give it up; if it took over from
-   a dead one and has not mended what that left, so that the next one is told.
-   This raises no exception where there is no mutex any more.  */
+/* (BYTEVECTOR K): if this thread holds the mutex, give it up; if it took over
+   from a dead one and has not mended what that left, so that the next one is
+   told.  This raises no exception where there is no mutex any more.  */
 static SCM
 gshm_mutex_leave (SCM bytevector, SCM k)
 {
@@ -360,11 +362,12 @@ gshm_mutex_is_mine (SCM bytevector, SCM k)
 
 /* Conditions.
 
-   A signal changes the sequence, and one more is owed.  A waiter may take what is
-   owed if the sequence changed since it came, and does so when it has the mutex
-   again, after which it just returns.  So a signal is not lost on a waiter that
-   is killed: others that waited then look after a slice and find it owed.  All
-   of this is one word, since who signals need not hold the mutex.  */
+   A signal changes the sequence, and one more is owed.  A waiter may take what
+   is owed if the sequence changed since it came, and does so when it has the
+   mutex again, after which it just returns.  So a signal is not lost on a
+   waiter that is killed: others that waited then look after a slice and find
+   it owed.  All of this is one word, since who signals need not hold the
+   mutex.  */
 
 #define CONDITION_INIT "shm-condition-init!"
 #define CONDITION_WAIT "shm-condition-wait!"
@@ -443,11 +446,10 @@ go (struct awaiting *awaiting, uint64_t signals)
         return 0;
       waiting = WAITING (state);
     }
-  while (!atomic_compare_exchange_weak (word, &state,
-                                        condition_state (SEQUENCE (state),
-                                                         waiting - (waiting > 0),
-                                                         OWED (state)
-                                                         - signals)));
+  while (!atomic_compare_exchange_weak (
+    word, &state,
+    condition_state (SEQUENCE (state), waiting - (waiting > 0),
+                     OWED (state) - signals)));
   if (signals == 0 && SEQUENCE (state) != awaiting->came && OWED (state) > 0)
     /* [pass on] It may have been woken for a signal that it does not take.  */
     gshm_wake (gshm_low_half (word), 1);
@@ -516,8 +518,8 @@ gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
       locked = lock (&mutex_use, mutex, GSHM_FOREVER);
       come_as_child (&awaiting);
       /* [take signal] With the mutex held: who is killed before has not taken
-         it, and who is killed after does so holding the mutex, of which the next
-         one is told.  */
+         it, and who is killed after does so holding the mutex, of which the
+         next one is told.  */
       signalled = go (&awaiting, 1);
       if (timeout != GSHM_FOREVER)
         {
@@ -547,10 +549,9 @@ signal_waiters (struct condition *condition, uint64_t most)
       if (waiting == 0)
         return;
     }
-  while (!atomic_compare_exchange_weak (&condition->state, &state,
-                                        condition_state (SEQUENCE (state) + 1,
-                                                         waiting,
-                                                         OWED (state) + most)));
+  while (!atomic_compare_exchange_weak (
+    &condition->state, &state,
+    condition_state (SEQUENCE (state) + 1, waiting, OWED (state) + most)));
   /* [wake] */
   gshm_wake (gshm_low_half (&condition->state), (int) most);
 }
@@ -725,13 +726,13 @@ gshm_semaphore_value (SCM bytevector, SCM k)
 
 /* Barriers.
 
-   Each who arrives takes a place that is not of this generation.  When there is
-   no such place any more, whoever sees it opens the barrier, by the next
+   Each who arrives takes a place that is not of this generation.  When there
+   is no such place any more, whoever sees it opens the barrier, by the next
    generation, in which all places are free again.  A place says of which
-   generation it is, also when it is cleared, so that nobody who looked at it in
-   one takes it in another.  Who gives up, or finds a dead one, says so in the
-   place, then changes the state, so that nobody opens the barrier who looked
-   before, and only then clears the place.  */
+   generation it is, also when it is cleared, so that nobody who looked at it
+   in one takes it in another.  Who gives up, or finds a dead one, says so in
+   the place, then changes the state, so that nobody opens the barrier who
+   looked before, and only then clears the place.  */
 
 #define BARRIER_INIT "shm-barrier-init!"
 #define BARRIER_WAIT "shm-barrier-wait!"
@@ -752,8 +753,8 @@ struct arriving
 #define LEAVING PENDING
 #define CLEARED LEAVING
 
-/* How often one of those who wait looks, and how long it may be that none did, in
-   milliseconds.  */
+/* How often one of those who wait looks, and how long it may be that none did,
+   in milliseconds.  */
 #define SLICE_OF_LOOKS 40
 #define UNSEEN 100
 
@@ -817,11 +818,12 @@ withdraw (struct barrier *barrier, gshm_long_word *place, uint64_t owner,
   return 0;
 }
 
-/* Whether it is time to see who lives among those who wait: once in a slice for
-   one of those who wait, and for one who comes where nobody has looked for longer,
-   since all who wait may be dead.  */
+/* Whether it is time to see who lives among those who wait: once in a slice
+   for one of those who wait, and for one who comes where nobody has looked for
+   longer, since all who wait may be dead.  */
 static int
-is_time_to_look (const struct arriving *arriving, const struct gshm_sleep *sleep)
+is_time_to_look (const struct arriving *arriving,
+                 const struct gshm_sleep *sleep)
 {
   struct barrier *barrier = arriving->barrier;
   uint32_t seen = atomic_load (&barrier->seen), time;
@@ -885,12 +887,14 @@ attempt_to_pass (void *data, struct gshm_sleep *sleep)
       if (!is_taken (place, generation))
         continue;
       if (look
-          && gshm_is_dead (place, PLACE_OWNER, atomic_load (&barrier->namespace)))
+          && gshm_is_dead (place, PLACE_OWNER,
+                           atomic_load (&barrier->namespace)))
         withdraw (barrier, &barrier->arrived[i], place, generation);
       else if (!(place & LEAVING))
         count++;
     }
-  uint64_t next = (state & ~(uint64_t) UINT32_MAX) | (uint32_t) (generation + 1);
+  uint64_t next = ((state & ~(uint64_t) UINT32_MAX)
+                   | (uint32_t) (generation + 1));
   if (count == arriving->parties)
     {
       if (gshm_replace (&barrier->state, state, next))
@@ -956,8 +960,8 @@ gshm_barrier_wait (SCM bytevector, SCM k, SCM scm_timeout)
    A writer makes itself known, which keeps further readers out, and then waits
    for those inside to leave.  A reader takes a place and then looks whether
    there is a writer, in which case it leaves again: of a reader and a writer
-   that come at the same time at least one sees the other, since all these steps
-   are sequentially consistent.  */
+   that come at the same time at least one sees the other, since all these
+   steps are sequentially consistent.  */
 
 #define RWLOCK_INIT "shm-rwlock-init!"
 #define READ_LOCK "shm-rwlock-read-lock!"
@@ -1017,8 +1021,8 @@ leave_as_writer (struct rwlock *rwlock)
     gshm_wake (gshm_low_half (&rwlock->writer), INT_MAX);
 }
 
-/* Sleep until there is another writer than WRITER, or none.  If it is dead, take
-   its place, with what it may have left half-way.  */
+/* Sleep until there is another writer than WRITER, or none.  If it is dead,
+   take its place, with what it may have left half-way.  */
 static int
 wait_for_writer (struct entering *entering, struct gshm_sleep *sleep,
                  uint64_t writer)

@@ -1,19 +1,20 @@
-/* SPDX-License-Identifier: BSD-3-Clause
-   wait.c - waiting that lets signals, asyncs and the collector through.
+/* SPDX-License-Identifier: BSD-3-Clause wait.c - waiting that lets signals,
+   asyncs and the collector through.
 
    There is one way to wait for a word in memory that threads share
-   (gshm_wait): try; try for some microseconds again, letting whoever it is that is
-   waited for have the processor if there is but one; then leave Guile and sleep in
-   slices, between which Guile runs what it has to.  A signal's handler may be
-   queued only after a system call was interrupted and called again: hence the
-   slices.  They also bound what a waker that was killed can cost.
+   (gshm_wait): try; try for some microseconds again, letting whoever it is
+   that is waited for have the processor if there is but one; then leave Guile
+   and sleep in slices, between which Guile runs what it has to.  A signal's
+   handler may be queued only after a system call was interrupted and called
+   again: hence the slices.  They also bound what a waker that was killed can
+   cost.
 
    A thread that must keep its place in the system's queue (gshm_wait_in_queue)
    sleeps without slices, on two words at once.  The other one is its own, and
    changes when Guile has something for it to run: Guile says so by a condition
    variable, on which another, plain thread waits, its watcher.  Unmapping the
-   memory changes it, too, and so does one more thread, the prober, if the memory
-   is lost.  */
+   memory changes it, too, and so does one more thread, the prober, if the
+   memory is lost.  */
 
 #include <config.h>
 
@@ -56,8 +57,8 @@
 #define SPIN 20000
 #define MOST_PAUSES 64
 
-/* For which a thread that gives way is away, if others do more meanwhile than what
-   it waits for.  */
+/* For which a thread that gives way is away, if others do more meanwhile than
+   what it waits for.  */
 #define LONG 100000
 
 void
@@ -98,7 +99,8 @@ gshm_to_timeout (const char *subr, int pos, SCM timeout)
   if (SCM_UNBNDP (timeout) || scm_is_false (timeout))
     return GSHM_FOREVER;
   if (!scm_is_real (timeout))
-    scm_wrong_type_arg_msg (subr, pos, timeout, "real number of seconds, or #f");
+    scm_wrong_type_arg_msg (subr, pos, timeout,
+                            "real number of seconds, or #f");
 
   double nanoseconds = ceil (scm_to_double (timeout) * SECOND);
   if (isnan (nanoseconds))
@@ -264,8 +266,8 @@ count_processors (void)
   return (int) sysconf (_SC_NPROCESSORS_ONLN);
 }
 
-/* Whether there is another processor for whoever is waited for, as was so at most
-   a tenth of a second before TIME.  */
+/* Whether there is another processor for whoever is waited for, as was so at
+   most a tenth of a second before TIME.  */
 static int
 are_many_processors (int64_t time)
 {
@@ -297,18 +299,19 @@ relax (void)
 #endif
 }
 
-/* A thread that spins looks less and less often, so that it disturbs those less
-   that it waits for.  On one processor they could do nothing meanwhile, and it
-   lets them have it: that takes less time than to go to sleep and be woken.  */
+/* A thread that spins looks less and less often, so that it disturbs those
+   less that it waits for.  On one processor they could do nothing meanwhile,
+   and it lets them have it: that takes less time than to go to sleep and be
+   woken.  */
 struct spinning
 {
   int64_t end;
   int pauses;           /* between two looks; 0: give way instead */
 };
 
-/* Where others have much to do on its processor, a thread that gives way is away for
-   longer than it takes to be woken.  Then it does not for a while, which gets longer
-   as long as that goes on.  */
+/* Where others have much to do on its processor, a thread that gives way is
+   away for longer than it takes to be woken.  Then it does not for a while,
+   which gets longer as long as that goes on.  */
 static _Thread_local struct
 {
   int64_t until, length;
@@ -344,8 +347,8 @@ spinning_from (int64_t time)
   return spinning;
 }
 
-/* Wait, until it is time to sleep, for WORD not to be VALUE, or where there is no
-   word for a moment.  Return whether it is worth an attempt.  */
+/* Wait, until it is time to sleep, for WORD not to be VALUE, or where there is
+   no word for a moment.  Return whether it is worth an attempt.  */
 static int
 spin (struct spinning *spinning, const gshm_word *word, uint32_t value)
 {
@@ -390,8 +393,8 @@ check_mapped (const char *subr, SCM k, const gshm_word *word)
     gshm_unmapped_error (subr, k);
 }
 
-/* Where asyncs are blocked a fault would be raised only after the wait, which what it
-   waits for, in memory that is lost, never ends.  */
+/* Where asyncs are blocked a fault would be raised only after the wait, which
+   what it waits for, in memory that is lost, never ends.  */
 static void
 run_asyncs (void)
 {
@@ -505,12 +508,12 @@ static _Thread_local struct watcher *own_watcher
 
 static pthread_key_t thread_exit;
 
-/* Guarded by the registry's lock: watchers that watch no thread.  They are kept,
-   since Guile may still be about to tell them something.  */
+/* Guarded by the registry's lock: watchers that watch no thread.  They are
+   kept, since Guile may still be about to tell them something.  */
 static struct watcher *idle;
 
-/* Without a time-out: a signal that comes just then would be lost, and there is
-   nothing else by which to know of it.  */
+/* Without a time-out: a signal that comes just then would be lost, and there
+   is nothing else by which to know of it.  */
 static void *
 watch (void *data)
 {
@@ -560,8 +563,8 @@ start_watching (struct watcher *watcher)
   return 1;
 }
 
-/* Guarded by the registry's lock: whether there is a thread that sees once in a
-   second whether what others sleep in is still there.  */
+/* Guarded by the registry's lock: whether there is a thread that sees once in
+   a second whether what others sleep in is still there.  */
 static int is_probing;
 
 static void *
@@ -672,9 +675,9 @@ stop_watching (void *data)
 }
 
 /* In the child of a fork nobody watches, and nobody knows the state of a
-   condition variable that somebody waited for, or of a mutex that Guile held to tell
-   a watcher something.  The registry's lock may still be held, and there is no other
-   thread.  */
+   condition variable that somebody waited for, or of a mutex that Guile held
+   to tell a watcher something.  The registry's lock may still be held, and
+   there is no other thread.  */
 static void
 forget_watchers (void)
 {
@@ -780,8 +783,8 @@ sleep_in_queue (gshm_word *word, uint32_t value, int64_t deadline)
     = { .sleeping = { .word = word, .value = value, .error = EINTR },
         .watcher = watcher, .deadline = deadline };
 
-  /* In this order: what happens from here on kicks, and what happened before is
-     seen.  */
+  /* In this order: what happens from here on kicks, and what happened before
+     is seen.  */
   atomic_store (&watcher->kicked, 0);
   if (scm_c_prepare_to_wait_on_cond (&watcher->mutex, &watcher->marked))
     return EINTR;
@@ -830,7 +833,8 @@ gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
       if ((err == ETIMEDOUT && !slice)
           || (deadline != GSHM_FOREVER && gshm_now () >= deadline))
         return GSHM_TIMED_OUT;
-      /* This also reads memory that cannot be had, which raises a fault below.  */
+      /* This also reads memory that cannot be had, which raises a fault
+         below.  */
       int changed = atomic_load (word) != value;
       if (changed && err == EAGAIN && !interrupted)
         return GSHM_CHANGED;

@@ -11,8 +11,8 @@
 typedef _Atomic uint32_t gshm_word;
 typedef _Atomic uint64_t gshm_long_word;
 
-/* Wait until FD is ready for EVENTS, as poll has them, or for an error.  Asyncs run
-   meanwhile and may leave by an exception: own nothing that needs
+/* Wait until FD is ready for EVENTS, as poll has them, or for an error.
+   Asyncs run meanwhile and may leave by an exception: own nothing that needs
    releasing.  */
 void gshm_wait_until_ready (int fd, short events);
 
@@ -29,20 +29,20 @@ struct gshm_sleep
   gshm_word *word;      /* Out: sleep until this */
   uint32_t value;       /* no longer is this; or, where there is no word, */
   int (*nap) (void *data, int64_t nanoseconds);         /* do this. */
-  int announce;         /* In: say so, for who changes it to wake this thread. */
+  int announce;         /* In: say so, for who changes it to wake this one. */
   int look;             /* In: it is time to see whether owners live.  */
 };
 
-/* Try to have what is waited for.  Return a result, which is not 0, or set what
-   to sleep on.  It must not loop for as long as others change the memory.  A
-   nap is taken outside of Guile, lasts no longer than it is told, and returns
-   EINTR if a signal ended it.  */
+/* Try to have what is waited for.  Return a result, which is not 0, or set
+   what to sleep on.  It must not loop for as long as others change the memory.
+   A nap is taken outside of Guile, lasts no longer than it is told, and
+   returns EINTR if a signal ended it.  */
 typedef int gshm_attempt (void *data, struct gshm_sleep *sleep);
 
 /* Call ATTEMPT with DATA until it returns a result, and return that, or 0 when
    TIMEOUT is over.  Asyncs run in between and may leave by an exception, only
-   after an attempt without a result.  It is an error if the memory of the word,
-   which for the message is at offset K, is unmapped meanwhile.  */
+   after an attempt without a result.  It is an error if the memory of the
+   word, which for the message is at offset K, is unmapped meanwhile.  */
 int gshm_wait (const char *subr, SCM k, int64_t timeout,
                gshm_attempt *attempt, void *data);
 
@@ -65,14 +65,14 @@ enum gshm_woken
   GSHM_TIMED_OUT,
 };
 
-/* Wait as Atomics.wait of JavaScript does: in the order of arrival, and without
-   leaving the queue before something happens.  CHANGED means that WORD was
-   found not to be VALUE.  */
+/* Wait as Atomics.wait of JavaScript does: in the order of arrival, and
+   without leaving the queue before something happens.  CHANGED means that WORD
+   was found not to be VALUE.  */
 enum gshm_woken gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word,
                                     uint32_t value, int64_t timeout);
 
-/* With the registry's lock held: have those who wait in a queue in LENGTH bytes
-   at BASE look again, since the memory there has become another.  */
+/* With the registry's lock held: have those who wait in a queue in LENGTH
+   bytes at BASE look again, since the memory there has become another.  */
 void gshm_kick_sleepers (const char *base, size_t length);
 
 /* Whether the memory of WORD can be had.  This does not fault.  */
