@@ -1,8 +1,8 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; peer-guile.scm - what bench/run measures, by Guile without guile-shm.
 
-;;; Guile calls the C library by its dynamic foreign function interface; what goes
-;;; from process to process goes through pipes.
+;;; Guile calls the C library by its dynamic foreign function interface; what
+;;; goes from process to process goes through pipes.
 
 (use-modules (bench support)
              (ice-9 binary-ports)

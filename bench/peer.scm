@@ -299,8 +299,8 @@
 (define (fresh-channel size)
   (shm-channel-create #f (if (> size 16384) (* 4 size) 65536)))
 
-;; The mean of COUNT messages that SEND sends and RECEIVE receives, from the first
-;; on, since a fork takes long.
+;; The mean of COUNT messages that SEND sends and RECEIVE receives, from the
+;; first on, since a fork takes long.
 (define* (one-way send receive #:key (whole? #t))
   (lambda (count size)
     (let* ((ch (fresh-channel size))

@@ -70,9 +70,9 @@
          '(500 990 999))))
 
 (define* (latencies count serve answer #:key together?)
-  "Have a child call ANSWER, and this process SERVE, COUNT times, with the number of
-the time from 1 on; each on its own processor, or both on one.  SERVE returns the
-nanoseconds that it took; return three percentiles of these."
+  "Have a child call ANSWER, and this process SERVE, COUNT times, with the
+number of the time from 1 on; each on its own processor, or both on one.  SERVE
+returns the nanoseconds that it took; return three percentiles of these."
   (define last-one (+ warming-up count))
   (define (each proc)
     (let next ((i 1))
@@ -93,8 +93,8 @@ nanoseconds that it took; return three percentiles of these."
 (define all-processors (getaffinity 0))
 
 (define (pin! n)
-  "Stay on the Nth processor of those that there are, or the last; on all if N is
-#f."
+  "Stay on the Nth processor of those that there are, or the last; on all if N
+is #f."
   (setaffinity
    0
    (if n
@@ -107,8 +107,8 @@ nanoseconds that it took; return three percentiles of these."
        all-processors)))
 
 (define (in-child processor thunk)
-  "Start a process that calls THUNK, on PROCESSOR as @code{pin!} has it.  Return its
-process id."
+  "Start a process that calls THUNK, on PROCESSOR as @code{pin!} has it.
+Return its process id."
   (force-output)
   (let ((pid (primitive-fork)))
     (when (zero? pid)
@@ -130,15 +130,16 @@ process id."
 
 
 (define (share-of count i n)
-  "Return how many the Ith of N senders sends: as many as are measured go before."
+  "Return how many the Ith of N senders sends: as many as are measured go
+before."
   (+ (quotient (* 2 count) n)
      (if (< i (modulo (* 2 count) n)) 1 0)))
 
 
 (define (serve version rows)
-  "Print VERSION; then read lines that each have the name of a row, how often to do
-it, and an argument, and answer them by the procedures of the alist ROWS, which
-return a number of nanoseconds, a list of some, or @code{killed}."
+  "Print VERSION; then read lines that each have the name of a row, how often
+to do it, and an argument, and answer them by the procedures of the alist ROWS,
+which return a number of nanoseconds, a list of some, or @code{killed}."
   (define (answer row count argument)
     (catch #t
       (lambda ()

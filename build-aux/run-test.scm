@@ -32,8 +32,8 @@
 (define (option name default)
   (option-ref options name default))
 
-;; The exit status of a child that came to the end of the file: one that no file
-;; exits with by accident.
+;; The exit status of a child that came to the end of the file: one that no
+;; file exits with by accident.
 (define finished 113)
 
 (define test-file (first (option '() '())))
@@ -222,8 +222,8 @@ many pipes as Guile itself may have made."
 (define timeout
   (or (and=> (getenv "GSHM_TEST_TIMEOUT") string->number) 900))
 
-;; Where each thread of a process is: what Linux says of the system call that it is
-;; in, if any.
+;; Where each thread of a process is: what Linux says of the system call that
+;; it is in, if any.
 (define (log-threads pid)
   (for-each (lambda (thread)
               (format #t "thread ~a of ~a: ~a~%" thread pid

@@ -3,12 +3,13 @@
 
 ;;; Commentary:
 ;;;
-;;; Shared memory as bytevectors: shm-create makes an object, shm-attach finds it from
-;;; another process, shm-view gives it types, shm-unlink removes its name.  Beside this
-;;; there are (posix-shm atomic) for numbers that change in one step and for waiting,
-;;; (posix-shm sync) for locks, (posix-shm channel) for messages, (posix-shm semaphore)
-;;; for the system's named semaphores, and (posix-shm chicken) for programs that were
-;;; written for the CHICKEN egg.  The manual is in Info: info guile-shm.
+;;; Shared memory as bytevectors: shm-create makes an object, shm-attach finds
+;;; it from another process, shm-view gives it types, shm-unlink removes its
+;;; name.  Beside this there are (posix-shm atomic) for numbers that change in
+;;; one step and for waiting, (posix-shm sync) for locks, (posix-shm channel)
+;;; for messages, (posix-shm semaphore) for the system's named semaphores, and
+;;; (posix-shm chicken) for programs that were written for the CHICKEN egg.
+;;; The manual is in Info: info guile-shm.
 ;;;
 ;;; Code:
 

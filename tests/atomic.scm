@@ -1,8 +1,8 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; atomic.scm - atomic operations, wait and notify, tested.
 
-;;; The cases of waiting follow the texts of the WebAssembly threads and Test262
-;;; (Atomics) suites.
+;;; The cases of waiting follow the texts of the WebAssembly threads and
+;;; Test262 (Atomics) suites.
 
 (use-modules (ice-9 match)
              (ice-9 threads)
@@ -214,8 +214,8 @@ bytevector of 16")
 
 ;;; Waiting.
 
-;; Nobody can see that a thread waits.  Those who want to see that one was woken
-;; ask until it was.
+;; Nobody can see that a thread waits.  Those who want to see that one was
+;; woken ask until it was.
 (define (notify-until-woken bv k wanted)
   (let again ((woken 0))
     (if (< woken wanted)
@@ -325,8 +325,8 @@ real number of seconds, or #f): soon"))
                         (list a b))))))
 
 (define (test-order bv)
-  ;; Each comes when the one before sleeps, and then time passes: as much as makes a
-  ;; thread that sleeps in slices leave the queue and lose its place.
+  ;; Each comes when the one before sleeps, and then time passes: as much as
+  ;; makes a thread that sleeps in slices leave the queue and lose its place.
   (test-equal "those who came first are woken first" '(0 1 2 3)
     (let ((order '()) (mutex (make-mutex)))
       (let ((threads

@@ -1,9 +1,10 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; channel-killing.scm - senders and receivers that are killed at any instant.
 
-;;; A killed process never harms the others: no message is torn, or received twice,
-;;; or out of order, or lost after it was sent, but for one that a killed receiver
-;;; had taken; what the channel counts is exact; and all others go on.
+;;; A killed process never harms the others: no message is torn, or received
+;;; twice, or out of order, or lost after it was sent, but for one that a
+;;; killed receiver had taken; what the channel counts is exact; and all others
+;;; go on.
 
 (use-modules (ice-9 match)
              (posix-shm)
@@ -22,8 +23,8 @@
 (define most 4000000)                   ; messages of a sender
 
 ;; Words in a mapping: of each sender, the number of the message that it may be
-;; sending and how many it knows that it has sent; how much each receiver got; what
-;; went wrong.  Then a byte for each message: how often it was received.
+;; sending and how many it knows that it has sent; how much each receiver got;
+;; what went wrong.  Then a byte for each message: how often it was received.
 (define (sending i) (* 128 i))
 (define (sent i) (+ 8 (* 128 i)))
 (define (received i) (+ 1024 (* 128 i)))

@@ -712,8 +712,8 @@ place)" ,EDEADLK)
       (let* ((count 0)
              (result (throw-at-any-instant (* 100 rounds)
                        (lambda ()
-                         ;; It is full after some messages that were sent and not
-                         ;; received.
+                         ;; It is full after some messages that were sent and
+                         ;; not received.
                          (call-with-shm-slot ch 1 list #:timeout 0)
                          (call-with-shm-message ch list #:timeout 0)
                          (set! count (+ count 1))))))
@@ -970,7 +970,8 @@ place)" ,EDEADLK)
     '(fault 2 0)
     (with-fresh-name name
       (let ((ch (shm-channel-create name 12288)))
-        ;; The head is in the last page, and the next message goes to the start.
+        ;; The head is in the last page, and the next message goes to the
+        ;; start.
         (shm-channel-send! ch (make-bytevector 9000))
         (receive! ch)
         (shm-channel-send! ch (make-bytevector 2000))
@@ -1205,8 +1206,8 @@ place)" ,EDEADLK)
 (define (number-of message) (bytevector-u32-native-ref message 4))
 
 ;; SENDERS processes send COUNT messages each, and RECEIVERS processes mark in
-;; SEEN, words, which they got.  Each checks what it gets, and that of each sender
-;; it is later than what it got before.
+;; SEEN, words, which they got.  Each checks what it gets, and that of each
+;; sender it is later than what it got before.
 (define (exchange ch seen senders receivers count)
   (define (send sender)
     (let next ((n 0))

@@ -32,7 +32,8 @@
     (list (get-output-string port) status)))
 
 (define (shell command . arguments)
-  "Return what the shell's COMMAND prints, in which $0 is guild, and its status."
+  "Return what the shell's COMMAND prints, in which $0 is guild, and its
+status."
   (apply output-of command arguments))
 
 (define (lines text)
@@ -279,8 +280,8 @@
                 (file-exists? file)))))))
 
 (define (call-with-loading name proc)
-  "Call PROC with the process id of a guild shm load NAME that has begun, and was
-started to ignore SIGHUP, and the file that it writes to."
+  "Call PROC with the process id of a guild shm load NAME that has begun, and
+was started to ignore SIGHUP, and the file that it writes to."
   (match (pipe)
     ((in . out)
      (let ((pid (start-process

@@ -1,8 +1,8 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; killing.scm - processes that use everything and are killed at any instant.
 
-;;; A killed process never harms the others: they go on, exclude each other, find
-;;; nothing half done but where they are told so, and are told each time.
+;;; A killed process never harms the others: they go on, exclude each other,
+;;; find nothing half done but where they are told so, and are told each time.
 
 (use-modules (ice-9 match)
              (posix-shm)
@@ -26,8 +26,8 @@
 (define barrier 8192)
 (define size 16384)
 
-;; Words: what the mutex guards, two that are equal, and who is in there; the same
-;; of the read-write lock; how often somebody was told that a mutex was
+;; Words: what the mutex guards, two that are equal, and who is in there; the
+;; same of the read-write lock; how often somebody was told that a mutex was
 ;; abandoned; what went wrong; how far each worker is.
 (define-values (guarded other-guarded inside
                 written other-written writer

@@ -1,12 +1,13 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; manual.scm - the manual, compared with the modules, and its examples, run.
 
-;;; Every @lisp block of the manual is evaluated: those of a chapter one after the
-;;; other, in a Guile of its own.  After an expression stands what it returns, at
-;;; @result{}, or raises, at @error{}; further lines of that begin with white space.
-;;; A condition of this library is written as its type, a colon and its message.
-;;; Names such as "/numbers" get a prefix, so that nobody else has them, and are
-;;; unlinked when the chapter is done.  Comments right before @lisp can say more:
+;;; Every @lisp block of the manual is evaluated: those of a chapter one after
+;;; the other, in a Guile of its own.  After an expression stands what it
+;;; returns, at @result{}, or raises, at @error{}; further lines of that begin
+;;; with white space.  A condition of this library is written as its type, a
+;;; colon and its message.  Names such as "/numbers" get a prefix, so that
+;;; nobody else has them, and are unlinked when the chapter is done.  Comments
+;;; right before @lisp can say more:
 ;;;
 ;;;   @c first: EXPRESSIONS    evaluate these before the block: what readers know
 ;;;   @c needs: EXPRESSION     skip the block where this is false
@@ -84,7 +85,8 @@
 
 (define (described-arguments text)
   "Return what TEXT, as name [mode] [#:wait] more @dots{}, says: a list of the
-required arguments, the optional ones, the keywords, and whether there may be more."
+required arguments, the optional ones, the keywords, and whether there may be
+more."
   (define tokens
     (map match:substring (list-matches "[][]|[^][ ]+" text)))
   (let next ((tokens tokens) (depth 0) (keyword? #f)
@@ -220,8 +222,8 @@ arguments have no names."
 (define outcome (make-regexp "^@(result|error)\\{\\}(.*)$"))
 
 (define (steps lines)
-  "Return the steps in LINES of a block, each a list of expressions and what the
-last of them does: (result TEXT), (error TEXT), or #f."
+  "Return the steps in LINES of a block, each a list of expressions and what
+the last of them does: (result TEXT), (error TEXT), or #f."
   (let next ((lines lines) (code '()) (steps '()))
     (define (step outcome)
       (cons (list (read-all (string-join (reverse code) "\n")) outcome)
@@ -347,10 +349,11 @@ them."
         ((vector? datum) (append-map names-in (vector->list datum)))
         (else '())))
 
-;; What a new Guile does with the blocks of a chapter, each (NEEDS FIRST STEPS).  It
-;; writes a datum for each block: a list of (result TEXT) or (error TEXT) of the
-;; steps that have an outcome, then, if another one raised something, of that; or
-;; the symbol skip.  What the examples print goes to the log.
+;; What a new Guile does with the blocks of a chapter, each (NEEDS FIRST
+;; STEPS).  It writes a datum for each block: a list of (result TEXT) or (error
+;; TEXT) of the steps that have an outcome, then, if another one raised
+;; something, of that; or the symbol skip.  What the examples print goes to the
+;; log.
 (define (evaluator prefix blocks)
   `(let ((results (duplicate-port (current-output-port) "w"))
          (user (make-fresh-user-module)))

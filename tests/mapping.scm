@@ -365,7 +365,8 @@ bytevector on shared memory): a bytevector of 8 bytes")
           (gc))
         (list (bytevector-u8-ref (shm-map fd) 0) (shm-mapped? view)))))
 
-  ;; Here the mapping, too, is garbage until the guardian returns what is on it.
+  ;; Here the mapping, too, is garbage until the guardian returns what is on
+  ;; it.
   (test-equal "a guardian keeps the mapping" '(#t ((#t 7)))
     (guile-says
      '(use-modules (rnrs bytevectors) (srfi srfi-1))
@@ -635,8 +636,8 @@ mapped: ~s" name))
       before (descriptor-count))))
 
 (define (test-interrupted)
-  ;; Descriptors and objects after 2,000 calls that a signal's handler leaves at
-  ;; some place or other.
+  ;; Descriptors and objects after 2,000 calls that a signal's handler leaves
+  ;; at some place or other.
   (test-equal "what a signal's handler leaves is cleaned up" '(0 ())
     (guile-says
      '(use-modules (ice-9 ftw))

@@ -80,8 +80,8 @@
 
 
 (define (call-with-mapping size proc)
-  "Call PROC with a mapping of a fresh object of SIZE bytes, which children of a
-fork share, and unmap it when PROC is left in this process."
+  "Call PROC with a mapping of a fresh object of SIZE bytes, which children of
+a fork share, and unmap it when PROC is left in this process."
   (let ((bv (shm-create #f size))
         (process (getpid)))
     (shm-unlink (shm-name bv))
@@ -192,14 +192,14 @@ all exit with 0."
 
 ;; How Linux shows a thread that sleeps until memory which processes share
 ;; changes: a system call, futex_waitv or futex (whose number is that of the
-;; machine), and of the latter the operation, without the flag for a process's own
-;; memory.  The C library's semaphores sleep on a word that is 0 or 1; its
+;; machine), and of the latter the operation, without the flag for a process's
+;; own memory.  The C library's semaphores sleep on a word that is 0 or 1; its
 ;; pthread_join does so in the same way, on one that is a thread's number.
 (define sleeping-call
   (make-regexp "^(449 |[0-9]+ 0x[0-9a-f]{5,} 0x(0 |(9|109) 0x[01] ))"))
 
-;; An emulator of another processor has a thread of its own in each process, that
-;; sleeps on a word which is -1.
+;; An emulator of another processor has a thread of its own in each process,
+;; that sleeps on a word which is -1.
 (define emulator-call
   (make-regexp "^[0-9]+ 0x[0-9a-f]{5,} 0x0 0xffffffff "))
 
@@ -220,9 +220,9 @@ be told."
                 calls))))
 
 (define* (await-sleepers n #:optional (pid (getpid)))
-  "Wait until N threads of the process PID wait in shared memory and sleep.  Where
-that cannot be seen give them a tenth of a second; what is tested then holds as
-well if they do not sleep yet."
+  "Wait until N threads of the process PID wait in shared memory and sleep.
+Where that cannot be seen give them a tenth of a second; what is tested then
+holds as well if they do not sleep yet."
   (match (and (equal? (getenv "HAVE_FUTEX") "1") (sleepers pid))
     (#f (usleep 100000))
     ((? (lambda (seen) (>= seen n))) #t)
@@ -236,17 +236,17 @@ well if they do not sleep yet."
   (call-with-new-thread (lambda () body ...)))
 
 (define (throw-at-any-instant times work)
-  "Call WORK again and again in a thread, where an async throws TIMES times, each
-time at some instant.  Return what becomes of the thread, as @code{raised} has it:
-if all is well, @code{(returned stopped)}."
+  "Call WORK again and again in a thread, where an async throws TIMES times,
+each time at some instant.  Return what becomes of the thread, as @code{raised}
+has it: if all is well, @code{(returned stopped)}."
   (let* ((ready? #f)
          (stop? #f)
          (thread (in-thread
                   (raised
                    (lambda ()
-                     ;; Code looks names up when it runs for the first time.  Guile
-                     ;; has a lock for that, which a thread keeps for ever if an
-                     ;; async throws just when it has taken it.
+                     ;; Code looks names up when it runs for the first time.
+                     ;; Guile has a lock for that, which a thread keeps for
+                     ;; ever if an async throws just when it has taken it.
                      (work)
                      (let loop ()
                        (catch 'interrupted
@@ -295,8 +295,8 @@ if all is well, @code{(returned stopped)}."
       20000
       (* 200 (modulo (* i 37) 100))))
 
-;; Ways to interrupt a thunk that waits for ever: each a name and a procedure that
-;; gets the thunk and a number, and returns how many milliseconds it took.
+;; Ways to interrupt a thunk that waits for ever: each a name and a procedure
+;; that gets the thunk and a number, and returns how many milliseconds it took.
 (define interrupts
   `(("an async that another thread marks"
      . ,(lambda (wait i)

@@ -588,8 +588,8 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
           (killed-after bv (lambda () (shm-mutex-lock! bv mutex)))
           (list (join-thread thread) (shm-mutex-lock! bv mutex))))))
 
-  ;; It forks while it waits for the mutex, after it was woken, and lets the child
-  ;; have that first.
+  ;; It forks while it waits for the mutex, after it was woken, and lets the
+  ;; child have that first.
   (test-equal "a handler's child does not get the signal of its parent" '(#t #t 0)
     (with-structures (bv)
       (let ((pid (start-process

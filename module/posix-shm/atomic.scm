@@ -5,9 +5,10 @@
 
 ;;; Commentary:
 ;;;
-;;; Integers in a bytevector that threads and processes change in one step, such as
-;;; (atomic-u64-fetch-add! bv k v), and atomic-wait and atomic-notify! for sleeping until
-;;; one has changed.  The manual is in Info: info guile-shm Atomics.
+;;; Integers in a bytevector that threads and processes change in one step,
+;;; such as (atomic-u64-fetch-add! bv k v), and atomic-wait and atomic-notify!
+;;; for sleeping until one has changed.  The manual is in Info: info guile-shm
+;;; Atomics.
 ;;;
 ;;; Code:
 
@@ -90,8 +91,8 @@ offset K of the bytevector BV: ~a
 All threads of all processes see all such operations in one order.
 
 Raise @code{out-of-range} if K is not a multiple of ~a or not within BV, or for
-a value that does not fit, and @code{wrong-type-arg} for what is no bytevector or
-no exact integer."
+a value that does not fit, and @code{wrong-type-arg} for what is no bytevector
+or no exact integer."
           type operation size))
 
 (define primitives (resolve-interface '(posix-shm primitives)))
@@ -115,12 +116,13 @@ seconds; without it, or if it is #f, wait for ever.
 
 Return @code{ok} after a notification, @code{not-equal} at once if EXPECTED is
 not there, and @code{timed-out} if TIMEOUT is over.  This is what
-@code{Atomics.wait} of JavaScript and @code{memory.atomic.wait32} of WebAssembly
-do.
+@code{Atomics.wait} of JavaScript and @code{memory.atomic.wait32} of
+WebAssembly do.
 
 Raise @code{out-of-range} if K is not a multiple of 4 or not within BV, if
-EXPECTED does not fit, if TIMEOUT is @code{+nan.0}, or if the memory is unmapped
-meanwhile, and @code{wrong-type-arg} for an argument of another type.")
+EXPECTED does not fit, if TIMEOUT is @code{+nan.0}, or if the memory is
+unmapped meanwhile, and @code{wrong-type-arg} for an argument of another
+type.")
 
 (document atomic-notify!
   "Wake at most COUNT of the threads that are in @code{atomic-wait} for the u32

@@ -3,10 +3,10 @@
 
 ;;; Commentary:
 ;;;
-;;; Messages from any number of processes to any number: shm-channel-create makes a
-;;; channel, shm-channel-attach finds it, shm-channel-send-datum! and
-;;; shm-channel-receive-datum! carry what can be written and read.  The manual is in
-;;; Info: info guile-shm Channels.
+;;; Messages from any number of processes to any number: shm-channel-create
+;;; makes a channel, shm-channel-attach finds it, shm-channel-send-datum! and
+;;; shm-channel-receive-datum! carry what can be written and read.  The manual
+;;; is in Info: info guile-shm Channels.
 ;;;
 ;;; Code:
 
@@ -100,8 +100,8 @@
   (if (bytevector? object)
       ;; It may be large, so it is not shown.
       (scm-error 'wrong-type-arg subr
-                 "Wrong type argument (expecting a channel, as (shm-channel bv) \
-returns): a bytevector of ~S bytes"
+                 "Wrong type argument (expecting a channel, as (shm-channel \
+bv) returns): a bytevector of ~S bytes"
                  (list (bytevector-length object)) (list object))
       (scm-error 'wrong-type-arg subr
                  "Wrong type argument (expecting a channel): ~S"
@@ -111,10 +111,12 @@ returns): a bytevector of ~S bytes"
   (make-channel bv (%shm-channel-size bv subr)))
 
 (define (ring-size subr capacity)
-  "Return CAPACITY, as the argument of SUBR, rounded up to what a ring can have."
+  "Return CAPACITY, as the argument of SUBR, rounded up to what a ring can
+have."
   (unless (exact-integer? capacity)
     (scm-error 'wrong-type-arg subr
-               "Wrong type argument in position 2 (expecting exact integer): ~S"
+               "Wrong type argument in position 2 (expecting exact integer):
+~S"
                (list capacity) (list capacity)))
   (unless (<= shm-message-header-size capacity)
     (scm-error 'out-of-range subr
@@ -123,17 +125,17 @@ returns): a bytevector of ~S bytes"
   (* 8 (ceiling-quotient capacity 8)))
 
 (define* (shm-channel-create name capacity #:key (mode #o600))
-  "Make the shared memory object NAME with an empty channel in it and return the
-channel, to which others can attach by that name.  If NAME is #f there is no name,
-and only children of this process share the channel.
+  "Make the shared memory object NAME with an empty channel in it and return
+the channel, to which others can attach by that name.  If NAME is #f there is
+no name, and only children of this process share the channel.
 
-CAPACITY, an integer of bytes that is at least 8, is the size of what can be sent
-before something is received: of each message, rounded up to a multiple of 8, and
-8 bytes more for each.  So the largest message has CAPACITY less 8 bytes.  MODE is
-as for @code{shm-create}.
+CAPACITY, an integer of bytes that is at least 8, is the size of what can be
+sent before something is received: of each message, rounded up to a multiple of
+8, and 8 bytes more for each.  So the largest message has CAPACITY less 8
+bytes.  MODE is as for @code{shm-create}.
 
-Raise what @code{shm-create} does: @code{system-error} with @code{EEXIST} if there
-is an object NAME, @code{out-of-range} for a CAPACITY that cannot be."
+Raise what @code{shm-create} does: @code{system-error} with @code{EEXIST} if
+there is an object NAME, @code{out-of-range} for a CAPACITY that cannot be."
   (require-shm "shm-channel-create" name)
   (let ((size (+ shm-channel-header-size
                  (ring-size "shm-channel-create" capacity))))
@@ -159,13 +161,13 @@ is an object NAME, @code{out-of-range} for a CAPACITY that cannot be."
 (define attach-interval 1000)           ; microseconds
 
 (define* (shm-channel-attach name #:key wait)
-  "Return the channel in the shared memory object NAME, which another process has
-made.  WAIT is a real number of seconds to wait for it; if there is none in time,
-return #f.
+  "Return the channel in the shared memory object NAME, which another process
+has made.  WAIT is a real number of seconds to wait for it; if there is none in
+time, return #f.
 
 Raise @code{&shm-format} if there is something else in the object, or part of a
-channel, and @code{system-error} as @code{shm-attach} does, with @code{ENOENT} if
-there is no such object and no WAIT."
+channel, and @code{system-error} as @code{shm-attach} does, with @code{ENOENT}
+if there is no such object and no WAIT."
   (define subr "shm-channel-attach")
   (define start (%shm-now))
   (define (is-being-made? bv)
@@ -195,9 +197,9 @@ there is no such object and no WAIT."
 
 (define (shm-channel-init! bv)
   "Make the bytevector BV, usually a mapping, an empty channel.  Of its bytes
-@code{shm-channel-header-size} are for the channel itself, the others, at least 8,
-are the capacity, as for @code{shm-channel-create}.  Do this once, before anyone
-uses it.
+@code{shm-channel-header-size} are for the channel itself, the others, at least
+8, are the capacity, as for @code{shm-channel-create}.  Do this once, before
+anyone uses it.
 
 Raise @code{out-of-range} if there are too few bytes, or if they are not at a
 multiple of 8."
@@ -215,23 +217,24 @@ Raise @code{&shm-format} if there is none."
   (channel-in "shm-channel" bv))
 
 (define (shm-channel-close! ch)
-  "Let nothing more be sent to the channel CH, by anyone.  What was sent before can
-still be received; then, receivers get the end-of-file object.  All who wait to
-send raise @code{&shm-closed}.  Return #t, or #f if the channel was closed before.
+  "Let nothing more be sent to the channel CH, by anyone.  What was sent before
+can still be received; then, receivers get the end-of-file object.  All who
+wait to send raise @code{&shm-closed}.  Return #t, or #f if the channel was
+closed before.
 
-The object and its name stay: see @code{shm-unlink}.  Raise @code{&shm-format} if
-the channel is no more."
+The object and its name stay: see @code{shm-unlink}.  Raise @code{&shm-format}
+if the channel is no more."
   (%shm-channel-close! (bytevector-of "shm-channel-close!" ch)))
 
 (define (shm-channel-statistics ch)
-  "Return what there is to know of the channel CH, an association list of symbols.
-Its values are integers: @code{capacity}, in bytes; @code{messages-in},
-@code{bytes-in}, @code{messages-out} and @code{bytes-out}, how much was ever sent
-and received, bytes being those of the messages alone; @code{messages-in-flight}
-and @code{bytes-in-flight}, how much was sent and not received yet;
-@code{waiting-senders} and @code{waiting-receivers}, how many threads that live
-sleep until they can go on, at most 64 of each; and @code{closed?}, a boolean.
-Others may have changed all this when it returns.
+  "Return what there is to know of the channel CH, an association list of
+symbols.  Its values are integers: @code{capacity}, in bytes;
+@code{messages-in}, @code{bytes-in}, @code{messages-out} and @code{bytes-out},
+how much was ever sent and received, bytes being those of the messages alone;
+@code{messages-in-flight} and @code{bytes-in-flight}, how much was sent and not
+received yet; @code{waiting-senders} and @code{waiting-receivers}, how many
+threads that live sleep until they can go on, at most 64 of each; and
+@code{closed?}, a boolean.  Others may have changed all this when it returns.
 
 Raise @code{&shm-format} if the channel is no more."
   (apply (lambda (capacity messages-in bytes-in messages-out bytes-out senders
@@ -252,20 +255,21 @@ Raise @code{&shm-format} if the channel is no more."
 
 ;;; Messages.
 
-;; A procedure with keywords costs more to call, even where none is given; hence the
-;; first clauses.
+;; A procedure with keywords costs more to call, even where none is given;
+;; hence the first clauses.
 
 (define shm-channel-send!
   (case-lambda*
-    "Send a message to the channel CH: COUNT bytes of the bytevector BV from START on,
-by default all from there.  If there is no room for it, wait until there is.
-TIMEOUT is a real number of seconds; without it, or if it is #f, wait for ever.
-Return #t once the message is sent, or #f if TIMEOUT is over and it is not.
+    "Send a message to the channel CH: COUNT bytes of the bytevector BV from
+START on, by default all from there.  If there is no room for it, wait until
+there is.  TIMEOUT is a real number of seconds; without it, or if it is #f,
+wait for ever.  Return #t once the message is sent, or #f if TIMEOUT is over
+and it is not.
 
-Raise @code{out-of-range} for a message that the channel can never hold, or that
-is not within BV; @code{&shm-closed} if the channel is closed; @code{&shm-format}
-if there is no channel any more; and @code{system-error} with @code{EDEADLK} if
-this thread has a slot of it, or would wait for itself."
+Raise @code{out-of-range} for a message that the channel can never hold, or
+that is not within BV; @code{&shm-closed} if the channel is closed;
+@code{&shm-format} if there is no channel any more; and @code{system-error}
+with @code{EDEADLK} if this thread has a slot of it, or would wait for itself."
     ((ch bv)
      (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv 0 #f #f #f))
     ((ch bv #:optional (start 0) count #:key timeout)
@@ -274,10 +278,11 @@ this thread has a slot of it, or would wait for itself."
 
 (define shm-channel-receive!
   (case-lambda*
-    "Return the next message from the channel CH, a new bytevector, that no other
-receiver gets.  If there is none, wait for one.  TIMEOUT is a real number of
-seconds; without it, or if it is #f, wait for ever.  Return #f if TIMEOUT is over,
-and the end-of-file object if the channel is closed and nothing is left in it.
+    "Return the next message from the channel CH, a new bytevector, that no
+other receiver gets.  If there is none, wait for one.  TIMEOUT is a real number
+of seconds; without it, or if it is #f, wait for ever.  Return #f if TIMEOUT is
+over, and the end-of-file object if the channel is closed and nothing is left
+in it.
 
 Raise @code{&shm-format} if there is no channel any more, or nonsense in it;
 @code{system-error} with @code{EDEADLK} if this thread has a message of it in
@@ -290,12 +295,12 @@ place, or would wait for itself."
 
 (define shm-channel-receive-into!
   (case-lambda*
-    "Store the next message from the channel CH in the bytevector BV from the byte
-START on, and return how many bytes it has.  TIMEOUT, what is returned without a
-message, and what is raised, are as for @code{shm-channel-receive!}.
+    "Store the next message from the channel CH in the bytevector BV from the
+byte START on, and return how many bytes it has.  TIMEOUT, what is returned
+without a message, and what is raised, are as for @code{shm-channel-receive!}.
 
-Raise @code{out-of-range} if there is not enough room in BV; the message stays in
-the channel then."
+Raise @code{out-of-range} if there is not enough room in BV; the message stays
+in the channel then."
     ((ch bv)
      (%shm-channel-receive-into!
       (bytevector-of "shm-channel-receive-into!" ch) bv 0 #f))
@@ -307,15 +312,16 @@ the channel then."
 ;;; Messages in place.
 
 (define (in-place subr bv sender? begin-it proc end-it)
-  "Call BEGIN-IT, and with the message in place that it returns PROC; then END-IT
-with that; return what PROC returns.  If BEGIN-IT returns something else return
-that.  However PROC is left, the message is not in place after that."
+  "Call BEGIN-IT, and with the message in place that it returns PROC; then
+END-IT with that; return what PROC returns.  If BEGIN-IT returns something else
+return that.  However PROC is left, the message is not in place after that."
   (define view #f)
   (define entered? #f)
   (define (enter)
     (when entered?
       (scm-error 'misc-error subr
-                 "A continuation was entered again, where a message was in place"
+                 "A continuation was entered again, where a message was in
+place"
                  '() #f)))
   (define ended? #f)
   (define (leave)
@@ -346,12 +352,12 @@ that.  However PROC is left, the message is not in place after that."
     leave))
 
 (define* (call-with-shm-slot ch size proc #:key timeout)
-  "Send a message of SIZE bytes to the channel CH without copying it: call PROC with
-a bytevector that is the message's place, holding anything, for PROC to fill.  It
-is sent when PROC returns, and the bytevector is empty from then on.  Other senders
-wait meanwhile.  Return #t; or #f, without calling PROC, if there is no room before
-TIMEOUT, as for @code{shm-channel-send!}, is over.  If PROC does not return,
-nothing is sent.
+  "Send a message of SIZE bytes to the channel CH without copying it: call PROC
+with a bytevector that is the message's place, holding anything, for PROC to
+fill.  It is sent when PROC returns, and the bytevector is empty from then on.
+Other senders wait meanwhile.  Return #t; or #f, without calling PROC, if there
+is no room before TIMEOUT, as for @code{shm-channel-send!}, is over.  If PROC
+does not return, nothing is sent.
 
 Raise what @code{shm-channel-send!} and PROC raise."
   (let ((bv (bytevector-of "call-with-shm-slot" ch))
@@ -367,11 +373,11 @@ Raise what @code{shm-channel-send!} and PROC raise."
 
 (define* (call-with-shm-message ch proc #:key timeout)
   "Receive a message from the channel CH without copying it: call PROC with a
-bytevector that is the message, and return what PROC returns.  The message is gone
-then, and the bytevector is empty from then on.  Other receivers wait meanwhile,
-and senders have the message's bytes less room.  Without a message, return what
-@code{shm-channel-receive!} does; TIMEOUT is as there.  If PROC does not return,
-the message stays and is received next.
+bytevector that is the message, and return what PROC returns.  The message is
+gone then, and the bytevector is empty from then on.  Other receivers wait
+meanwhile, and senders have the message's bytes less room.  Without a message,
+return what @code{shm-channel-receive!} does; TIMEOUT is as there.  If PROC
+does not return, the message stays and is received next.
 
 Raise what @code{shm-channel-receive!} and PROC raise."
   (let ((bv (bytevector-of "call-with-shm-message" ch)))
@@ -389,8 +395,8 @@ Raise what @code{shm-channel-receive!} and PROC raise."
 (define most-stack 10000000)
 (define most-nesting 10000)
 
-;; What an array begins with, as in #2(...) or #2f64:3@1:4(...): its rank, and its
-;; dimensions.
+;; What an array begins with, as in #2(...) or #2f64:3@1:4(...): its rank, and
+;; its dimensions.
 (define array-prefix
   (make-regexp "#([0-9]*)[a-z]*[0-9]*((@-?[0-9]+)?(:[0-9]+))*"))
 (define dimension (make-regexp ":([0-9]+)"))
@@ -408,8 +414,8 @@ Raise what @code{shm-channel-receive!} and PROC raise."
        (list-matches array-prefix text)))
 
 (define (read-all text)
-  "Return the one datum that is written in TEXT, a string, in a list, or #f if there
-is not just one.  Nothing in there is evaluated."
+  "Return the one datum that is written in TEXT, a string, in a list, or #f if
+there is not just one.  Nothing in there is evaluated."
   (call-with-escape-continuation
    (lambda (return)
      (define (refuse . _)
@@ -473,21 +479,23 @@ written and read back): ~A"
 (define* (shm-channel-send-datum! ch datum #:key timeout)
   "Send DATUM, what @code{write} writes and @code{read} reads back: numbers,
 strings, symbols, lists, vectors, bytevectors and the like.  The message is its
-text in UTF-8.  TIMEOUT and what is returned are as for @code{shm-channel-send!}.
+text in UTF-8.  TIMEOUT and what is returned are as for
+@code{shm-channel-send!}.
 
-Raise @code{wrong-type-arg} if what is read back is not @code{equal?} to DATUM, as
-for a procedure, and what @code{shm-channel-send!} raises."
+Raise @code{wrong-type-arg} if what is read back is not @code{equal?} to DATUM,
+as for a procedure, and what @code{shm-channel-send!} raises."
   (let ((bv (bytevector-of "shm-channel-send-datum!" ch)))
-    (%shm-channel-send! bv (string->utf8 (datum->text datum)) 0 #f timeout #t)))
+    (%shm-channel-send! bv (string->utf8 (datum->text datum)) 0 #f timeout
+                        #t)))
 
 (define* (shm-channel-receive-datum! ch #:key timeout timeout-value)
   "Return the datum that is the next message from the channel CH, which is read
-without evaluating anything.  TIMEOUT is as for @code{shm-channel-receive!}; if it
-is over, return TIMEOUT-VALUE, by default #f.  Return the end-of-file object if the
-channel is closed and nothing is left in it.
+without evaluating anything.  TIMEOUT is as for @code{shm-channel-receive!}; if
+it is over, return TIMEOUT-VALUE, by default #f.  Return the end-of-file object
+if the channel is closed and nothing is left in it.
 
-Raise @code{&shm-format} if the message is not one datum; it is gone then.  Raise
-what @code{shm-channel-receive!} raises."
+Raise @code{&shm-format} if the message is not one datum; it is gone then.
+Raise what @code{shm-channel-receive!} raises."
   (let* ((bv (bytevector-of "shm-channel-receive-datum!" ch))
          (message (%shm-channel-receive! bv timeout #t)))
     (cond ((not message) timeout-value)
@@ -501,9 +509,9 @@ what @code{shm-channel-receive!} raises."
 ;;; Ports.
 
 (define (shm-channel-input-port ch)
-  "Return a binary input port from which the bytes of all messages from the channel
-CH are read, one after the other.  It ends when the channel is closed and nothing
-is left in it.  Closing the port does not close the channel.
+  "Return a binary input port from which the bytes of all messages from the
+channel CH are read, one after the other.  It ends when the channel is closed
+and nothing is left in it.  Closing the port does not close the channel.
 
 Reading raises what @code{shm-channel-receive!} raises."
   (define bv (bytevector-of "shm-channel-input-port" ch))
@@ -525,9 +533,10 @@ Reading raises what @code{shm-channel-receive!} raises."
   (make-custom-binary-input-port "shm-channel" read! #f #f #f))
 
 (define (shm-channel-output-port ch)
-  "Return a binary output port that sends the bytes written to it to the channel CH,
-in messages, when its buffer is full or it is flushed: see @code{force-output} and
-@code{setvbuf}.  Closing the port does not close the channel.
+  "Return a binary output port that sends the bytes written to it to the
+channel CH, in messages, when its buffer is full or it is flushed: see
+@code{force-output} and @code{setvbuf}.  Closing the port does not close the
+channel.
 
 Writing raises what @code{shm-channel-send!} raises."
   (define bv (bytevector-of "shm-channel-output-port" ch))

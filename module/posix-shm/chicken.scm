@@ -4,9 +4,9 @@
 
 ;;; Commentary:
 ;;;
-;;; What programs that were written for the CHICKEN egg posix-shm need: the egg's names,
-;;; and those of CHICKEN's file operations.  The manual is in Info: info guile-shm
-;;; "CHICKEN programs".
+;;; What programs that were written for the CHICKEN egg posix-shm need: the
+;;; egg's names, and those of CHICKEN's file operations.  The manual is in
+;;; Info: info guile-shm "CHICKEN programs".
 ;;;
 ;;; Code:
 

@@ -92,13 +92,14 @@ something else was stored there"
 
 (define (raise-closed procedure where)
   (raise-with make-shm-closed procedure
-              "The channel in ~a is closed: nothing can be sent any more" where))
+              "The channel in ~a is closed: nothing can be sent any more"
+              where))
 
 (%shm-raise-with! raise-format raise-closed)
 
 (define (raise-abandoned procedure where offset)
   "Raise the condition for a mutex at OFFSET in WHERE, a string."
   (raise-with make-shm-abandoned procedure
-              "The thread that held the mutex at offset ~a of ~a died, and what \
-the mutex guards may be half done"
+              "The thread that held the mutex at offset ~a of ~a died, and \
+what the mutex guards may be half done"
               offset where))

@@ -54,15 +54,16 @@ known.")
 bytes.")
 
 (define (message kind name offset)
-  ;; Without format, whose lock another thread may have held when this one forked.
+  ;; Without format, whose lock another thread may have held when this one
+  ;; forked.
   (let ((place (string-append "offset " (number->string offset) " of "
                               (if name
                                   (string-append "\"" name "\"")
                                   "nameless shared memory"))))
     (case kind
       ((lost)
-       (string-append "There is no memory at " place ": the object was cut shorter \
-than the mapping, or the system has no memory left for it"))
+       (string-append "There is no memory at " place ": the object was cut \
+shorter than the mapping, or the system has no memory left for it"))
       ((read-only)
        (string-append "Store at " place ", which is mapped for reading only; \
 #:writable? #t maps it for writing")))))
@@ -81,18 +82,18 @@ than the mapping, or the system has no memory left for it"))
 (%shm-fault-async! raise-fault)
 
 (define* (shm-fault-guard #:optional (enabled? *unspecified*))
-  "Return #t if faults in mappings become conditions of type
-@code{&shm-fault}, and #f if they go where they go without this library, which
-usually ends the process.  If ENABLED?, a boolean, is there, set that, and return
-what it was before.
+  "Return #t if faults in mappings become conditions of type @code{&shm-fault},
+and #f if they go where they go without this library, which usually ends the
+process.  If ENABLED?, a boolean, is there, set that, and return what it was
+before.
 
-The guard is in place from the first mapping on.  It is a handler of the signals
-SIGBUS and SIGSEGV that hands what is not about a mapping to the handler that
-was there before; each new mapping puts it back if somebody replaced it.
+The guard is in place from the first mapping on.  It is a handler of the
+signals SIGBUS and SIGSEGV that hands what is not about a mapping to the
+handler that was there before; each new mapping puts it back if somebody
+replaced it.
 
 Raise @code{wrong-type-arg} if ENABLED? is not a boolean, and
-@code{system-error} with @code{ENOSYS} for #t where the system cannot do
-this."
+@code{system-error} with @code{ENOSYS} for #t where the system cannot do this."
   (unless (or (boolean? enabled?) (unspecified? enabled?))
     (scm-error 'wrong-type-arg "shm-fault-guard"
                "Wrong type argument (expecting boolean): ~S"

@@ -35,18 +35,18 @@ The bytevector does not need the descriptor, which can be closed.
 TYPE is @code{vu8}, for a bytevector, or one of the tags of SRFI-4 (@code{u8 s8
 u16 s16 u32 s32 u64 s64 f32 f64 c32 c64}), for a uniform vector; LENGTH and
 OFFSET must be multiples of the size of its elements.  WRITABLE?, a boolean, is
-by default whether the descriptor is.  With POPULATE? all pages are there at once
-and not at their first use, with LOCK? they stay in memory (see mlock(2)), with
-HUGE-PAGES? the system is asked to use large ones.
+by default whether the descriptor is.  With POPULATE? all pages are there at
+once and not at their first use, with LOCK? they stay in memory (see mlock(2)),
+with HUGE-PAGES? the system is asked to use large ones.
 
 The memory is given back by @code{shm-unmap!}, or when the garbage collector
 finds that neither the bytevector nor a view of it is in use.
 
-Raise @code{out-of-range} for a range that the object does not hold or that does
-not fit TYPE, and @code{system-error} where the system refuses: @code{EACCES}
-(WRITABLE? but FD is not), @code{ENOMEM}, @code{EAGAIN} or @code{EPERM} (LOCK?),
-@code{ENOTSUP} (HUGE-PAGES?), @code{ENODEV} (FD is no such object).  See
-mmap(2)."
+Raise @code{out-of-range} for a range that the object does not hold or that
+does not fit TYPE, and @code{system-error} where the system refuses:
+@code{EACCES} (WRITABLE? but FD is not), @code{ENOMEM}, @code{EAGAIN} or
+@code{EPERM} (LOCK?), @code{ENOTSUP} (HUGE-PAGES?), @code{ENODEV} (FD is no
+such object).  See mmap(2)."
   (map-object fd offset length type writable? populate? lock? huge-pages? #f))
 
 (define (map-object fd offset length type writable? populate? lock? huge-pages?
@@ -58,8 +58,8 @@ mmap(2)."
 
 (define* (shm-view bv type #:optional (start 0) count)
   "Return another uniform vector on the memory of BV, a bytevector on shared
-memory: COUNT elements of TYPE (as for @code{shm-map}) from the byte START on, by
-default as many as BV holds from there.  It keeps the mapping alive.
+memory: COUNT elements of TYPE (as for @code{shm-map}) from the byte START on,
+by default as many as BV holds from there.  It keeps the mapping alive.
 
 Raise @code{wrong-type-arg} if BV is not on shared memory, and
 @code{out-of-range} for what does not lie within BV, or for a place or a length
@@ -84,8 +84,9 @@ ordinary one or its memory was given back."
 
 (define (shm-name bv)
   "Return the name of the object that BV, a bytevector, shows, a string, or #f
-if it has none or that is not known.  For @code{shm-create} and @code{shm-attach} it
-is the name that they were given, also when that was unlinked."
+if it has none or that is not known.  For @code{shm-create} and
+@code{shm-attach} it is the name that they were given, also when that was
+unlinked."
   (require-shm "shm-name" bv)
   (%shm-name bv))
 
@@ -101,14 +102,14 @@ which @code{shm-name} tells.
 MODE gives the object's permission bits, less those of the umask; TYPE,
 POPULATE?, LOCK? and HUGE-PAGES? are as for @code{shm-map}, RESERVE? as for
 @code{shm-resize!}.  INITIALIZE is a procedure that is called with the
-bytevector before anyone can attach to the object (where the system allows that,
-as Linux does).
+bytevector before anyone can attach to the object (where the system allows
+that, as Linux does).
 
 If anything fails, or INITIALIZE does not return, no object is left behind.
 Raise @code{system-error} with @code{EEXIST} if there is an object NAME,
 @code{ENOSPC} if RESERVE? and there is not enough memory, and others as
-@code{shm-open} and @code{shm-map} do; @code{out-of-range} for a SIZE that is not
-positive, or not a multiple of the size of TYPE."
+@code{shm-open} and @code{shm-map} do; @code{out-of-range} for a SIZE that is
+not positive, or not a multiple of the size of TYPE."
   (require-shm "shm-create" name)
   (create "shm-create" name size identity mode type reserve? populate? lock?
           huge-pages? initialize))
@@ -183,8 +184,8 @@ bytevector in one step with giving the object its name."
 (define attach-interval 1000)           ; microseconds
 
 (define (try-attach name type writable? wait?)
-  "Return a bytevector on the object NAME, or #f if WAIT? and it is not there or
-has no size."
+  "Return a bytevector on the object NAME, or #f if WAIT? and it is not there
+or has no size."
   (catch 'system-error
     (lambda ()
       (let ((fd (shm-open name (list (if writable? O_RDWR O_RDONLY))))
@@ -196,8 +197,8 @@ has no size."
              ((positive? (shm-size fd))
               (set! bv (map-object fd 0 #f type writable? #f #f #f name)))
              ((not wait?)
-              (refuse-empty "shm-attach" "The object ~S is empty; with #:wait this \
-waits until somebody gives it a size" name)))
+              (refuse-empty "shm-attach" "The object ~S is empty; with #:wait \
+this waits until somebody gives it a size" name)))
             bv)
           (lambda () (close-fdes fd)))))
     (lambda arguments
@@ -221,9 +222,9 @@ unless WRITABLE?.  TYPE is as for @code{shm-map}.
 WAIT is a real number of seconds to wait for the object to exist and to have a
 size; if it does not in time, return #f.
 
-Raise @code{system-error} as @code{shm-open} does, with @code{ENOENT} if there is
-no such object and no WAIT, and @code{out-of-range} if its size is 0 and there is
-no WAIT, or not a multiple of the size of TYPE."
+Raise @code{system-error} as @code{shm-open} does, with @code{ENOENT} if there
+is no such object and no WAIT, and @code{out-of-range} if its size is 0 and
+there is no WAIT, or not a multiple of the size of TYPE."
   (require-shm "shm-attach" name)
   (%shm-check-type "shm-attach" type)
   (let ((deadline (and wait (deadline "shm-attach" wait))))
@@ -238,11 +239,11 @@ no WAIT, or not a multiple of the size of TYPE."
 (define* (call-with-shm name size proc
                         #:key (mode #o600) (type 'vu8) reserve? populate? lock?
                         huge-pages? initialize)
-  "Make the shared memory object NAME of SIZE bytes, call PROC with a bytevector
-on it and return what PROC returns.  However PROC is left, the memory is given
-back and the name is unlinked, once, and if it still is that of the object which
-this call made; but not where a child of a fork leaves PROC.  The keywords are
-those of @code{shm-create}.
+  "Make the shared memory object NAME of SIZE bytes, call PROC with a
+bytevector on it and return what PROC returns.  However PROC is left, the
+memory is given back and the name is unlinked, once, and if it still is that of
+the object which this call made; but not where a child of a fork leaves PROC.
+The keywords are those of @code{shm-create}.
 
 Raise what @code{shm-create} and PROC raise."
   (require-shm "call-with-shm" name)
@@ -254,6 +255,6 @@ Raise what @code{shm-create} and PROC raise."
         (when (and bv (= process (getpid)))
           (%shm-unlink-mapped bv)
           (%shm-unmap! bv))
-      (create "call-with-shm" name size (lambda (made) (set! bv made)) mode type
-              reserve? populate? lock? huge-pages? initialize)
+      (create "call-with-shm" name size (lambda (made) (set! bv made)) mode
+              type reserve? populate? lock? huge-pages? initialize)
       (proc bv))))

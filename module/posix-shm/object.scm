@@ -152,10 +152,10 @@ Raise @code{system-error} if FD is not open."
 that are added are 0; mappings of bytes that are cut off raise
 @code{&shm-fault} when they are used.
 
-With RESERVE? the system sets memory aside for all of it now, and where there is
-not enough raises @code{system-error} with @code{ENOSPC}, and the size stays as it
-was.  Without, a page is looked for when it is first used.  A system that cannot
-reserve goes on without.
+With RESERVE? the system sets memory aside for all of it now, and where there
+is not enough raises @code{system-error} with @code{ENOSPC}, and the size stays
+as it was.  Without, a page is looked for when it is first used.  A system that
+cannot reserve goes on without.
 
 Raise @code{out-of-range} for a SIZE that is negative or more than the system
 knows, and @code{system-error} where it refuses: @code{EINVAL} (FD is not open
@@ -166,8 +166,9 @@ ftruncate(2), posix_fallocate(3)."
 
 (define (shm-seal! fd seals)
   "Forbid, for ever and for all, what SEALS lists to be done to the object
-behind the descriptor FD, which must be anonymous: @code{shrink} and @code{grow}
-to change its size, @code{write} to store in it, @code{seal} to add seals.
+behind the descriptor FD, which must be anonymous: @code{shrink} and
+@code{grow} to change its size, @code{write} to store in it, @code{seal} to add
+seals.
 
 Raise @code{out-of-range} for another symbol, and @code{system-error} where the
 system refuses: @code{EBUSY} (@code{write}, but there is a mapping that can be
@@ -183,9 +184,9 @@ as for @code{shm-seal!}.  Raise @code{system-error} if FD is not open."
   (%shm-seals fd))
 
 (define (shm-list)
-  "Return the sorted list of the names of all shared memory objects, but for those
-that begin with @code{/sem.}, which may be semaphores.  Raise @code{system-error}
-with @code{ENOSYS} where the system does not tell."
+  "Return the sorted list of the names of all shared memory objects, but for
+those that begin with @code{/sem.}, which may be semaphores.  Raise
+@code{system-error} with @code{ENOSYS} where the system does not tell."
   (require-shm "shm-list" 'all)
   (sort (map car (%shm-list)) string<?))
 
@@ -200,10 +201,10 @@ with @code{ENOSYS} where the system does not tell."
   (fileno socket))
 
 (define (shm-send-fd socket fd)
-  "Send the descriptor FD over SOCKET, a port on a connected Unix-domain socket.
-The peer takes it with @code{shm-receive-fd}, and has a descriptor of its own for
-the same object.  It is sent with one byte of data, after what was written to
-SOCKET before.
+  "Send the descriptor FD over SOCKET, a port on a connected Unix-domain
+socket.  The peer takes it with @code{shm-receive-fd}, and has a descriptor of
+its own for the same object.  It is sent with one byte of data, after what was
+written to SOCKET before.
 
 Raise @code{system-error} where the system refuses: @code{EBADF} (FD is not
 open), @code{EPIPE} (the peer closed the socket)."

@@ -3,9 +3,9 @@
 
 ;;; Commentary:
 ;;;
-;;; Mutexes, conditions, semaphores, barriers and read-write locks in a bytevector on
-;;; shared memory, which processes share: with-shm-mutex is what most programs need.  The
-;;; manual is in Info: info guile-shm Locks.
+;;; Mutexes, conditions, semaphores, barriers and read-write locks in a
+;;; bytevector on shared memory, which processes share: with-shm-mutex is what
+;;; most programs need.  The manual is in Info: info guile-shm Locks.
 ;;;
 ;;; Code:
 
@@ -65,12 +65,12 @@ many bytes.")
 
 (document shm-mutex-lock!
   "Wait until no other thread, of whatever process, holds the mutex at byte
-offset K of the bytevector BV, and hold it.  TIMEOUT is a real number of seconds;
-without it, or if it is #f, wait for ever.
+offset K of the bytevector BV, and hold it.  TIMEOUT is a real number of
+seconds; without it, or if it is #f, wait for ever.
 
 Return #t; or @code{abandoned} if the thread that held it died, so that what it
-guards may be half done: this thread holds it now and should mend that; or #f if
-TIMEOUT is over, and this thread does not hold it.
+guards may be half done: this thread holds it now and should mend that; or #f
+if TIMEOUT is over, and this thread does not hold it.
 
 Raise @code{system-error} with @code{EDEADLK} if this thread holds it already,
 @code{&shm-format} if there is no mutex, and @code{out-of-range} if K is not a
@@ -89,8 +89,8 @@ Raise @code{system-error} with @code{EPERM} if this thread does not hold it,
 multiple of 8 or not within BV.")
 
 (define (call-with-mutex bv k thunk on-abandoned timeout)
-  ;; What shm-mutex-lock! returned; or `maybe', while that is not known, or `left',
-  ;; once this thread surely does not hold the mutex any more.
+  ;; What shm-mutex-lock! returned; or `maybe', while that is not known, or
+  ;; `left', once this thread surely does not hold the mutex any more.
   (define state 'maybe)
   (define (lock)
     (let ((again? (eq? state 'left)))
@@ -98,8 +98,8 @@ multiple of 8 or not within BV.")
       (set! state (shm-mutex-lock! bv k timeout))
       (when (and again? (not (eq? state #t)))
         (scm-error 'misc-error "call-with-shm-mutex"
-                   "A continuation was entered again, where the mutex at offset ~S \
-of ~A could not be locked as before: ~S"
+                   "A continuation was entered again, where the mutex at \
+offset ~S of ~A could not be locked as before: ~S"
                    (list k (%shm-describe bv) state) #f))))
   (define (unlock)
     (unless (eq? state 'left)
@@ -135,8 +135,8 @@ of ~A could not be locked as before: ~S"
     unlock))
 
 (define* (call-with-shm-mutex bv k thunk #:key on-abandoned timeout)
-  "Call THUNK, a procedure without arguments, with the mutex at byte offset K of
-the bytevector BV held, and return what it returns.  However it is left, the
+  "Call THUNK, a procedure without arguments, with the mutex at byte offset K
+of the bytevector BV held, and return what it returns.  However it is left, the
 mutex is unlocked; where a continuation enters it again, it is locked again.
 TIMEOUT is as for @code{shm-mutex-lock!}; if it is over, return #f and do not
 call THUNK.
@@ -172,18 +172,19 @@ Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
 ;;; Conditions.
 
 (document shm-condition-init!
-  "Make the @code{shm-condition-size} bytes at byte offset K of the bytevector BV
-a condition for which nobody waits.  Do this once, before anyone uses it.
+  "Make the @code{shm-condition-size} bytes at byte offset K of the bytevector
+BV a condition for which nobody waits.  Do this once, before anyone uses it.
 
 Raise @code{out-of-range} if K is not a multiple of 8, or if there are not that
 many bytes.")
 
 (document shm-condition-wait!
   "Unlock the mutex at byte offset MUTEX-K of the bytevector BV, which this
-thread holds, and wait for a signal of the condition at byte offset K; then lock
-the mutex again.  TIMEOUT is a real number of seconds to wait for a signal;
-without it, or if it is #f, wait for ever.  It can happen, if seldom, that there
-was no signal: look whether there is what you wait for, and wait again if not.
+thread holds, and wait for a signal of the condition at byte offset K; then
+lock the mutex again.  TIMEOUT is a real number of seconds to wait for a
+signal; without it, or if it is #f, wait for ever.  It can happen, if seldom,
+that there was no signal: look whether there is what you wait for, and wait
+again if not.
 
 Return #t, or @code{abandoned} if a thread died holding the mutex, so that what
 it guards may be half done, or #f if TIMEOUT is over.  This thread holds the
@@ -195,8 +196,8 @@ mutex, @code{&shm-format} if there is no condition or no mutex, and
 the memory is unmapped meanwhile.")
 
 (document shm-condition-signal!
-  "Have a thread that waits for the condition at byte offset K of the bytevector
-BV go on, if there is one.
+  "Have a thread that waits for the condition at byte offset K of the
+bytevector BV go on, if there is one.
 
 Raise @code{&shm-format} if there is no condition, and @code{out-of-range} if K
 is not a multiple of 8 or not within BV.")
@@ -213,21 +214,21 @@ bytevector BV go on.  Raise what @code{shm-condition-signal!} does.")
 BV a semaphore of VALUE, an exact integer from 0 to 2147483647.  Do this once,
 before anyone uses it.
 
-Raise @code{out-of-range} if K is not a multiple of 8, if there are not that many
-bytes, or for another VALUE.")
+Raise @code{out-of-range} if K is not a multiple of 8, if there are not that
+many bytes, or for another VALUE.")
 
 (document shm-semaphore-post!
-  "Add 1 to the value of the semaphore at byte offset K of the bytevector BV, and
-wake a thread that waits for that.
+  "Add 1 to the value of the semaphore at byte offset K of the bytevector BV,
+and wake a thread that waits for that.
 
 Raise @code{system-error} with @code{EOVERFLOW} if the value is 2147483647,
-@code{&shm-format} if there is no semaphore, and @code{out-of-range} if K is not
-a multiple of 8 or not within BV.")
+@code{&shm-format} if there is no semaphore, and @code{out-of-range} if K is
+not a multiple of 8 or not within BV.")
 
 (document shm-semaphore-wait!
-  "Wait until the value of the semaphore at byte offset K of the bytevector BV is
-not 0, and subtract 1.  TIMEOUT is a real number of seconds; without it, or if it
-is #f, wait for ever.  Return #t, or #f if TIMEOUT is over.
+  "Wait until the value of the semaphore at byte offset K of the bytevector BV
+is not 0, and subtract 1.  TIMEOUT is a real number of seconds; without it, or
+if it is #f, wait for ever.  Return #t, or #f if TIMEOUT is over.
 
 Raise @code{&shm-format} if there is no semaphore, and @code{out-of-range} if K
 is not a multiple of 8 or not within BV, or if the memory is unmapped
@@ -244,12 +245,12 @@ is not a multiple of 8 or not within BV.")
 ;;; Barriers.
 
 (document shm-barrier-init!
-  "Make the @code{shm-barrier-size} bytes at byte offset K of the bytevector BV a
-barrier for N threads, an exact integer from 1 to 256.  Do this once, before
+  "Make the @code{shm-barrier-size} bytes at byte offset K of the bytevector BV
+a barrier for N threads, an exact integer from 1 to 256.  Do this once, before
 anyone uses it.
 
-Raise @code{out-of-range} if K is not a multiple of 8, if there are not that many
-bytes, or for another N.")
+Raise @code{out-of-range} if K is not a multiple of 8, if there are not that
+many bytes, or for another N.")
 
 (document shm-barrier-wait!
   "Wait until as many threads wait at the barrier at byte offset K of the
@@ -258,15 +259,16 @@ TIMEOUT is a real number of seconds; without it, or if it is #f, wait for ever.
 Return #t, or #f if TIMEOUT is over; this thread does not count as waiting any
 more then, nor does one that died.
 
-Raise @code{&shm-format} if there is no barrier, and @code{out-of-range} if K is
-not a multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
+Raise @code{&shm-format} if there is no barrier, and @code{out-of-range} if K
+is not a multiple of 8 or not within BV, or if the memory is unmapped
+meanwhile.")
 
 
 ;;; Read-write locks.
 
 (document shm-rwlock-init!
-  "Make the @code{shm-rwlock-size} bytes at byte offset K of the bytevector BV a
-read-write lock that nobody holds.  Do this once, before anyone uses it.
+  "Make the @code{shm-rwlock-size} bytes at byte offset K of the bytevector BV
+a read-write lock that nobody holds.  Do this once, before anyone uses it.
 
 Raise @code{out-of-range} if K is not a multiple of 8, or if there are not that
 many bytes.")
@@ -277,29 +279,29 @@ bytevector BV, or waits for it, and hold it together with at most 127 other
 readers.  TIMEOUT is a real number of seconds; without it, or if it is #f, wait
 for ever.
 
-Return #t; or #f if TIMEOUT is over; or @code{abandoned} if a writer died holding
-it, so that what it guards may be half done: this thread holds the lock alone
-then, as a writer does, to mend that.
+Return #t; or #f if TIMEOUT is over; or @code{abandoned} if a writer died
+holding it, so that what it guards may be half done: this thread holds the lock
+alone then, as a writer does, to mend that.
 
 Raise @code{system-error} with @code{EDEADLK} if this thread holds it already,
-@code{&shm-format} if there is no such lock, and @code{out-of-range} if K is not
-a multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
+@code{&shm-format} if there is no such lock, and @code{out-of-range} if K is
+not a multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
 
 (document shm-rwlock-write-lock!
-  "Wait until nobody holds the read-write lock at byte offset K of the bytevector
-BV, and hold it alone.  No reader gets it from now on.  TIMEOUT is a real number
-of seconds; without it, or if it is #f, wait for ever.
+  "Wait until nobody holds the read-write lock at byte offset K of the
+bytevector BV, and hold it alone.  No reader gets it from now on.  TIMEOUT is a
+real number of seconds; without it, or if it is #f, wait for ever.
 
 Return #t; or @code{abandoned} if a writer died holding it, so that what it
-guards may be half done: this thread holds it now and should mend that; or #f if
-TIMEOUT is over.
+guards may be half done: this thread holds it now and should mend that; or #f
+if TIMEOUT is over.
 
 Raise what @code{shm-rwlock-read-lock!} does.")
 
 (document shm-rwlock-unlock!
-  "No longer hold the read-write lock at byte offset K of the bytevector BV, as a
-reader or as a writer.
+  "No longer hold the read-write lock at byte offset K of the bytevector BV, as
+a reader or as a writer.
 
 Raise @code{system-error} with @code{EPERM} if this thread does not hold it,
-@code{&shm-format} if there is no such lock, and @code{out-of-range} if K is not
-a multiple of 8 or not within BV.")
+@code{&shm-format} if there is no such lock, and @code{out-of-range} if K is
+not a multiple of 8 or not within BV.")

@@ -3,7 +3,8 @@
 
 ;;; Commentary:
 
-;; List, describe, make, remove, copy shared memory objects, and say who holds them.
+;; List, describe, make, remove, copy shared memory objects, and say who holds
+;; them.
 
 ;;; Code:
 
@@ -21,7 +22,10 @@
   #:use-module (posix-shm json)
   #:use-module ((posix-shm object) #:select (in-the-name-of))
   #:use-module ((posix-shm primitives)
-                #:select (%shm-list %shm-open-unnamed %shm-publish %shm-unlink-own))
+                #:select (%shm-list
+                          %shm-open-unnamed
+                          %shm-publish
+                          %shm-unlink-own))
   #:use-module (rnrs bytevectors)
   #:use-module (srfi srfi-1)
   #:use-module (srfi srfi-9)
@@ -42,14 +46,14 @@ Commands:
   dump NAME            write what an object holds to standard output
   load NAME            make an object of what standard input has
 
-A NAME begins with a slash.  A SIZE is a number of bytes, or of KiB, MiB or GiB with K,
-M or G after it.  list, info and who take --json.
+A NAME begins with a slash.  A SIZE is a number of bytes, or of KiB, MiB or GiB
+with K, M or G after it.  list, info and who take --json.
 
       --help           print this
       --version        print the version of Guile-SHM
 
-Exit status: 0 if all went well, 1 if something did not, 2 for a mistake in the command
-line.
+Exit status: 0 if all went well, 1 if something did not, 2 for a mistake in the
+command line.
 ")
 
 
@@ -60,7 +64,8 @@ line.
   (throw 'usage (apply format #f message arguments)))
 
 (define (fail err what)
-  (scm-error 'system-error "guild shm" "~A: ~A" (list (strerror err) what) (list err)))
+  (scm-error 'system-error "guild shm" "~A: ~A" (list (strerror err) what)
+             (list err)))
 
 (define-syntax-rule (naming what body ...)
   ;; Guile's procedures do not say what they failed on.
@@ -98,8 +103,8 @@ line.
              #f)))))
 
 (define (for-all names proc)
-  "Call PROC with each of NAMES, go on whatever it raises, and return the status to
-exit with."
+  "Call PROC with each of NAMES, go on whatever it raises, and return the
+status to exit with."
   (status (fold (lambda (name good?)
                   (and (call-reporting (lambda () (proc name))) good?))
                 #t names)))
@@ -107,8 +112,8 @@ exit with."
 (define (status good?)
   (if good? 0 1))
 
-;; A descriptor that was closed at the start is one of Guile's own by now, which a
-;; program that is executed does not get.
+;; A descriptor that was closed at the start is one of Guile's own by now,
+;; which a program that is executed does not get.
 (define (closed? fd)
   (not (zero? (logand FD_CLOEXEC (fcntl fd F_GETFD)))))
 
@@ -119,8 +124,8 @@ exit with."
       (fail EBADF what)))
 
 (define (call-writing thunk)
-  "Call THUNK, which writes to standard output, and return the status that it returns,
-or 1 if it, or writing, fails."
+  "Call THUNK, which writes to standard output, and return the status that it
+returns, or 1 if it, or writing, fails."
   (define none (and (closed? 1) (open-output-string)))
   (let ((result 1))
     (call-reporting
@@ -137,8 +142,8 @@ or 1 if it, or writing, fails."
                              (apply throw key arguments))))))
          (when (and none (not (string-null? (get-output-string none))))
            (fail EBADF "standard output"))
-         ;; Else Guile would do so when it exits, and would not tell by the status
-         ;; whether it could.
+         ;; Else Guile would do so when it exits, and would not tell by the
+         ;; status whether it could.
          (naming "standard output" (force-output))
          (set! result status))))
     result))
@@ -146,16 +151,19 @@ or 1 if it, or writing, fails."
 
 ;;; Text for people.
 
-;; Names and commands may have anything in them, and a terminal does what it is told.
+;; Names and commands may have anything in them, and a terminal does what it is
+;; told.
 (define (printable text)
   (string-concatenate
    (map (lambda (c)
           (cond ((char=? c #\newline) "\\n")
                 ((char=? c #\tab) "\\t")
                 ((char=? c #\\) "\\\\")
-                ((or (char-set-contains? char-set:graphic c) (char=? c #\space))
+                ((or (char-set-contains? char-set:graphic c)
+                     (char=? c #\space))
                  (string c))
-                ((< (char->integer c) 256) (format #f "\\x~2,'0x" (char->integer c)))
+                ((< (char->integer c) 256)
+                 (format #f "\\x~2,'0x" (char->integer c)))
                 ((< (char->integer c) 65536)
                  (format #f "\\u~4,'0x" (char->integer c)))
                 (else (format #f "\\U~8,'0x" (char->integer c)))))
@@ -177,7 +185,8 @@ or 1 if it, or writing, fails."
           (else (next (/ n 1024) (cdr units))))))
 
 (define (age-name seconds)
-  (let next ((n (max 0 seconds)) (units '((60 . "s") (60 . "m") (24 . "h") (#f . "d"))))
+  (let next ((n (max 0 seconds))
+             (units '((60 . "s") (60 . "m") (24 . "h") (#f . "d"))))
     (match units
       (((limit . unit) . rest)
        (if (and limit (>= n limit))
@@ -196,8 +205,8 @@ or 1 if it, or writing, fails."
 (define (group-name gid)
   (or (false-if-exception (group:name (getgrgid gid))) (number->string gid)))
 
-;; Each column as wide as it must be, numbers to the right; the last one, which may
-;; have anything in it, as it comes.
+;; Each column as wide as it must be, numbers to the right; the last one, which
+;; may have anything in it, as it comes.
 (define (column-lines alignments rows)
   (define widths
     (apply map (lambda cells (apply max (map string-length cells))) rows))
@@ -232,8 +241,8 @@ or 1 if it, or writing, fails."
         (lambda (a b) (string<? (object-name a) (object-name b)))))
 
 (define (object-named name)
-  "Return the object NAME, which this user need not be allowed to open where objects
-can be listed."
+  "Return the object NAME, which this user need not be allowed to open where
+objects can be listed."
   (catch 'system-error
     (lambda ()
       (let* ((fd (shm-open name (list O_RDONLY)))
@@ -254,7 +263,8 @@ can be listed."
 
 ;;; Who holds them, as Linux tells.
 
-;; Of one process: the identities of objects that it maps, and those that it has open.
+;; Of one process: the identities of objects that it maps, and those that it
+;; has open.
 (define-record-type <holder>
   (make-holder pid command mapped open)
   holder?
@@ -266,7 +276,8 @@ can be listed."
 (define (process-file pid file)
   (format #f "/proc/~a/~a" pid file))
 
-(define* (call-with-process-file pid file proc #:optional (encoding "ISO-8859-1"))
+(define* (call-with-process-file pid file proc
+                                 #:optional (encoding "ISO-8859-1"))
   (call-with-input-file (process-file pid file) proc #:encoding encoding))
 
 (define (command-of pid)
@@ -293,32 +304,33 @@ can be listed."
                  ((_ _ _ device inode . _)
                   (match (string-split device #\:)
                     ((major minor)
-                     (next (alist-cons (device-number (string->number major 16)
-                                                      (string->number minor 16))
-                                       (string->number inode)
-                                       found))))))
+                     (next (alist-cons
+                            (device-number (string->number major 16)
+                                           (string->number minor 16))
+                            (string->number inode)
+                            found))))))
                (next found))))))))
 
 (define (open-in pid)
   (define folder (process-file pid "fd"))
   (delete-duplicates
    (filter-map (lambda (fd)
-                 (let ((file (string-append folder "/" fd)))
-                   (and (string-prefix? "/dev/shm/"
-                                        (or (false-if-exception (readlink file))
-                                            ""))
-                        (and=> (false-if-exception (stat file))
-                               (lambda (s) (cons (stat:dev s) (stat:ino s)))))))
+                 (define file (string-append folder "/" fd))
+                 (define target (false-if-exception (readlink file)))
+                 (and (string-prefix? "/dev/shm/" (or target ""))
+                      (and=> (false-if-exception (stat file))
+                             (lambda (s) (cons (stat:dev s) (stat:ino s))))))
                (or (scandir folder string->number)
                    (fail (if (file-exists? folder) EACCES ENOENT) folder)))))
 
 (define (all-holders)
-  "Return the processes that map objects or have some open, and whether that is all
-of them: other users' processes need not let us look."
+  "Return the processes that map objects or have some open, and whether that is
+all of them: other users' processes need not let us look."
   (let ((pids (sort (filter-map string->number (or (scandir "/proc") '())) <)))
     (when (null? pids)
       (scm-error 'system-error "guild shm" "~A"
-                 '("this system does not tell who holds an object") (list ENOSYS)))
+                 '("this system does not tell who holds an object")
+                 (list ENOSYS)))
     ;; The first process is always there, and hidden where others are, too.
     (let next ((pids pids) (holders '()) (all? (= 1 (car pids))))
       (match pids
@@ -365,8 +377,8 @@ of them: other users' processes need not let us look."
 
 (define (warn-of-others all?)
   (unless all?
-    (complain "processes of other users could not be looked into; there may be more \
-that hold objects")))
+    (complain "processes of other users could not be looked into; there may \
+be more that hold objects")))
 
 ;; Where the system does not tell who holds what, the rest still can be told.
 (define (all-holders-if-known)
@@ -452,7 +464,8 @@ that hold objects")))
                             (localtime (object-changed object))))
      ("held by:" ,(if holders
                       (let ((n (length (holders-of object holders))))
-                        (format #f "~a ~a~a" n (if (= n 1) "process" "processes")
+                        (format #f "~a ~a~a" n
+                                (if (= n 1) "process" "processes")
                                 (if all? "" ", or more")))
                       "this system does not tell"))))
   (when holders
@@ -495,16 +508,19 @@ that hold objects")))
 
 (define (parse-size text)
   (match (string-match "^([0-9]+)([KMGkmg]?)$" text)
-    (#f (usage-error "create: not a size: ~a; see guild shm --help" (printable text)))
+    (#f (usage-error "create: not a size: ~a; see guild shm --help"
+                     (printable text)))
     (found
-     (let ((unit (string-contains " KMG" (string-upcase (match:substring found 2)))))
+     (let ((unit (string-upcase (match:substring found 2))))
        (* (string->number (match:substring found 1))
-          (expt 1024 (if (string-null? (match:substring found 2)) 0 unit)))))))
+          (expt 1024 (list-index (lambda (known) (string=? unit known))
+                                 '("" "K" "M" "G"))))))))
 
 (define (parse-mode text)
   (let ((mode (and (string-match "^[0-7]+$" text) (string->number text 8))))
     (unless (and mode (<= mode #o777))
-      (usage-error "create: not a mode: ~a; see guild shm --help" (printable text)))
+      (usage-error "create: not a mode: ~a; see guild shm --help"
+                   (printable text)))
     mode))
 
 ;; Where the object has no name before it is whole, nobody needs to clean up.
@@ -515,8 +531,9 @@ that hold objects")))
             (list SIGHUP SIGINT SIGTERM)))
 
 (define (call-with-new-object name proc)
-  "Make the object NAME, and call PROC with a descriptor of it before others find it,
-where the system allows that.  If PROC does not return, nothing is left."
+  "Make the object NAME, and call PROC with a descriptor of it before others
+find it, where the system allows that.  If PROC does not return, nothing is
+left."
   (let* ((unnamed (%shm-open-unnamed name #o600 #t))
          (fd (or unnamed
                  (begin
@@ -558,9 +575,12 @@ where the system allows that.  If PROC does not return, nothing is left."
 (define chunk (* 256 block))
 (define no-bytes (make-bytevector block 0))
 
+(define progress-interval (quotient internal-time-units-per-second 10))
+
 (define (call-with-progress total proc)
-  "Call PROC with a procedure that takes how many bytes have been copied, of TOTAL, or
-of nobody knows how many if that is #f, and shows it if somebody looks."
+  "Call PROC with a procedure that takes how many bytes have been copied, of
+TOTAL, or of nobody knows how many if that is #f, and shows it if somebody
+looks."
   (define shown? (isatty? (current-error-port)))
   (define last #f)
   (define (show text)
@@ -579,8 +599,7 @@ of nobody knows how many if that is #f, and shows it if somebody looks."
               (let ((now (get-internal-real-time)))
                 (when (and shown?
                            (or (not last)
-                               (> (- now last)
-                                  (quotient internal-time-units-per-second 10))))
+                               (> (- now last) progress-interval)))
                   (set! last now)
                   (show (done bytes)))))))
     (lambda ()
@@ -615,15 +634,15 @@ of nobody knows how many if that is #f, and shows it if somebody looks."
            (next (+ start block) #f))
           (else (next (+ start block) (or run start))))))
 
-;; A signal that comes while a read waits is not seen before it returns; hence the
-;; slices.
+;; A signal that comes while a read waits is not seen before it returns; hence
+;; the slices.
 (define (await-input port)
   (when (null? (car (select (list port) '() '() 1/20)))
     (await-input port)))
 
 (define (read-chunk! in what bv)
-  "Fill BV with bytes from IN, which is WHAT, and return how many there are, fewer only
-at the end."
+  "Fill BV with bytes from IN, which is WHAT, and return how many there are,
+fewer only at the end."
   (let next ((count 0))
     (if (= count chunk)
         count
@@ -636,8 +655,9 @@ at the end."
                 (next (+ count more))))))))
 
 (define (copy-bytes in from out to progress sparse?)
-  "Copy all bytes from the port IN to the port OUT, which messages call FROM and TO, and
-return how many.  If SPARSE?, go over what is zero in OUT, which holds nothing yet."
+  "Copy all bytes from the port IN to the port OUT, which messages call FROM
+and TO, and return how many.  If SPARSE?, go over what is zero in OUT, which
+holds nothing yet."
   (define bv (make-bytevector chunk))
   (let next ((done 0))
     (let ((count (read-chunk! in from bv)))
@@ -658,8 +678,8 @@ return how many.  If SPARSE?, go over what is zero in OUT, which holds nothing y
 
 (define (dump options name)
   (when (isatty? (current-output-port))
-    (usage-error "dump: standard output is a terminal; direct it to a file or a \
-command"))
+    (usage-error "dump: standard output is a terminal; direct it to a file or \
+a command"))
   (define to "standard output")
   (for-all (list name)
     (lambda (name)
@@ -728,11 +748,11 @@ command"))
       (args-fold rest
                  (map (lambda (name) (assq-ref all-options name)) wanted)
                  (lambda (option spelling argument options arguments)
-                   (usage-error "~a: there is no option ~a; see guild shm --help"
-                                command
-                                (printable (if (char? spelling)
-                                               (string #\- spelling)
-                                               (string-append "--" spelling)))))
+                   (usage-error
+                    "~a: there is no option ~a; see guild shm --help" command
+                    (printable (if (char? spelling)
+                                   (string #\- spelling)
+                                   (string-append "--" spelling)))))
                  (lambda (argument options arguments)
                    (values options (append arguments (list argument))))
                  '()
@@ -740,34 +760,35 @@ command"))
     (lambda (key . arguments)
       (usage-error "~a: ~a" command (message-of key arguments)))))
 
-;; Guile has question marks for bytes that the locale does not know, and so what may
-;; be the name of another object.
+;; Guile has question marks for bytes that the locale does not know, and so
+;; what may be the name of another object.
 (define (as-typed arguments)
-  "Return ARGUMENTS, those of the process, with the bytes that they had: as UTF-8,
-which names are in any locale."
-  (let* ((n (length arguments))
-         (bytes (and (any (lambda (argument) (string-index argument #\?)) arguments)
-                     (false-if-exception
-                      (take-right (string-split (call-with-process-file
-                                                    "self" "cmdline" get-string-all)
-                                                #\nul)
-                                  (+ n 1))))))
-    (if (and bytes
-             (equal? arguments (false-if-exception
-                                (take-right (program-arguments) n))))
-        (map (lambda (argument bytes)
-               (if (= (string-count argument #\?) (string-count bytes #\?))
-                   argument
-                   (or (false-if-exception
-                        (utf8->string (string->bytevector bytes "ISO-8859-1")))
-                       (usage-error "not UTF-8: ~a" (printable argument)))))
-             arguments (drop-right bytes 1))
-        arguments)))
+  "Return ARGUMENTS, those of the process, with the bytes that they had: as
+UTF-8, which names are in any locale."
+  (define n (length arguments))
+  (define (command-line-bytes)
+    (string-split (call-with-process-file "self" "cmdline" get-string-all)
+                  #\nul))
+  (define bytes
+    (and (any (lambda (argument) (string-index argument #\?)) arguments)
+         (false-if-exception (take-right (command-line-bytes) (+ n 1)))))
+  (if (and bytes
+           (equal? arguments
+                   (false-if-exception (take-right (program-arguments) n))))
+      (map (lambda (argument bytes)
+             (if (= (string-count argument #\?) (string-count bytes #\?))
+                 argument
+                 (or (false-if-exception
+                      (utf8->string (string->bytevector bytes "ISO-8859-1")))
+                     (usage-error "not UTF-8: ~a" (printable argument)))))
+           arguments (drop-right bytes 1))
+      arguments))
 
 (define (check-shm)
   (unless posix-shm?
     (scm-error 'system-error "guild shm" "~A (~A)"
-               (list (strerror ENOSYS) "this system has no POSIX shared memory")
+               (list (strerror ENOSYS)
+                     "this system has no POSIX shared memory")
                (list ENOSYS))))
 
 (define (run-command command rest)
@@ -781,7 +802,9 @@ which names are in any locale."
          (let ((n (length arguments)))
            (when (< n least)
              (usage-error "~a: ~a; see guild shm --help" command
-                          (if (zero? n) "there is no name" "there is no size")))
+                          (if (zero? n)
+                              "there is no name"
+                              "there is no size")))
            (when (and most (> n most))
              (usage-error "~a: too many arguments: ~a" command
                           (printable (list-ref arguments most)))))
@@ -798,8 +821,9 @@ which names are in any locale."
 
 (define (asked? option)
   (lambda (arguments)
-    (member option (take-while (lambda (argument) (not (string=? argument "--")))
-                               arguments))))
+    (member option
+            (take-while (lambda (argument) (not (string=? argument "--")))
+                        arguments))))
 
 (define (main . arguments)
   (for-each (lambda (port) (set-port-conversion-strategy! port 'escape))
