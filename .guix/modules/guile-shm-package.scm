@@ -14,10 +14,17 @@
   #:use-module (guix packages)
   #:use-module (guix utils))
 
+;; Guix does not know where this is if it was found by a relative name, as with
+;; guix build -L .guix/modules guile-shm.
+(define checkout
+  (string-append (or (current-source-directory)
+                     (string-append (getcwd) "/.guix/modules"))
+                 "/../.."))
+
 ;; What is committed; a tarball, or a channel that Guix has fetched, is no
 ;; checkout and has nothing else.
 (define select?
-  (or (git-predicate (string-append (current-source-directory) "/../.."))
+  (or (git-predicate checkout)
       (const #t)))
 
 (define-public guile-shm
@@ -25,7 +32,7 @@
     (name "guile-shm")
     (version "0.1.0")
     (source
-     (local-file "../.."
+     (local-file checkout
                  "guile-shm-checkout"
                  #:recursive? #t
                  #:select? select?))
