@@ -678,14 +678,15 @@ gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)
                           "Start is not a multiple of the size of type", type);
   if (scm_is_true (scm_count))
     {
-      if (gshm_to_size (VIEW, 4, scm_count, SIZE_MAX) > count)
+      size_t wanted = gshm_to_size (VIEW, 4, scm_count, SIZE_MAX);
+      if (wanted > count)
         scm_error (scm_out_of_range_key, VIEW,
                    "There are not ~S elements of type ~A from offset ~S on in "
                    "a bytevector of ~A",
                    scm_list_4 (scm_count, type, scm_start,
                                scm_from_size_t (size)),
                    scm_list_1 (scm_count));
-      count = scm_to_size_t (scm_count);
+      count = wanted;
     }
   else if ((size - start) % element_size != 0)
     gshm_out_of_range_of (VIEW, scm_from_size_t (size - start),

@@ -544,6 +544,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
              '(shm-resize! fd 4096)
              '(define before (blocked (atomic-wait bv 5000 0)))
              '(define half (blocked (shm-semaphore-wait! bv 4088)))
+             ;; If it does not wait by then the result is the same.
              '(call-with-new-thread
                (lambda ()
                  (usleep 200000)
