@@ -106,6 +106,10 @@ unlink the name first)" ,EEXIST)
     '(out-of-range "shm-channel-create"
                    "A channel's capacity is at least 8 bytes: 7")
     (shm-channel-create #f 7))
+  (test-raises "a capacity that is no integer"
+    '(wrong-type-arg "shm-channel-create" "Wrong type argument in position 2 (expecting \
+exact integer): 64.0")
+    (shm-channel-create #f 64.0))
   ;; With 32 bits, more than there are addresses.
   (test-equal "a capacity that cannot be had" "shm-channel-create"
     (match (raised (lambda () (shm-channel-create #f (ash 1 60))))

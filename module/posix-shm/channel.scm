@@ -115,8 +115,8 @@ bv) returns): a bytevector of ~S bytes"
 have."
   (unless (exact-integer? capacity)
     (scm-error 'wrong-type-arg subr
-               "Wrong type argument in position 2 (expecting exact integer):
-~S"
+               "Wrong type argument in position 2 (expecting exact \
+integer): ~S"
                (list capacity) (list capacity)))
   (unless (<= shm-message-header-size capacity)
     (scm-error 'out-of-range subr
@@ -320,8 +320,8 @@ return that.  However PROC is left, the message is not in place after that."
   (define (enter)
     (when entered?
       (scm-error 'misc-error subr
-                 "A continuation was entered again, where a message was in
-place"
+                 "A continuation was entered again, where a message was \
+in place"
                  '() #f)))
   (define ended? #f)
   (define (leave)
