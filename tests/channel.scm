@@ -1340,20 +1340,20 @@ place)" ,EDEADLK)
   (test-process
    "and is written meanwhile"
    (lambda (bv part)
-     (let* ((scribbler (start-process
-                        (lambda ()
-                          (let ((state (seed->random-state (getpid))))
-                            (let loop ((n 0))
-                              (when (zero? (modulo n 50))
-                                (initialize! bv))
-                              (scribble! part state)
-                              (scribble! (shm-view part 'vu8 8 1720) state)
-                              (loop (+ n 1)))))))
-            (ch (begin (initialize! bv) (shm-channel part)))
-            (status (cdr (waitpid (start-process
-                                   (lambda () (many-times (lambda () (use ch)))))))))
-       (kill-process scribbler)
-       status))))
+     (let ((ch (shm-channel part)))
+       (call-beside-process
+        (lambda ()
+          (let ((state (seed->random-state (getpid))))
+            (let loop ((n 0))
+              (when (zero? (modulo n 50))
+                (initialize! bv))
+              (scribble! part state)
+              (scribble! (shm-view part 'vu8 8 1720) state)
+              (loop (+ n 1)))))
+        (lambda ()
+          (cdr (waitpid (start-process
+                         (lambda ()
+                           (many-times (lambda () (use ch)))))))))))))
 
 (test-begin "channel")
 

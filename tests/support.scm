@@ -36,6 +36,7 @@
             in-processes
             start-process
             kill-process
+            call-beside-process
             await-sleepers
 
             ;; Threads.
@@ -189,6 +190,23 @@ all exit with 0."
 (define (kill-process pid)
   (kill pid SIGKILL)
   (waitpid pid))
+
+(define (call-beside-process work proc)
+  "Call PROC while a process calls WORK, which goes on for ever, and kill the
+process when PROC is left.  Raise an exception if it had ended before."
+  (let ((pid (start-process work))
+        (status #f))
+    (dynamic-wind
+      (const #t)
+      (lambda ()
+        (let ((result (proc)))
+          (set! status (cdr (kill-process pid)))
+          (unless (eqv? (status:term-sig status) SIGKILL)
+            (error "the process beside ended by itself" status))
+          result))
+      (lambda ()
+        (unless status
+          (kill-process pid))))))
 
 ;; How Linux shows a thread that sleeps until memory which processes share
 ;; changes: a system call, futex_waitv or futex (whose number is that of the

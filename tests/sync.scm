@@ -1234,21 +1234,19 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
                              (loop (+ n 1)))))))))))
   (test-equal "and is written meanwhile" 0
     (with-structures (bv)
-      (let* ((scribbler (start-process
-                         (lambda ()
-                           (let ((state (seed->random-state (getpid))))
-                             (let loop ()
-                               (scribble-all! bv state)
-                               (loop))))))
-             (status (cdr (waitpid
-                           (start-process
-                            (lambda ()
-                              (let loop ((n 0))
-                                (when (< n (* 5 rounds))
-                                  (use bv)
-                                  (loop (+ n 1))))))))))
-        (kill-process scribbler)
-        status))))
+      (call-beside-process
+       (lambda ()
+         (let ((state (seed->random-state (getpid))))
+           (let loop ()
+             (scribble-all! bv state)
+             (loop))))
+       (lambda ()
+         (cdr (waitpid (start-process
+                        (lambda ()
+                          (let loop ((n 0))
+                            (when (< n (* 5 rounds))
+                              (use bv)
+                              (loop (+ n 1)))))))))))))
 
 (test-begin "sync")
 
