@@ -196,6 +196,17 @@ outcome_to_scm (const struct use *use, int outcome)
   return outcome == ABANDONED ? abandoned : scm_from_bool (outcome != 0);
 }
 
+/* The same of a lock.  If the memory was unmapped before this thread had it,
+   what it has is in other memory, of zeros.  */
+static SCM
+locked_to_scm (const struct use *use, const gshm_long_word *format,
+               int outcome)
+{
+  if (outcome != 0)
+    check_format (use, format);
+  return outcome_to_scm (use, outcome);
+}
+
 
 /* Mutexes.  */
 
@@ -277,10 +288,11 @@ gshm_mutex_lock (SCM bytevector, SCM k, SCM scm_timeout)
   struct use use = { MUTEX_LOCK, bytevector, k, MUTEX };
   struct mutex *mutex = structure (&use, sizeof *mutex);
   int64_t timeout = gshm_to_timeout (MUTEX_LOCK, 3, scm_timeout);
-  int outcome = lock (&use, mutex, timeout);
+  SCM result = locked_to_scm (&use, &mutex->format,
+                              lock (&use, mutex, timeout));
 
   scm_remember_upto_here_1 (bytevector);
-  return outcome_to_scm (&use, outcome);
+  return result;
 }
 
 static SCM
@@ -288,10 +300,10 @@ gshm_mutex_try_lock (SCM bytevector, SCM k)
 {
   struct use use = { MUTEX_TRY_LOCK, bytevector, k, MUTEX };
   struct mutex *mutex = structure (&use, sizeof *mutex);
-  int outcome = lock (&use, mutex, 0);
+  SCM result = locked_to_scm (&use, &mutex->format, lock (&use, mutex, 0));
 
   scm_remember_upto_here_1 (bytevector);
-  return outcome_to_scm (&use, outcome);
+  return result;
 }
 
 static int
@@ -532,9 +544,10 @@ gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
   scm_dynwind_end ();
   if (!signalled)
     go (&awaiting, 0);
+  SCM result = locked_to_scm (&mutex_use, &mutex->format, locked);
   scm_remember_upto_here_1 (bytevector);
   return locked == DONE ? scm_from_bool (signalled || outcome == ABANDONED)
-         : outcome_to_scm (&mutex_use, locked);
+         : result;
 }
 
 static void
@@ -1164,8 +1177,9 @@ enter (const char *subr, SCM bytevector, SCM k, SCM scm_timeout,
                               SCM_F_WIND_EXPLICITLY);
   int outcome = gshm_wait (subr, k, timeout, attempt, &entering);
   scm_dynwind_end ();
+  SCM result = locked_to_scm (&use, &rwlock->format, outcome);
   scm_remember_upto_here_1 (bytevector);
-  return outcome_to_scm (&use, outcome);
+  return result;
 }
 
 static SCM

@@ -1103,6 +1103,47 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
         (and (not (join-thread thread))
              (>= (milliseconds-since start) 290))))))
 
+(define (test-unmapping)
+  (define (until-unmapped fd try)
+    (let* ((bv (shm-map fd))
+           (tried? #f)
+           (thread (in-thread
+                    (kind (let again ()
+                            (unless (try bv)
+                              (set! tried? #t)
+                              (again)))))))
+      (let await ()
+        (unless tried? (usleep 20) (await)))
+      (shm-unmap! bv)
+      (join-thread thread)))
+  ;; This thread holds it all the time, so that no other one gets it, at
+  ;; whatever instant the memory in which that one tries becomes another.
+  (for-each
+   (match-lambda
+     ((name hold try)
+      (test-equal (string-append name ": unmapped while it tries")
+        '(out-of-range)
+        (call-with-descriptor (shm-open-anonymous #:size size)
+          (lambda (fd)
+            (let ((bv (shm-map fd)))
+              (initialize! bv)
+              (hold bv)
+              (delete-duplicates
+               (map (lambda (_) (until-unmapped fd try))
+                    (iota (* 20 rounds))))))))))
+   `(("shm-mutex-try-lock!"
+      ,(lambda (bv) (shm-mutex-lock! bv mutex))
+      ,(lambda (bv) (shm-mutex-try-lock! bv mutex)))
+     ("shm-mutex-lock!"
+      ,(lambda (bv) (shm-mutex-lock! bv mutex))
+      ,(lambda (bv) (shm-mutex-lock! bv mutex 0)))
+     ("shm-rwlock-read-lock!"
+      ,(lambda (bv) (shm-rwlock-write-lock! bv rwlock))
+      ,(lambda (bv) (shm-rwlock-read-lock! bv rwlock 0)))
+     ("shm-rwlock-write-lock!"
+      ,(lambda (bv) (shm-rwlock-write-lock! bv rwlock))
+      ,(lambda (bv) (shm-rwlock-write-lock! bv rwlock 0))))))
+
 (define (test-ctrl-c)
   ;; As the first Ctrl-C at a REPL: a process of its own, with Guile's handler.
   (for-each
@@ -1262,6 +1303,7 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
        (test-group "what peers write" (test-hostile))
        (test-group "formats" (test-formats))
        (test-group "interrupts" (test-interrupts))
+       (test-group "unmapping" (test-unmapping))
        (test-group "Ctrl-C" (test-ctrl-c)))
       (else
        (test-group "without shared memory" (test-in-bytevector))))
