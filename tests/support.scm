@@ -36,6 +36,7 @@
             in-processes
             start-process
             kill-process
+            killed?
             call-beside-process
             await-sleepers
 
@@ -190,6 +191,12 @@ all exit with 0."
 (define (kill-process pid)
   (kill pid SIGKILL)
   (waitpid pid))
+
+(define (killed? pid)
+  "Kill the process PID, and return whether it had not ended by itself."
+  (match (false-if-exception (kill-process pid))
+    ((_ . status) (eqv? (status:term-sig status) SIGKILL))
+    (#f #f)))
 
 (define (call-beside-process work proc)
   "Call PROC while a process calls WORK, which goes on for ever, and kill the
