@@ -76,8 +76,21 @@
     (with-fresh-name name
       (string=? (object->string (shm-channel-create name 1000))
                 (format #f "#<shm-channel of 1000 bytes in ~s>" name))))
-  (test-equal "without a name there is no object" (shm-list)
-    (begin (shm-channel-create #f 1000) (shm-list)))
+  (test-equal "without a name there is no object" '(0 1)
+    ;; It would have a size that those of other processes do not have.
+    (let* ((capacity (* 8 (+ 1000 (getpid))))
+           (size (+ shm-channel-header-size capacity)))
+      (define (objects)
+        (count (lambda (name)
+                 (false-if-exception
+                  (call-with-descriptor (shm-open name (list O_RDONLY))
+                    (lambda (fd) (= size (shm-size fd))))))
+               (shm-list)))
+      (with-fresh-name name
+        (shm-channel-create #f capacity)
+        (let ((nameless (objects)))
+          (shm-channel-create name capacity)
+          (list nameless (objects))))))
   (test-equal "the mode" #o640
     (with-fresh-name name
       (with-umask 0
@@ -86,13 +99,13 @@
                (mode (stat:perms (stat fd))))
           (close-fdes fd)
           mode))))
-  (test-raises "made twice"
-    `(system-error "shm-channel-create" "File exists: \"/x\" (attach to it, or \
-unlink the name first)" ,EEXIST)
-    (dynamic-wind
-      (lambda () (shm-channel-create "/x" 100))
-      (lambda () (shm-channel-create "/x" 100))
-      (lambda () (shm-unlink "/x"))))
+  (with-fresh-name name
+    (shm-channel-create name 100)
+    (test-raises "made twice"
+      `(system-error "shm-channel-create"
+                     ,(format #f "File exists: ~s (attach to it, or unlink the \
+name first)" name) ,EEXIST)
+      (shm-channel-create name 100)))
   (test-equal "capacities" '(8 8 16 wrong-type-arg out-of-range out-of-range
                                out-of-range wrong-type-arg)
     (map (lambda (capacity)
@@ -1178,11 +1191,12 @@ place)" ,EDEADLK)
                                   '(define ch (shm-channel-create #f 16))
                                   '(sigaction SIGINT
                                      (lambda (s) (throw 'interrupted)))
-                                  '(write (getpid))
-                                  '(newline)
-                                  '(force-output)
                                   `(catch 'interrupted
-                                     (lambda () ,expression)
+                                     (lambda ()
+                                       (write (getpid))
+                                       (newline)
+                                       (force-output)
+                                       ,expression)
                                      (lambda (key) (write key)))))
                (pid (read port)))
           (await-sleepers 1 pid)

@@ -170,14 +170,11 @@
                    (else
                     (let ((victim (random workers state)))
                       (usleep (random 3000 state))
-                      (kill-process (vector-ref pids victim))
-                      (vector-set! pids victim (start-worker bv victim)))
-                    (next (+ n 1)))))))
-      (vector-for-each kill-process pids)
-      result)))
-
-(define (vector-for-each proc vector)
-  (for-each proc (vector->list vector)))
+                      (and (killed? (vector-ref pids victim))
+                           (begin
+                             (vector-set! pids victim (start-worker bv victim))
+                             (next (+ n 1))))))))))
+      (every identity (cons result (map killed? (vector->list pids)))))))
 
 (define (test-killing bv)
   (initialize! bv)

@@ -67,10 +67,11 @@ not one of a shared memory object)" (strerror EINVAL) name)
     (let ((names (shm-list)))
       (test-equal "shm-list is sorted" (sort names string<?) names)))
   (test-assert "shm-list leaves out semaphores"
-    (let ((file "/dev/shm/sem.gshm-test"))
+    (let* ((name (string-append "/sem." (string-drop (fresh-name) 1)))
+           (file (string-append "/dev/shm" name)))
       (dynamic-wind
         (lambda () (close-port (open-output-file file)))
-        (lambda () (not (exists? "/sem.gshm-test")))
+        (lambda () (not (exists? name)))
         (lambda () (delete-file file)))))
   (test-equal "a label that is no string" 'wrong-type-arg
     (car (raised (lambda () (shm-open-anonymous #:label 'x)))))
@@ -442,7 +443,9 @@ bytevector on shared memory): a bytevector of 8 bytes")
      '(close-fdes fd)
      '(define before (blocks))
      '(shm-unmap! bv)
-     '(write (list (>= before 32768) (< (blocks) 32768)))))
+     ;; Not to the page: some versions of Linux leave out what a processor has
+     ;; not yet told of the last ones.
+     '(write (list (> before 16384) (< (blocks) 16384)))))
 
   ;; The loop keeps the bytevector's address and length in registers; what it
   ;; reads and writes after shm-unmap! is not the object's.

@@ -36,6 +36,7 @@
             in-processes
             start-process
             kill-process
+            killed?
             call-beside-process
             await-sleepers
 
@@ -191,6 +192,12 @@ all exit with 0."
   (kill pid SIGKILL)
   (waitpid pid))
 
+(define (killed? pid)
+  "Kill the process PID, and return whether it had not ended by itself."
+  (match (false-if-exception (kill-process pid))
+    ((_ . status) (eqv? (status:term-sig status) SIGKILL))
+    (#f #f)))
+
 (define (call-beside-process work proc)
   "Call PROC while a process calls WORK, which goes on for ever, and kill the
 process when PROC is left.  Raise an exception if it had ended before."
@@ -307,19 +314,25 @@ has it: if all is well, @code{(returned stopped)}."
       (unless begun? (usleep 200) (again)))
     thread))
 
-;; Microseconds, others for each number.  The first time names are looked up.
+;; Microseconds, others for each number.
 (define (some-time i)
+  (* 200 (modulo (* i 37) 100)))
+
+;; The first time names are looked up, which nothing may interrupt (see
+;; throw-at-any-instant): then until the thread sleeps.
+(define (let-wait i)
   (if (zero? i)
-      20000
-      (* 200 (modulo (* i 37) 100))))
+      (await-sleepers 1)
+      (usleep (some-time i))))
 
 ;; Ways to interrupt a thunk that waits for ever: each a name and a procedure
 ;; that gets the thunk and a number, and returns how many milliseconds it took.
+;; The last one relies on the others to have looked up the thunk's names.
 (define interrupts
   `(("an async that another thread marks"
      . ,(lambda (wait i)
           (let ((thread (start-waiting wait)))
-            (usleep (some-time i))
+            (let-wait i)
             (let ((start (get-internal-real-time)))
               (system-async-mark (lambda () (throw 'interrupted)) thread)
               (unless (eq? (join-thread thread) 'interrupted)
@@ -328,7 +341,7 @@ has it: if all is well, @code{(returned stopped)}."
     ("cancel-thread"
      . ,(lambda (wait i)
           (let ((thread (start-waiting wait)))
-            (usleep (some-time i))
+            (let-wait i)
             (let ((start (get-internal-real-time)))
               (cancel-thread thread)
               (call-with-values (lambda () (join-thread thread)) list)

@@ -534,23 +534,26 @@ be more that hold objects")))
   "Make the object NAME, and call PROC with a descriptor of it before others
 find it, where the system allows that.  If PROC does not return, nothing is
 left."
-  (let* ((unnamed (%shm-open-unnamed name #o600 #t))
-         (fd (or unnamed
-                 (begin
-                   (exit-on-signals)
-                   (shm-open name (list O_RDWR O_CREAT O_EXCL) #:mode #o600))))
-         (made? #f))
-    (dynamic-wind
-      (const #t)
-      (lambda ()
-        (proc fd)
-        (when unnamed
-          (%shm-publish fd name))
-        (set! made? #t))
-      (lambda ()
-        (unless (or made? unnamed)
-          (%shm-unlink-own name fd))
-        (close-fdes fd)))))
+  (define unnamed (%shm-open-unnamed name #o600 #t))
+  (unless unnamed
+    (exit-on-signals))
+  ;; None may end this when the object is there and nobody would remove it.
+  (call-with-blocked-asyncs
+   (lambda ()
+     (let ((fd (or unnamed
+                   (shm-open name (list O_RDWR O_CREAT O_EXCL) #:mode #o600)))
+           (made? #f))
+       (dynamic-wind
+         (const #t)
+         (lambda ()
+           (call-with-unblocked-asyncs (lambda () (proc fd)))
+           (when unnamed
+             (%shm-publish fd name))
+           (set! made? #t))
+         (lambda ()
+           (unless (or made? unnamed)
+             (%shm-unlink-own name fd))
+           (close-fdes fd)))))))
 
 (define (create options name size)
   (let ((size (parse-size size))
