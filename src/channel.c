@@ -446,8 +446,9 @@ static void
 unwind (void *data)
 {
   const struct operation *operation = data;
+  struct gshm_channel *channel = operation->ring.channel;
 
-  if (gshm_is_there (gshm_low_half (&operation->ring.channel->format))
+  if (gshm_is_there ((gshm_word *) channel, sizeof *channel)
       && gshm_ring_is_there (&operation->ring))
     give_up (operation);
 }
@@ -763,7 +764,7 @@ gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
       struct gshm_channel *channel
         = gshm_place (SLOT, bytevector, SCM_INUM0, sizeof *channel, 8, 1);
 
-      if (gshm_is_there (gshm_low_half (&channel->format))
+      if (gshm_is_there ((gshm_word *) channel, sizeof *channel)
           && gshm_ring_find (&operation.ring, channel,
                              SCM_BYTEVECTOR_LENGTH (bytevector)))
         {
