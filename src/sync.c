@@ -322,7 +322,7 @@ gshm_mutex_leave (SCM bytevector, SCM k)
 {
   struct use use = { MUTEX_UNLOCK, bytevector, k, MUTEX };
 
-  if (SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
+  if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
     {
       struct mutex *mutex = gshm_place (MUTEX_UNLOCK, bytevector, k,
                                         sizeof *mutex, 8, 1);
