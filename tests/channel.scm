@@ -78,6 +78,13 @@
                 (format #f "#<shm-channel of 1000 bytes in ~s>" name))))
   (test-equal "without a name there is no object" (shm-list)
     (begin (shm-channel-create #f 1000) (shm-list)))
+  (test-equal "nor a descriptor, if asyncs throw at any instant"
+    '((returned stopped) #t)
+    (let* ((before (or (descriptor-count) 0))
+           (result (throw-at-any-instant (* 100 rounds)
+                     (lambda () (shm-channel-create #f 100)))))
+      ;; Each thread has some.
+      (list result (< (or (descriptor-count) 0) (+ before 10)))))
   (test-equal "the mode" #o640
     (with-fresh-name name
       (with-umask 0
