@@ -446,8 +446,9 @@ static void
 unwind (void *data)
 {
   const struct operation *operation = data;
+  struct gshm_channel *channel = operation->ring.channel;
 
-  if (gshm_is_there (gshm_low_half (&operation->ring.channel->format))
+  if (gshm_is_there ((gshm_word *) channel, sizeof *channel)
       && gshm_ring_is_there (&operation->ring))
     give_up (operation);
 }
@@ -710,6 +711,8 @@ gshm_channel_begin_message (SCM bytevector, SCM timeout)
 static void
 begin_to_end (struct operation *operation, SCM view)
 {
+  if (!SCM_BYTEVECTOR_P (view))
+    refuse_bytevector (operation->subr, view);
   gshm_set_empty (view);
   if (!has_lock (operation, operation->side))
     gshm_place_error (operation->subr, EPERM, what, operation->bytevector,
@@ -757,13 +760,13 @@ gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
 {
   if (SCM_BYTEVECTOR_P (view))
     gshm_set_empty (view);
-  if (SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
+  if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
     {
       struct operation operation = { .subr = SLOT };
       struct gshm_channel *channel
         = gshm_place (SLOT, bytevector, SCM_INUM0, sizeof *channel, 8, 1);
 
-      if (gshm_is_there (gshm_low_half (&channel->format))
+      if (gshm_is_there ((gshm_word *) channel, sizeof *channel)
           && gshm_ring_find (&operation.ring, channel,
                              SCM_BYTEVECTOR_LENGTH (bytevector)))
         {
@@ -800,7 +803,8 @@ gshm_channel_size (SCM bytevector, SCM subr)
   struct operation operation;
   char name[32];
 
-  name[scm_to_locale_stringbuf (subr, name, sizeof name - 1)] = '\0';
+  memset (name, 0, sizeof name);
+  scm_to_locale_stringbuf (subr, name, sizeof name - 1);
   begin (&operation, name, bytevector);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_uint64 (operation.ring.size);

@@ -144,12 +144,13 @@ check_format (const struct use *use, const gshm_long_word *format)
     gshm_format_error (use->subr, kinds[use->kind], use->bytevector, use->k);
 }
 
-/* For those who clean up after an exception: whether the structure is still
-   there.  What is lost or is another thing now is not touched.  */
+/* For those who clean up after an exception: whether the structure of SIZE
+   bytes is still there.  What is lost, if only in part, or is another thing
+   now is not touched.  */
 static int
-is_still_there (const struct use *use, gshm_long_word *format)
+is_still_there (const struct use *use, gshm_long_word *format, size_t size)
 {
-  return gshm_is_there (gshm_low_half (format))
+  return gshm_is_there ((gshm_word *) format, size)
          && atomic_load (format) == FORMAT (use->kind);
 }
 
@@ -333,11 +334,12 @@ gshm_mutex_leave (SCM bytevector, SCM k)
 {
   struct use use = { MUTEX_UNLOCK, bytevector, k, MUTEX };
 
-  if (SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
+  if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
     {
       struct mutex *mutex = gshm_place (MUTEX_UNLOCK, bytevector, k,
                                         sizeof *mutex, 8, 1);
-      if (is_still_there (&use, &mutex->format) && is_locked_by_self (mutex))
+      if (is_still_there (&use, &mutex->format, sizeof *mutex)
+          && is_locked_by_self (mutex))
         gshm_unlock (&mutex->owner,
                      gshm_load (&mutex->owner) & UNMENDED ? GSHM_NOBODY : 0);
     }
@@ -473,7 +475,9 @@ go_without (void *data)
 {
   struct awaiting *awaiting = data;
 
-  if (is_still_there (awaiting->use, &awaiting->condition->format)
+  if (is_still_there (awaiting->use, &awaiting->condition->format,
+                      sizeof *awaiting->condition)
+      && gshm_is_there ((gshm_word *) awaiting->mutex, sizeof *awaiting->mutex)
       && awaiting->self == self_in_mutex (awaiting->mutex))
     go (awaiting, 0);
 }
@@ -938,7 +942,7 @@ give_up_arriving (void *data)
   struct arriving *arriving = data;
   struct barrier *barrier = arriving->barrier;
 
-  if (is_still_there (arriving->use, &barrier->format)
+  if (is_still_there (arriving->use, &barrier->format, sizeof *barrier)
       && gshm_self (atomic_load (&barrier->namespace)) == arriving->self)
     stop_arriving (arriving);
 }
@@ -1155,7 +1159,8 @@ give_up_writing (void *data)
   struct entering *entering = data;
   struct rwlock *rwlock = entering->rwlock;
 
-  if (entering->pending && is_still_there (entering->use, &rwlock->format)
+  if (entering->pending
+      && is_still_there (entering->use, &rwlock->format, sizeof *rwlock)
       && gshm_self (atomic_load (&rwlock->namespace)) == entering->self
       && GSHM_WHO (atomic_load (&rwlock->writer)) == entering->self)
     leave_as_writer (rwlock);

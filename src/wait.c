@@ -155,13 +155,20 @@ sleep_outside (void *data)
   return NULL;
 }
 
-int
-gshm_is_there (gshm_word *word)
+static int
+is_word_there (gshm_word *word)
 {
   /* Move none of those who sleep there to where they are.  To wait for no time
      would enter the queue, where who wakes others would count this thread.  */
   return syscall (SYS_futex, word, FUTEX_CMP_REQUEUE, 0, NULL, word, 0) == 0
          || errno != EFAULT;
+}
+
+int
+gshm_is_there (gshm_word *word, size_t size)
+{
+  return is_word_there (word)
+         && is_word_there (word + size / sizeof *word - 1);
 }
 
 int
@@ -195,9 +202,10 @@ sleep_outside (void *data)
 }
 
 int
-gshm_is_there (gshm_word *word)
+gshm_is_there (gshm_word *word, size_t size)
 {
   (void) word;
+  (void) size;
   return 1;
 }
 
@@ -576,7 +584,7 @@ probe (void *data)
       gshm_pause (SECOND);
       gshm_registry_lock ();
       for (const struct sleeper *s = sleepers; s != NULL; s = s->next)
-        if (!gshm_is_there (s->word))
+        if (!is_word_there (s->word))
           kick (s->kick);
       gshm_registry_unlock ();
     }

@@ -75,8 +75,9 @@ enum gshm_woken gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word,
    bytes at BASE look again, since the memory there has become another.  */
 void gshm_kick_sleepers (const char *base, size_t length);
 
-/* Whether the memory of WORD can be had.  This does not fault.  */
-int gshm_is_there (gshm_word *word);
+/* Whether the memory of the SIZE bytes at WORD, which are in at most two
+   pages, can be had.  This does not fault.  */
+int gshm_is_there (gshm_word *word, size_t size);
 
 void gshm_wait_init (void);
 

@@ -91,6 +91,13 @@
         (let ((nameless (objects)))
           (shm-channel-create name capacity)
           (list nameless (objects))))))
+  (test-equal "nor a descriptor, if asyncs throw at any instant"
+    '((returned stopped) #t)
+    (let* ((before (or (descriptor-count) 0))
+           (result (throw-at-any-instant (* 100 rounds)
+                     (lambda () (shm-channel-create #f 100)))))
+      ;; Each thread has some.
+      (list result (< (or (descriptor-count) 0) (+ before 10)))))
   (test-equal "the mode" #o640
     (with-fresh-name name
       (with-umask 0
@@ -1369,11 +1376,48 @@ place)" ,EDEADLK)
                          (lambda ()
                            (many-times (lambda () (use ch)))))))))))))
 
+(define (test-primitives)
+  ;; What the modules check before is checked again; none ends the process.
+  (test-equal "arguments of any type, to each primitive of the extension" 'done
+    (guile-says
+     '(use-modules (ice-9 match) (posix-shm channel) (rnrs bytevectors))
+     '(define bv (make-bytevector 4096))
+     '(define objects
+        (list #f #t -1 1.5 (expt 2 70) '() "x" (make-string 1000 #\x) 'x
+              (vector 1 2) car bv (make-bytevector 0)))
+     '(shm-channel-init! bv)
+     ;; So that nobody waits for a message.
+     '(shm-channel-close! (shm-channel bv))
+     '(module-for-each
+       (lambda (name variable)
+         (define primitive (variable-ref variable))
+         (unless (memq name '(%shm-channel-init! %shm-raise-with!
+                              %shm-fault-async!))
+           (match (and (procedure? primitive)
+                       (procedure-minimum-arity primitive))
+             ((required optional _)
+              (for-each
+               (lambda (first)
+                 (for-each
+                  (lambda (object)
+                    (catch #t
+                      (lambda ()
+                        (apply primitive
+                               (list-head (cons first (make-list 9 object))
+                                          required)))
+                      (const #f)))
+                  objects))
+               objects))
+             (#f #f))))
+       (resolve-interface '(posix-shm primitives)))
+     '(write 'done))))
+
 (test-begin "channel")
 
 (cond (posix-shm?
        ;; First, while this process has one thread, what forks most.
        (test-group "many" (test-many))
+       (test-group "primitives" (test-primitives))
        (test-group "what peers write" (test-hostile))
        (test-group "channels" (test-channels))
        (test-group "formats" (test-formats))

@@ -166,6 +166,48 @@
              '(shm-resize! fd 0)
              '(say (fault (bytevector-u8-ref bv 3)))))
 
+  ;; If it does not wait by then the result is the same.
+  (test-equal "part of a structure that is waited for"
+    (make-list 4 '(lost #f))
+    (process
+     '(use-modules (posix-shm channel) (posix-shm sync))
+     '(define (cut-meanwhile initialize wait)
+        (let* ((fd (shm-open-anonymous #:size 8192))
+               (bv (shm-map fd)))
+          (initialize bv)
+          (call-with-new-thread
+           (lambda ()
+             (usleep 200000)
+             (shm-resize! fd 4096)))
+          (list-head (fault (wait bv)) 2)))
+     '(define (channel-part bv)
+        (shm-view bv 'vu8 3200))
+     '(define (full-channel bv)
+        (let ((ch (shm-channel (channel-part bv))))
+          (shm-channel-send! ch (make-bytevector 3000))
+          ch))
+     '(say (list (cut-meanwhile (lambda (bv)
+                                  (shm-condition-init! bv 0)
+                                  (shm-mutex-init! bv 4096)
+                                  (shm-mutex-lock! bv 4096))
+                                (lambda (bv)
+                                  (shm-condition-wait! bv 0 4096)))
+                 (cut-meanwhile (lambda (bv)
+                                  (shm-barrier-init! bv 4088 2))
+                                (lambda (bv)
+                                  (shm-barrier-wait! bv 4088)))
+                 (cut-meanwhile (lambda (bv)
+                                  (shm-channel-init! (channel-part bv)))
+                                (lambda (bv)
+                                  (shm-channel-receive!
+                                   (shm-channel (channel-part bv)))))
+                 (cut-meanwhile (lambda (bv)
+                                  (shm-channel-init! (channel-part bv)))
+                                (lambda (bv)
+                                  (shm-channel-send!
+                                   (full-channel bv)
+                                   (make-bytevector 1000))))))))
+
   (with-object (name size)
     (test-equal "their messages"
       (list

@@ -149,14 +149,17 @@ there is an object NAME, @code{out-of-range} for a CAPACITY that cannot be."
 (define (anonymous size)
   (define label "guile-shm-channel")
   (in-the-name-of "shm-channel-create" label
-    (let ((fd (shm-open-anonymous #:size size #:label label)))
-      (dynamic-wind
-        (const #t)
-        (lambda ()
-          (let ((bv (shm-map fd)))
-            (shm-channel-init! bv)
-            bv))
-        (lambda () (close-fdes fd))))))
+    ;; A signal's handler that leaves by an exception leaves no descriptor.
+    (call-with-blocked-asyncs
+     (lambda ()
+       (let ((fd (shm-open-anonymous #:size size #:label label)))
+         (dynamic-wind
+           (const #t)
+           (lambda ()
+             (let ((bv (shm-map fd)))
+               (shm-channel-init! bv)
+               bv))
+           (lambda () (close-fdes fd))))))))
 
 (define attach-interval 1000)           ; microseconds
 
