@@ -120,7 +120,9 @@ status to exit with."
 (define (standard-port fd what open)
   "Return a new port, made by OPEN of a descriptor, on the standard stream FD."
   (or (and (not (closed? fd))
-           (false-if-exception (open (dup->fdes fd))))
+           ;; A signal's handler that exits does so afterwards.
+           (call-with-blocked-asyncs
+            (lambda () (false-if-exception (open (dup->fdes fd))))))
       (fail EBADF what)))
 
 (define (call-writing thunk)
