@@ -332,8 +332,9 @@ mark_async (void)
     pthread_join (other, &unmarked);
   if (unmarked != NULL)
     /* Better than to end the process: whoever touches shared memory is hardly
-       in the middle of allocating.  */
-    mark_in_guile (unmarked);
+       in the middle of allocating.  But it may be outside of Guile, waiting
+       for a semaphore, while the collector does not wait for it.  */
+    GC_call_with_gc_active (mark_in_guile, unmarked);
 }
 
 
