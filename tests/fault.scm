@@ -437,11 +437,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                   (fault (bytevector-u8-ref bv k)))
                `(cut ,name 0)
                '(define first (touch 1))
-               '(setrlimit 'nofile 60 60)
-               '(define (fill)
-                  (let ((fd (false-if-exception
-                             (open-fdes "/dev/null" O_RDONLY))))
-                    (if fd (cons fd (fill)) '())))
+               set-descriptor-limit
                '(define held (fill))
                '(define second (touch 5000))
                '(define more

@@ -250,35 +250,6 @@ and not \"/.\" or \"/..\"")
       (lambda () (shm-unlink (fresh-name)))
       (lambda arguments (system-error-errno arguments)))))
 
-;; In a process of its own, whose limit of descriptors is low.  Guile aborts if
-;; its collector starts the finalizer thread when there is no descriptor left,
-;; so that is started before.
-(define set-descriptor-limit
-  '(begin
-     (use-modules (ice-9 ftw) (srfi srfi-1))
-     ;; Two ends each of the main thread's, the finalizer thread's, and the one
-     ;; that wakes it.
-     (define (own-pipes)
-       (let ((targets (filter-map
-                       (lambda (fd)
-                         (false-if-exception
-                          (readlink (string-append "/proc/self/fd/" fd))))
-                       (scandir "/proc/self/fd"))))
-         (count (lambda (target)
-                  (and (string-prefix? "pipe:" target)
-                       (= 2 (count (lambda (t) (string=? t target))
-                                   targets))))
-                targets)))
-     (let start-thread ()
-       (open-input-file "/dev/null")
-       (gc)
-       (when (< (own-pipes) 6)
-         (start-thread)))
-     (setrlimit 'nofile 60 60)
-     (define (fill)
-       (let ((fd (false-if-exception (open-fdes "/dev/null" O_RDONLY))))
-         (if fd (cons fd (fill)) '())))))
-
 (define (test-descriptor-limit)
   (with-fresh-name name
     (test-equal "too many descriptors" (refusal "shm-open" EMFILE name)
