@@ -1106,14 +1106,15 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
 (define (test-unmapping)
   (define (until-unmapped fd try)
     (let* ((bv (shm-map fd))
-           (tried? #f)
+           (begun? #f)
            (thread (in-thread
-                    (kind (let again ()
-                            (unless (try bv)
-                              (set! tried? #t)
-                              (again)))))))
+                    (kind
+                     (set! begun? #t)
+                     (let again ()
+                       (unless (try bv) (again)))))))
+      ;; A thread's first attempt takes longest, since it looks up who it is.
       (let await ()
-        (unless tried? (usleep 20) (await)))
+        (unless begun? (await)))
       (shm-unmap! bv)
       (join-thread thread)))
   ;; This thread holds it all the time, so that no other one gets it, at
