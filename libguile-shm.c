@@ -23,8 +23,34 @@
 
 #include <config.h>
 
+#include <pthread.h>
+
 #include "gshm.h"
+#include "owner.h"
+#include "registry.h"
 #include "wait.h"
+
+static void
+start (void)
+{
+  gshm_object_start ();
+  gshm_owner_start ();
+  gshm_wait_start ();
+  gshm_registry_start ();
+  gshm_fault_start ();
+  gshm_mapping_start ();
+  gshm_semaphore_start ();
+}
+
+/* With asyncs blocked: an exception would leave the once-only call begun.  */
+static void *
+start_once (void *data)
+{
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+  pthread_once (&once, start);
+  return data;
+}
 
 /* Called by (load-extension "libguile-shm" "gshm_init") in module
    (posix-shm primitives), which is the current module here.  */
@@ -32,6 +58,7 @@ __attribute__ ((visibility ("default")))
 void
 gshm_init (void)
 {
+  scm_c_call_with_blocked_asyncs (start_once, NULL);
   gshm_error_init ();
   gshm_wait_init ();
   gshm_object_init ();

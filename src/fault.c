@@ -1,58 +1,37 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   fault.c - bad memory becomes an exception.
+   fault.c - an inaccessible page becomes an exception.
 
-   A page of a mapping cannot be had if the object was cut short or the system
-   has no memory left (SIGBUS), and cannot be written if the mapping is
-   read-only (SIGSEGV).  The handler cannot raise an exception from the middle
-   of an instruction.  It lets the instruction go on, with private memory, and
-   sees to it that the thread raises one at its next safe point:
+   A page of a mapping is lost if the object was truncated or the system has no
+   memory left (SIGBUS), and cannot be written if the mapping is read-only
+   (SIGSEGV).  The handler cannot raise an exception from the middle of an
+   instruction.  It lets the instruction go on, with private memory (patch.c),
+   and sees to it that the thread raises one at its next safe point:
 
-   1. It has an async marked for the thread, by a short-lived other thread:
-      marking allocates, which a handler may not do on behalf of the
-      interrupted code.
-   2. It notes the fault in the thread's own record, moves the mapping's view
-      of the page elsewhere ("aside") and puts a private page in its place, of
-      zeros or, where the page can be read, a copy.  That is a patch.
-   3. The async takes the fault (gshm_fault_take), which moves every page that
-      the thread's faults have patched back, and raises the exception.
+   1. It pushes an async onto the thread's list, as Guile's own handlers do: a
+      pair that was allocated before, by one compare-and-swap.
+   2. It patches the page and notes the fault in the thread's own record.
+   3. The async drops what the thread's faults have patched, and raises the
+      exception.
 
-   One instruction of Guile's such as bytevector-fill! can fault on any number
-   of pages before a safe point.  Each patch of such a run is twice as long as
-   the one before, so that a run needs few.  */
+   The handler allocates nothing and takes no lock of libgc's or Guile's, since
+   the handler of another signal may have touched the memory while its thread
+   held one.  */
 
 #include <config.h>
 
-/* For what libgc knows of threads, but not to have it put its own calls in
-   place of the system's, which register threads with the collector that this
-   file wants out of its sight.  */
-#ifndef GC_THREADS
-# define GC_THREADS 1
-#endif
-#define GC_NO_THREAD_REDIRECTS 1
-
-#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/uio.h>
-#include <unistd.h>
+#include <ucontext.h>
 
 #include "gshm.h"
 #include "mapping.h"
-#include "wait.h"
-#include <gc/gc.h>
+#include "patch.h"
+#include "tls.h"
 
-#if defined HAVE_MREMAP && defined HAVE_PROCESS_VM_READV
-# define CAN_GUARD 1
-#else
-# define CAN_GUARD 0
-#endif
-
-/* Whether the system that runs this has what its C library has.  */
 static int can_guard;
-
 static atomic_int wanted;
 
 int
@@ -61,387 +40,261 @@ gshm_fault_is_guarded (void)
   return atomic_load (&wanted);
 }
 
-#if CAN_GUARD
+#if GSHM_CAN_PATCH
 
-enum kind
+/* A thread's fault that was not raised yet.  */
+static GSHM_THREAD_LOCAL struct
 {
-  NONE,
-  LOST,
-  READ_ONLY
-};
-
-/* A thread's fault that was not raised yet, and how long its next patch is.
-   Initial-exec, since a handler may not wait for memory for it.  */
-static _Thread_local struct
-{
-  enum kind kind;
-  struct gshm_mapping *mapping;
+  enum gshm_fault_kind kind;
+  const char *address;
+  uint64_t mapping;             /* its serial number */
   size_t offset;
-  size_t next_length;
-} pending __attribute__ ((tls_model ("initial-exec")));
+} pending;
 
-/* Guarded by the registry's lock.  There is room for more than the system lets
-   a process have ranges of memory, by default; the first `used' may be in
-   use.  */
-static struct patch
-{
-  char *page;
-  size_t length;         /* 0: free */
-  char *aside;
-  const struct gshm_mapping *mapping;
-  const void *owner;     /* &pending of the thread that has to take it */
-} patches[1 << 15];
+static SCM lost, read_only;
 
-#define PATCHES (sizeof patches / sizeof *patches)
+/* A procedure of Scheme's, since the exception's type is Scheme's.  */
+static SCM raiser;
 
-static size_t used;
-
-static size_t page_size;
-static SCM fault_async, lost, read_only;
-
-/* The handlers that faults elsewhere go to: those that were there before ours,
-   the last time and the first time.  */
-struct handlers
-{
-  struct sigaction previous, first;
-  int known;
-};
-
-static struct handlers bus_handlers, segv_handlers;
+/* The value of this key is a thread's `scm_thread', or NULL in a thread that
+   is not Guile's.  */
+static pthread_key_t guile_key;
 
 static pthread_key_t thread_exit;
 
+/* glibc allocates where a thread stores the value of a later key.  */
+#define KEYS_WITHOUT_ALLOCATION 32
 
-/* Patches.  The caller holds the registry's lock.  */
 
-/* Read SIZE bytes, as far as they can be had.  This does not fault.  */
-static size_t
-read_memory (char *to, char *from, size_t size)
+/* The async.  */
+
+static SCM async;
+
+/* Pairs to be pushed onto lists of asyncs, each once: as many as threads may
+   have a fault at the same time.  */
+#define PAIRS 256
+
+enum pair_state
 {
-  struct iovec local = { to, size }, remote = { from, size };
-  ssize_t n = process_vm_readv (getpid (), &local, 1, &remote, 1, 0);
+  EMPTY,
+  FILLING,
+  READY,
+  TAKEN
+};
 
-  return n < 0 ? 0 : (size_t) n;
-}
+/* A vector, so that libgc finds the pairs.  */
+static SCM pairs;
+static _Atomic enum pair_state pair_states[PAIRS];
 
+/* Change the state of some pair FROM to TO, and return its index, or -1 if
+   there is none.  */
 static int
-is_readable (char *address)
+claim_pair (enum pair_state from, enum pair_state to)
 {
-  char byte;
-
-  return read_memory (&byte, address, 1) == 1;
-}
-
-/* Try what a patch takes, which emulators of other processors and filters of
-   system calls may not let through.  */
-static int
-try_to_guard (void)
-{
-  char *shared = mmap (NULL, page_size, PROT_READ, MAP_SHARED | MAP_ANONYMOUS,
-                       -1, 0);
-  char byte = 0;
-
-  if (shared == MAP_FAILED)
-    return 0;
-  char *aside = mremap (shared, 0, page_size, MREMAP_MAYMOVE);
-  int moved = aside != MAP_FAILED;
-  if (moved)
-    munmap (aside, page_size);
-  munmap (shared, page_size);
-  return moved && is_readable (&byte);
-}
-
-/* Copy what can be read; what cannot stays zero.  */
-static void
-copy_pages (char *to, char *from, size_t length)
-{
-  for (size_t done = 0; done < length;)
+  for (int i = 0; i < PAIRS; i++)
     {
-      size_t n = read_memory (to + done, from + done, length - done);
-      done += n < page_size ? page_size : n / page_size * page_size;
+      enum pair_state expected = from;
+
+      if (atomic_load_explicit (&pair_states[i], memory_order_relaxed) == from
+          && atomic_compare_exchange_strong (&pair_states[i], &expected, to))
+        return i;
+    }
+  return -1;
+}
+
+/* Replace the pairs that were pushed.  In Guile.  */
+static void
+fill_pairs (void)
+{
+  SCM pair = scm_cons (async, SCM_EOL);
+
+  for (int i; (i = claim_pair (EMPTY, FILLING)) >= 0;
+       pair = scm_cons (async, SCM_EOL))
+    {
+      SCM_SIMPLE_VECTOR_SET (pairs, (size_t) i, pair);
+      atomic_store (&pair_states[i], READY);
     }
 }
 
-static struct patch *
-patch_at (const char *page)
+/* The list of asyncs of THREAD, which Guile accesses atomically.  */
+static _Atomic scm_t_bits *
+asyncs_of (scm_thread *thread)
 {
-  for (size_t i = 0; i < used; i++)
-    if (patches[i].length != 0 && page >= patches[i].page
-        && page < patches[i].page + patches[i].length)
-      return &patches[i];
-  return NULL;
+  _Static_assert (sizeof (SCM) == sizeof (_Atomic scm_t_bits), "");
+  return (_Atomic scm_t_bits *) &thread->pending_asyncs;
 }
 
-static struct patch *
-free_patch (void)
-{
-  for (size_t i = 0; i < used; i++)
-    if (patches[i].length == 0)
-      return &patches[i];
-  return used < PATCHES ? &patches[used++] : NULL;
-}
-
-/* Stretch the page *START to *LENGTH bytes, upwards or, if what is above it is
-   patched already, as by a copy that runs backwards, downwards; as far as
-   there is neither an end of the mapping nor another patch.  */
-static void
-stretch (const struct gshm_mapping *mapping, enum kind kind, char **start,
-         size_t *length)
-{
-  char *from = *start, *to = *start + page_size;
-  int down = patch_at (to) != NULL;
-  char *end = down ? mapping->base : mapping->base + mapping->length;
-
-  for (size_t i = 0; i < used; i++)
-    if (patches[i].length != 0)
-      {
-        char *low = patches[i].page, *high = low + patches[i].length;
-
-        if (!down && low >= to && low < end)
-          end = low;
-        if (down && high <= from && high > end)
-          end = high;
-      }
-  size_t room = (size_t) (down ? to - end : end - from);
-  if (*length > room)
-    *length = room;
-  if (kind == LOST)
-    /* What others store in pages that are there must not be lost.  */
-    for (size_t done = page_size; done < *length; done += page_size)
-      if (is_readable (down ? to - done - page_size : from + done))
-        *length = done;
-  if (down)
-    *start = to - *length;
-}
-
-/* Put private memory over LENGTH bytes at PAGE, and move the object's aside.
-   Return whether that was possible.  */
 static int
-patch_pages (const struct gshm_mapping *mapping, char *page, size_t length,
-             const void *owner)
+is_async_in (SCM list)
 {
-  struct patch *patch = free_patch ();
-  if (patch == NULL)
-    return 0;
-
-  /* Of old size 0: a second view of shared pages, which stay where they are,
-     so that no other thread ever finds nothing there.  */
-  char *aside = mremap (page, 0, length, MREMAP_MAYMOVE);
-  if (aside == MAP_FAILED && errno == EAGAIN
-      && munlock (page, length) == 0)
-    /* The user may not lock that much.  */
-    aside = mremap (page, 0, length, MREMAP_MAYMOVE);
-  if (aside == MAP_FAILED)
-    return 0;
-  char *copy = mmap (NULL, length, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (copy != MAP_FAILED)
-    {
-      copy_pages (copy, aside, length);
-      if (mremap (copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, page)
-          != MAP_FAILED)
-        {
-          *patch = (struct patch) { page, length, aside, mapping, owner };
-          return 1;
-        }
-      munmap (copy, length);
-    }
-  munmap (aside, length);
+  for (; scm_is_pair (list); list = SCM_CDR (list))
+    if (scm_is_eq (SCM_CAR (list), async))
+      return 1;
   return 0;
 }
 
-static void
-move_back (struct patch *patch)
-{
-  if (patch->mapping->unmapped)
-    {
-      munmap (patch->aside, patch->length);
-      patch->length = 0;
-    }
-  else if (mremap (patch->aside, patch->length, patch->length,
-                   MREMAP_MAYMOVE | MREMAP_FIXED, patch->page)
-           != MAP_FAILED)
-    {
-      /* Who began to wait there meanwhile waits in private memory.  */
-      gshm_kick_sleepers (patch->page, patch->length);
-      patch->length = 0;
-    }
-}
-
-void
-gshm_fault_forget (const struct gshm_mapping *mapping)
-{
-  for (size_t i = 0; i < used; i++)
-    if (patches[i].length != 0 && patches[i].mapping == mapping)
-      {
-        munmap (patches[i].aside, patches[i].length);
-        patches[i].length = 0;
-      }
-}
-
-
-/* Marking the async.  */
-
-static void *
-mark_in_guile (void *thread)
-{
-  scm_system_async_mark_for_thread (fault_async, *(SCM *) thread);
-  return NULL;
-}
-
-/* Whether the system has two more descriptors: Guile needs them for each
-   thread, and aborts where there are none.  */
+/* See to it that THREAD, this one, runs the async.  Return 0 if there is no
+   pair for it.  */
 static int
-are_descriptors_left (void)
+push_async (scm_thread *thread)
 {
-  int ends[2];
+  scm_t_bits list = atomic_load (asyncs_of (thread));
 
-  if (pipe2 (ends, O_CLOEXEC) < 0)
+  if (is_async_in (SCM_PACK (list)))
+    return 1;
+  /* Outside of Guile the collector may be marking now.  What is in the list
+     could then be hidden behind a pair that it has already seen.  The next
+     fault tries again, and our own procedures raise it when they enter Guile
+     again.  */
+  if (!thread->guile_mode && !scm_is_null (SCM_PACK (list)))
+    return 1;
+  int i = claim_pair (READY, TAKEN);
+  if (i < 0)
     return 0;
-  close (ends[0]);
-  close (ends[1]);
+  SCM pair = SCM_SIMPLE_VECTOR_REF (pairs, (size_t) i);
+  do
+    SCM_SETCDR (pair, SCM_PACK (list));
+  while (!atomic_compare_exchange_weak (asyncs_of (thread), &list,
+                                        SCM_UNPACK (pair)));
+  /* The thread's list keeps the pair from here on.  */
+  atomic_store (&pair_states[i], EMPTY);
   return 1;
-}
-
-/* Return NULL if the async is marked.  */
-static void *
-mark_in_thread (void *thread)
-{
-  sigset_t faults;
-
-  if (!are_descriptors_left ())
-    return thread;
-  /* Guile may start threads of its own from here, which inherit the mask.  */
-  sigemptyset (&faults);
-  sigaddset (&faults, SIGBUS);
-  sigaddset (&faults, SIGSEGV);
-  pthread_sigmask (SIG_UNBLOCK, &faults, NULL);
-  return scm_with_guile (mark_in_guile, thread);
-}
-
-/* Have the async marked for this thread.  The other thread has ended when this
-   returns, so that nobody sees it, as a fork would.  */
-static void
-mark_async (void)
-{
-  SCM thread = scm_current_thread ();
-  pthread_t other;
-  void *unmarked = &thread;
-
-  if (pthread_create (&other, NULL, mark_in_thread, &thread) == 0)
-    pthread_join (other, &unmarked);
-  if (unmarked != NULL)
-    /* Better than to end the process: whoever touches shared memory is hardly
-       in the middle of allocating.  But it may be outside of Guile, waiting
-       for a semaphore, while the collector does not wait for it.  */
-    GC_call_with_gc_active (mark_in_guile, unmarked);
 }
 
 
 /* The handler.  */
 
-/* Patch the page at ADDRESS and note the fault, if it is one of ours.  */
+/* Copy the mapping that ADDRESS is in.  */
 static int
-handle_fault (enum kind kind, char *address)
-{
-  int handled = 0;
-
-  gshm_registry_lock ();
-  struct gshm_mapping *mapping = gshm_registry_find (address);
-  size_t within = mapping == NULL ? 0 : (size_t) (address - mapping->base);
-  char *page = (mapping == NULL ? NULL
-                : mapping->base + within / page_size * page_size);
-  if (mapping != NULL && mapping->unmapped)
-    /* It has private memory for reading, or will soon.  */
-    handled = mmap (page, page_size, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
-              != MAP_FAILED;
-  else if (mapping != NULL)
-    {
-      if (pending.kind == NONE)
-        pending.next_length = page_size;
-      size_t length = pending.next_length;
-
-      /* Another thread that faulted there may have been first.  */
-      handled = patch_at (page) != NULL;
-      if (!handled)
-        {
-          stretch (mapping, kind, &page, &length);
-          handled = patch_pages (mapping, page, length, &pending);
-          pending.next_length = length > SIZE_MAX / 2 ? length : 2 * length;
-        }
-      if (handled && pending.kind == NONE)
-        {
-          mapping->references++;
-          pthread_setspecific (thread_exit, &pending);
-          pending.kind = kind;
-          pending.mapping = mapping;
-          pending.offset = within < mapping->skip ? 0 : within - mapping->skip;
-        }
-    }
-  gshm_registry_unlock ();
-  return handled;
-}
-
-enum place
-{
-  ELSEWHERE,
-  MAPPED,
-  UNMAPPED
-};
-
-static enum place
-place_of (const char *address)
+find_mapping (const char *address, struct gshm_mapping *copy)
 {
   gshm_registry_lock ();
   const struct gshm_mapping *mapping = gshm_registry_find (address);
-  enum place place = (mapping == NULL ? ELSEWHERE
-                      : mapping->unmapped ? UNMAPPED : MAPPED);
+  if (mapping != NULL)
+    *copy = *mapping;
   gshm_registry_unlock ();
-  return place;
+  return mapping != NULL;
 }
 
-/* Hand a signal on to the handler that was there before ours, or, if that one
-   hands it to ours again, to the first.  */
+/* Let this thread's access to ADDRESS go on, if it is an access to a mapping
+   that can.  */
+static int
+handle_fault (enum gshm_fault_kind kind, char *address)
+{
+  scm_thread *thread = pthread_getspecific (guile_key);
+  struct gshm_mapping mapping;
+
+  if (!find_mapping (address, &mapping))
+    return 0;
+  if (mapping.state == GSHM_UNMAPPING
+      && mapping.unmapper != gshm_this_thread ())
+    {
+      sched_yield ();
+      return 1;
+    }
+  if (mapping.state != GSHM_MAPPED)
+    return gshm_patch (&mapping, kind, address);
+
+  if (!atomic_load (&wanted)
+      /* Then the thread does not store, but execute.  */
+      || (kind == GSHM_READ_ONLY && mapping.is_writable)
+      /* A plain thread of C's has no safe point.  */
+      || thread == NULL || !push_async (thread))
+    return 0;
+  int is_first = pending.kind == GSHM_NO_FAULT;
+  if (is_first)
+    gshm_patch_begin ();
+  if (!gshm_patch (&mapping, kind, address))
+    return 0;
+  if (is_first)
+    {
+      size_t within = (size_t) (address - mapping.base);
+
+      if (thread_exit < KEYS_WITHOUT_ALLOCATION)
+        pthread_setspecific (thread_exit, &pending);
+      pending.address = address;
+      pending.mapping = mapping.serial;
+      pending.offset = within < mapping.skip ? 0 : within - mapping.skip;
+      pending.kind = kind;
+    }
+  return 1;
+}
+
+/* The handlers that were there when the guard was installed first, and when it
+   was installed last.  */
+struct handlers
+{
+  struct sigaction first, last;
+  int is_installed;
+};
+
+static struct handlers bus_handlers, segv_handlers;
+
+/* Whether the handler to which the signal with CONTEXT was passed on has passed
+   it back: then this call is deeper in the stack than the first one.  There is
+   no state to leave behind if that handler leaves by siglongjmp.  */
+static int
+is_passed_back (const void *context)
+{
+  static GSHM_THREAD_LOCAL struct
+  {
+    const void *context;
+    uintptr_t frame;
+  } last;
+  uintptr_t frame = (uintptr_t) __builtin_frame_address (0);
+
+  if (context == last.context && frame < last.frame)
+    return 1;
+  last.context = context;
+  last.frame = frame;
+  return 0;
+}
+
+/* Call the handler that the guard replaced, as the system would have.  */
 static void
 pass_on (int signal, siginfo_t *info, void *context)
 {
-  static _Thread_local int passing
-    __attribute__ ((tls_model ("initial-exec")));
-  const struct handlers *handlers
+  struct handlers *handlers
     = signal == SIGBUS ? &bus_handlers : &segv_handlers;
-  const struct sigaction *next
-    = passing ? &handlers->first : &handlers->previous;
-  int sent = info->si_code <= 0;
+  struct sigaction *replaced
+    = is_passed_back (context) ? &handlers->first : &handlers->last;
+  struct sigaction next = *replaced, standard = { .sa_handler = SIG_DFL };
+  int is_sent = info->si_code <= 0;
 
-  passing++;
-  if (next->sa_flags & SA_SIGINFO)
-    next->sa_sigaction (signal, info, context);
-  else if (next->sa_handler == SIG_DFL
-           || (next->sa_handler == SIG_IGN && !sent))
+  if (next.sa_handler == SIG_IGN && is_sent)
+    return;
+  if (next.sa_handler == SIG_DFL || next.sa_handler == SIG_IGN)
     {
-      /* The instruction faults again, with nobody in the way.  */
-      struct sigaction standard = { .sa_handler = SIG_DFL };
+      /* The instruction faults again, and ends the process.  */
       sigaction (signal, &standard, NULL);
-      if (sent)
+      if (is_sent)
         raise (signal);
+      return;
     }
-  else if (next->sa_handler != SIG_IGN)
-    next->sa_handler (signal);
-  passing--;
+  if (next.sa_flags & (int) SA_RESETHAND)
+    *replaced = standard;
+  sigset_t mask;
+  sigorset (&mask, &((ucontext_t *) context)->uc_sigmask, &next.sa_mask);
+  if (!(next.sa_flags & SA_NODEFER))
+    sigaddset (&mask, signal);
+  pthread_sigmask (SIG_SETMASK, &mask, NULL);
+  if (next.sa_flags & SA_SIGINFO)
+    next.sa_sigaction (signal, info, context);
+  else
+    next.sa_handler (signal);
 }
 
 /* What a signal tells of; nothing for us if a process sent it, or if it was
    about an access to no memory at all.  */
-static enum kind
+static enum gshm_fault_kind
 kind_of (int signal, int code)
 {
   switch (signal)
     {
     case SIGBUS:
-      return code == BUS_ADRERR ? LOST : NONE;
+      return code == BUS_ADRERR ? GSHM_LOST : GSHM_NO_FAULT;
     default:
-      return code == SEGV_ACCERR ? READ_ONLY : NONE;
+      return code == SEGV_ACCERR ? GSHM_READ_ONLY : GSHM_NO_FAULT;
     }
 }
 
@@ -449,27 +302,15 @@ static void
 handle_signal (int signal, siginfo_t *info, void *context)
 {
   int saved = errno;
-  enum kind kind = kind_of (signal, info->si_code);
+  enum gshm_fault_kind kind = kind_of (signal, info->si_code);
 
-  enum place place = kind == NONE ? ELSEWHERE : place_of (info->si_addr);
-
-  if (place == MAPPED
-      && (!atomic_load (&wanted)
-          /* Guile's threads are; a plain one of C's has no safe point, and no
-             way to be told.  */
-          || (pending.kind == NONE && !GC_thread_is_registered ())))
-    place = ELSEWHERE;
-  /* Before the patch, since that takes long, and what other threads store
-     while there is a patch is lost.  */
-  if (place == MAPPED && pending.kind == NONE)
-    mark_async ();
-  if (place == ELSEWHERE || !handle_fault (kind, info->si_addr))
+  if (kind == GSHM_NO_FAULT || !handle_fault (kind, info->si_addr))
     pass_on (signal, info, context);
   errno = saved;
 }
 
 static void
-watch_signal (int signal, struct handlers *handlers)
+install (int signal, struct handlers *handlers)
 {
   struct sigaction now;
 
@@ -477,117 +318,186 @@ watch_signal (int signal, struct handlers *handlers)
   if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handle_signal)
     return;
 
-  /* On the thread's own stack, which the collector may look through while the
-     handler waits.  */
+  /* On the thread's own stack, which the collector may scan while the handler
+     runs.  */
   struct sigaction ours = { .sa_sigaction = handle_signal,
-                            .sa_flags = SA_SIGINFO };
-  sigemptyset (&ours.sa_mask);
-  if (!handlers->known)
+                            .sa_flags = SA_SIGINFO,
+                            .sa_mask = *gshm_signals () };
+  if (!handlers->is_installed)
     handlers->first = now;
-  handlers->known = 1;
-  handlers->previous = now;
+  handlers->is_installed = 1;
+  handlers->last = now;
   sigaction (signal, &ours, NULL);
+}
+
+/* Put the guard in front of other handlers.  */
+static void
+install_guard (void)
+{
+  install (SIGBUS, &bus_handlers);
+  install (SIGSEGV, &segv_handlers);
 }
 
 void
 gshm_fault_watch (void)
 {
-  if (atomic_load (&wanted))
-    {
-      watch_signal (SIGBUS, &bus_handlers);
-      watch_signal (SIGSEGV, &segv_handlers);
-    }
+  static atomic_flag installed = ATOMIC_FLAG_INIT;
+
+  if (atomic_load (&wanted) && !atomic_flag_test_and_set (&installed))
+    install_guard ();
 }
 
-/* Give up the fault of this thread, and what it patched; return the mapping,
-   with the reference that the fault held.  */
-static struct gshm_mapping *
-take_pending (void)
+
+/* Raising.  */
+
+/* Drop this thread's patches and its record of the fault, at once for the
+   handlers of signals.  */
+static void
+clear_pending (void)
 {
-  gshm_registry_lock ();
-  for (size_t i = 0; i < used; i++)
-    if (patches[i].length != 0 && patches[i].owner == &pending)
-      move_back (&patches[i]);
-  pending.kind = NONE;
-  gshm_registry_unlock ();
-  return pending.mapping;
+  sigset_t before;
+
+  pthread_sigmask (SIG_BLOCK, gshm_signals (), &before);
+  gshm_patch_undo ();
+  pending.kind = GSHM_NO_FAULT;
+  pthread_sigmask (SIG_SETMASK, &before, NULL);
 }
 
 /* A thread that ends before its next safe point.  */
 static void
-take_at_exit (void *data)
+clear_at_exit (void *data)
 {
   (void) data;
-  if (pending.kind != NONE)
-    gshm_mapping_release (take_pending ());
+  if (pending.kind != GSHM_NO_FAULT)
+    clear_pending ();
 }
 
-/* In the child of a fork, where the other threads are no more.  */
-static void
-take_of_others (void)
-{
-  gshm_registry_lock ();
-  for (size_t i = 0; i < used; i++)
-    if (patches[i].length != 0 && patches[i].owner != &pending)
-      move_back (&patches[i]);
-  gshm_registry_unlock ();
-}
-
-/* () -> #f, or (kind name offset): the fault that this thread has not
-   raised yet, and with it the memory as it was before.  */
+/* The name of the object at ADDRESS in the mapping with the number SERIAL, or
+   #f, also where that is no more.  */
 static SCM
-gshm_fault_take (void)
+name_at (const char *address, uint64_t serial)
 {
-  if (pending.kind == NONE)
-    return SCM_BOOL_F;
-  /* Not made here: Guile has a lock for symbols, which in the child of a fork
-     another thread may have taken for ever.  */
-  SCM kind = pending.kind == LOST ? lost : read_only;
-  size_t offset = pending.offset;
-  struct gshm_mapping *mapping = take_pending ();
-  SCM name = gshm_mapping_name (mapping);
-  gshm_mapping_release (mapping);
-  return scm_list_3 (kind, name, scm_from_size_t (offset));
+  struct gshm_mapping copy;
+  char name[GSHM_NAME_MAX + 2];
+
+  gshm_registry_lock ();
+  const struct gshm_mapping *mapping = gshm_registry_find (address);
+  int is_there = mapping != NULL && mapping->serial == serial;
+  if (is_there)
+    {
+      copy = *mapping;
+      if (copy.name != NULL)
+        copy.name = strcpy (name, copy.name);
+    }
+  gshm_registry_unlock ();
+  return is_there ? gshm_mapping_name (&copy) : SCM_BOOL_F;
 }
 
 int
 gshm_fault_is_pending (void)
 {
-  return pending.kind != NONE;
+  return pending.kind != GSHM_NO_FAULT;
 }
 
 void
 gshm_fault_raise (void)
 {
-  if (gshm_fault_is_pending ())
-    scm_call_0 (fault_async);
+  if (!gshm_fault_is_pending ())
+    return;
+  /* Not made here: Guile has a lock for symbols, which in the child of a fork
+     another thread may have taken for ever.  */
+  SCM kind = pending.kind == GSHM_LOST ? lost : read_only;
+  SCM offset = scm_from_size_t (pending.offset);
+  const char *address = pending.address;
+  uint64_t mapping = pending.mapping;
+  /* First, since the system tells the name only of pages that it shows.  */
+  clear_pending ();
+  scm_call_3 (raiser, kind, name_at (address, mapping), offset);
 }
 
-/* (THUNK): have threads run THUNK at their next safe point after a fault.  */
+/* () -> unspecified: what the async does.  */
 static SCM
-gshm_fault_async (SCM thunk)
+run_async (void)
 {
-  fault_async = scm_permanent_object (thunk);
+  fill_pairs ();
+  gshm_fault_raise ();
   return SCM_UNSPECIFIED;
 }
 
-#else /* !CAN_GUARD */
+/* (PROC): have faults raised by PROC, which is called with their kind, name and
+   offset.  */
+static SCM
+set_raiser (SCM proc)
+{
+  raiser = scm_permanent_object (proc);
+  return SCM_UNSPECIFIED;
+}
+
+
+/* Once a process.  */
+
+static void
+reset_in_child (void)
+{
+  gshm_patch_reset ();
+  for (int i = 0; i < PAIRS; i++)
+    if (atomic_load (&pair_states[i]) != READY)
+      atomic_store (&pair_states[i], EMPTY);
+}
+
+/* Find the key by which Guile itself ties its record of a thread to the
+   thread.  scm_current_thread, which would give it too, crashes in a thread
+   that is not Guile's.  */
+static int
+find_guile_key (void)
+{
+  scm_thread *thread = SCM_I_THREAD_DATA (scm_current_thread ());
+
+  for (pthread_key_t key = 0; key < PTHREAD_KEYS_MAX; key++)
+    if (pthread_getspecific (key) == thread)
+      {
+        guile_key = key;
+        return 1;
+      }
+  return 0;
+}
+
+/* Whether the Guile that runs this has a thread's asyncs where the headers say:
+   what is there changes if one is marked.  With asyncs blocked.  */
+static int
+find_asyncs (void)
+{
+  scm_thread *thread = SCM_I_THREAD_DATA (scm_current_thread ());
+  SCM before = thread->pending_asyncs;
+
+  scm_system_async_mark (async);
+  SCM after = thread->pending_asyncs;
+  return (!scm_is_eq (before, after) && SCM_HEAP_OBJECT_P (after)
+          && scm_is_pair (after) && scm_is_eq (SCM_CAR (after), async)
+          && scm_is_eq (SCM_CDR (after), before));
+}
 
 void
-gshm_fault_forget (const struct gshm_mapping *mapping)
+gshm_fault_start (void)
 {
-  (void) mapping;
+  lost = scm_permanent_object (scm_from_utf8_symbol ("lost"));
+  read_only = scm_permanent_object (scm_from_utf8_symbol ("read-only"));
+  raiser = SCM_BOOL_F;
+  async = scm_permanent_object (scm_c_make_gsubr ("raise-shm-fault", 0, 0, 0,
+                                                  run_async));
+  pairs = scm_permanent_object (scm_c_make_vector (PAIRS, SCM_BOOL_F));
+  fill_pairs ();
+  can_guard = gshm_patch_start () && find_asyncs () && find_guile_key ();
+  atomic_store (&wanted, can_guard);
+  pthread_key_create (&thread_exit, clear_at_exit);
+  pthread_atfork (NULL, NULL, reset_in_child);
 }
+
+#else /* !GSHM_CAN_PATCH */
 
 void
 gshm_fault_watch (void)
 {
-}
-
-static SCM
-gshm_fault_take (void)
-{
-  return SCM_BOOL_F;
 }
 
 int
@@ -601,14 +511,25 @@ gshm_fault_raise (void)
 {
 }
 
-static SCM
-gshm_fault_async (SCM thunk)
+static void
+install_guard (void)
 {
-  (void) thunk;
+}
+
+static SCM
+set_raiser (SCM proc)
+{
+  (void) proc;
   return SCM_UNSPECIFIED;
 }
 
-#endif /* !CAN_GUARD */
+void
+gshm_fault_start (void)
+{
+  gshm_patch_start ();
+}
+
+#endif /* !GSHM_CAN_PATCH */
 
 /* (VALUE) -> boolean: as it was before; set if VALUE is a boolean.  */
 static SCM
@@ -622,8 +543,9 @@ gshm_fault_guard (SCM value)
   if (scm_is_bool (value))
     {
       atomic_store (&wanted, scm_is_true (value));
-      if (gshm_registry_count () > 0)
-        gshm_fault_watch ();
+      gshm_fault_watch ();
+      if (scm_is_true (value))
+        install_guard ();
     }
   return scm_from_bool (before);
 }
@@ -631,18 +553,6 @@ gshm_fault_guard (SCM value)
 void
 gshm_fault_init (void)
 {
-  gshm_registry_init ();
-#if CAN_GUARD
-  page_size = (size_t) sysconf (_SC_PAGESIZE);
-  can_guard = try_to_guard ();
-  atomic_store (&wanted, can_guard);
-  lost = scm_permanent_object (scm_from_utf8_symbol ("lost"));
-  read_only = scm_permanent_object (scm_from_utf8_symbol ("read-only"));
-  pthread_key_create (&thread_exit, take_at_exit);
-  /* After the registry's, which frees the lock.  */
-  pthread_atfork (NULL, NULL, take_of_others);
-#endif
-  gshm_define ("%shm-take-fault!", 0, 0, gshm_fault_take);
   gshm_define ("%shm-fault-guard", 1, 0, gshm_fault_guard);
-  gshm_define ("%shm-fault-async!", 1, 0, gshm_fault_async);
+  gshm_define ("%shm-fault-raiser!", 1, 0, set_raiser);
 }

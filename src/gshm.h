@@ -10,9 +10,14 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* The entry, and what it calls: each defines and exports a room's primitives
-   in the current module.  */
+/* The entry, and what it calls: each `start' sets up a room once in a process,
+   each `init' defines and exports a room's primitives in the current
+   module.  */
 void gshm_init (void);
+void gshm_object_start (void);
+void gshm_fault_start (void);
+void gshm_mapping_start (void);
+void gshm_semaphore_start (void);
 void gshm_error_init (void);
 void gshm_object_init (void);
 void gshm_fault_init (void);
@@ -114,6 +119,10 @@ SCM gshm_descriptor_object (SCM scm_fd);
 
 /* The bytes of a name as a string, "?" for what is not UTF-8.  */
 SCM gshm_name_to_scm (const char *bytes);
+
+/* The name of the object of this device and inode, a string, or #f where it has
+   none or that cannot be told.  */
+SCM gshm_name_of_file (dev_t device, ino_t inode);
 
 /* Unlink NAME if it is that of the object of this device and inode, and return
    whether that was done.  */

@@ -12,8 +12,9 @@
 #include <config.h>
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,18 +30,12 @@
 
 #include "gshm.h"
 #include "mapping.h"
+#include "patch.h"
 #include "wait.h"
 
 #define MAP "shm-map"
 #define VIEW "shm-view"
 #define UNMAP "shm-unmap!"
-
-/* Private memory that costs nothing until it is written to.  */
-#ifdef MAP_NORESERVE
-# define TOMBSTONE (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE)
-#else
-# define TOMBSTONE (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
-#endif
 
 static size_t page_size;
 
@@ -89,8 +84,10 @@ struct range
 #define BATCH 512
 #define SMALL ((size_t) 65536)
 
-static struct range batch[BATCH];      /* guarded by the registry's lock */
-static size_t batched;
+/* The registry's lock guards these.  The child of a fork finds an element
+   before it is counted.  */
+static struct range batch[BATCH];
+static atomic_size_t batched;
 
 static int
 compare_ranges (const void *a, const void *b)
@@ -100,43 +97,58 @@ compare_ranges (const void *a, const void *b)
   return (one->base > other->base) - (one->base < other->base);
 }
 
+/* Have RANGE unmapped with others, later.  */
+static void unmap_later (struct range range);
+
 static void
-give_back_batch (struct range *ranges)
+unmap_now (struct range range)
+{
+  if (!gshm_unmap_range (range.base, range.length))
+    unmap_later (range);
+}
+
+static void
+unmap_batch (struct range *ranges)
 {
   qsort (ranges, BATCH, sizeof *ranges, compare_ranges);
   for (size_t i = 0, next; i < BATCH; i = next)
     {
-      char *end = ranges[i].base + ranges[i].length;
+      struct range range = ranges[i];
 
-      for (next = i + 1; next < BATCH && ranges[next].base == end; next++)
-        end += ranges[next].length;
-      munmap (ranges[i].base, (size_t) (end - ranges[i].base));
+      for (next = i + 1; next < BATCH
+           && ranges[next].base == range.base + range.length; next++)
+        range.length += ranges[next].length;
+      unmap_now (range);
     }
 }
 
-/* Give back the addresses of MAPPING, which nobody knows any more.  */
 static void
-give_back (const struct gshm_mapping *mapping)
+unmap_later (struct range range)
 {
   struct range full[BATCH];
-  int is_full = 0;
 
-  if (!mapping->unmapped || mapping->length > SMALL)
-    {
-      munmap (mapping->base, mapping->length);
-      return;
-    }
   gshm_registry_lock ();
-  batch[batched++] = (struct range) { mapping->base, mapping->length };
-  if (batched == BATCH)
-    {
-      memcpy (full, batch, sizeof full);
-      batched = 0;
-      is_full = 1;
-    }
+  size_t n = atomic_load_explicit (&batched, memory_order_relaxed);
+  batch[n++] = range;
+  int is_full = n == BATCH;
+  if (is_full)
+    memcpy (full, batch, sizeof full);
+  atomic_store_explicit (&batched, is_full ? 0 : n, memory_order_release);
   gshm_registry_unlock ();
   if (is_full)
-    give_back_batch (full);
+    unmap_batch (full);
+}
+
+/* Unmap the addresses of MAPPING, which no one has any more.  */
+static void
+unmap_addresses (const struct gshm_mapping *mapping)
+{
+  struct range range = { mapping->base, mapping->length };
+
+  if (mapping->state == GSHM_UNMAPPED && mapping->length <= SMALL)
+    unmap_later (range);
+  else
+    unmap_now (range);
 }
 
 void
@@ -145,21 +157,19 @@ gshm_mapping_release (struct gshm_mapping *mapping)
   gshm_registry_lock ();
   int last = --mapping->references == 0;
   if (last)
-    {
-      gshm_fault_forget (mapping);
-      gshm_registry_remove (mapping);
-    }
+    gshm_registry_remove (mapping);
+  unsigned patches = mapping->patches;
   gshm_registry_unlock ();
 
-  /* In this order, since the addresses may be had by another mapping as soon
-     as they are given back.  */
-  if (last)
-    {
-      if (!mapping->is_borrowed)
-        give_back (mapping);
-      free (mapping->name);
-      free (mapping);
-    }
+  if (!last)
+    return;
+  if (patches > 0)
+    gshm_patch_forget (mapping, 0);
+  /* Last, since the kernel may give the addresses to another mapping.  */
+  if (!mapping->is_borrowed)
+    unmap_addresses (mapping);
+  free (mapping->name);
+  free (mapping);
 }
 
 struct gshm_mapping *
@@ -175,6 +185,7 @@ gshm_mapping_borrow (void *address, size_t size, const char *name)
     .length = page_size,
     .skip = (uintptr_t) address - start,
     .size = size,
+    .is_writable = 1,
     .is_borrowed = 1,
     .references = 1,
     .name = strdup (name),
@@ -209,64 +220,16 @@ mapping_at (const void *address)
 }
 
 static void
+release (void *mapping)
+{
+  gshm_mapping_release (mapping);
+}
+
+static void
 finalize (void *pointer, void *mapping)
 {
   (void) pointer;
   gshm_mapping_release (mapping);
-}
-
-/* What is not written in the text of /proc/self/maps in one piece: a line
-   break.  */
-static void
-unescape (char *text)
-{
-  char *to = text;
-
-  for (char *from = text; *from != '\0'; to++)
-    if (strncmp (from, "\\012", 4) == 0)
-      {
-        *to = '\n';
-        from += 4;
-      }
-    else
-      *to = *from++;
-  *to = '\0';
-}
-
-/* The name of the object that the system shows at the addresses of MAPPING, or
-   #f.  */
-static SCM
-name_from_system (const struct gshm_mapping *mapping)
-{
-  static const char folder[] = "/dev/shm/", gone[] = " (deleted)";
-  uintptr_t start, end, base = (uintptr_t) mapping->base;
-  SCM name = SCM_BOOL_F;
-  char *line = NULL;
-  size_t size = 0;
-  ssize_t length;
-
-  FILE *maps = fopen ("/proc/self/maps", "re");
-  if (maps == NULL)
-    return name;
-  while (scm_is_false (name) && (length = getline (&line, &size, maps)) > 0)
-    {
-      char *path = strchr (line, '/');
-
-      if (path == NULL || strncmp (path, folder, sizeof folder - 1) != 0
-          || sscanf (line, "%" SCNxPTR "-%" SCNxPTR, &start, &end) != 2
-          || end <= base || start >= base + mapping->length)
-        continue;
-      line[length - 1] = '\0';
-      size_t path_length = strlen (path);
-      if (path_length > sizeof gone
-          && strcmp (path + path_length - (sizeof gone - 1), gone) == 0)
-        break;
-      unescape (path);
-      name = gshm_name_to_scm (path + sizeof folder - 2);
-    }
-  free (line);
-  fclose (maps);
-  return name;
 }
 
 SCM
@@ -274,7 +237,7 @@ gshm_mapping_name (const struct gshm_mapping *mapping)
 {
   if (mapping->name != NULL)
     return gshm_name_to_scm (mapping->name);
-  return name_from_system (mapping);
+  return gshm_name_of_file (mapping->device, mapping->inode);
 }
 
 
@@ -335,6 +298,29 @@ map_pages (const struct request *request)
                flags, request->fd, request->page_offset);
 }
 
+/* Map what REQUEST asks for, if need be read-only unless IS_FIXED, and if need
+   be after a collection.  Return where, or MAP_FAILED and errno.  */
+static char *
+map_anyhow (struct request *request, int is_fixed)
+{
+  char *base = map_pages (request);
+
+  if (base == MAP_FAILED && errno == EPERM && !is_fixed)
+    {
+      /* The descriptor could, but a seal forbids it.  */
+      request->protection = PROT_READ;
+      base = map_pages (request);
+    }
+  /* Twice, since a mapping that garbage with a finalizer refers to, as a port,
+     goes only after that.  */
+  for (int i = 0; i < 2 && base == MAP_FAILED && errno == ENOMEM; i++)
+    {
+      gshm_collect ();
+      base = map_pages (request);
+    }
+  return base;
+}
+
 /* What can only be asked for once there is memory.  Return 0, or an errno.  */
 static int
 advise (const struct request *request, char *base)
@@ -377,8 +363,11 @@ collect_if_many (void)
     }
 }
 
+/* The mapping of the pages at BASE, in the registry.  NAME, allocated or NULL,
+   becomes its own.  Return NULL and leave NAME alone if there is no memory for
+   that.  */
 static struct gshm_mapping *
-new_mapping (const struct request *request, char *base, const char *name)
+new_mapping (const struct request *request, char *base, char *name)
 {
   struct gshm_mapping *mapping = malloc (sizeof *mapping);
 
@@ -393,23 +382,17 @@ new_mapping (const struct request *request, char *base, const char *name)
     .size = request->size,
     .device = request->status.st_dev,
     .inode = request->status.st_ino,
+    .name = name,
+    .is_writable = (request->protection & PROT_WRITE) != 0,
     .references = 1,
   };
-  if (name != NULL && (mapping->name = strdup (name)) == NULL)
-    {
-      free (mapping);
-      return NULL;
-    }
   gshm_registry_lock ();
   int added = gshm_registry_add (mapping);
   gshm_registry_unlock ();
-  if (!added)
-    {
-      free (mapping->name);
-      free (mapping);
-      return NULL;
-    }
-  return mapping;
+  if (added)
+    return mapping;
+  free (mapping);
+  return NULL;
 }
 
 static void
@@ -512,20 +495,15 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   request.protection = protection (request.fd, scm_fd, writable);
 
   collect_if_many ();
-  char *base = map_pages (&request);
-  if (base == MAP_FAILED && errno == EPERM && !scm_is_bool (writable))
+  /* From here on an exception may have to undo something.  */
+  scm_dynwind_begin (0);
+  char *name = NULL;
+  if (scm_is_true (scm_name))
     {
-      /* The descriptor could, but a seal forbids it.  */
-      request.protection = PROT_READ;
-      base = map_pages (&request);
+      name = scm_to_utf8_string (scm_name);
+      scm_dynwind_free (name);
     }
-  /* Twice, since a mapping that garbage with a finalizer refers to, as a port,
-     goes only after that.  */
-  for (int i = 0; i < 2 && base == MAP_FAILED && errno == ENOMEM; i++)
-    {
-      gshm_collect ();
-      base = map_pages (&request);
-    }
+  char *base = map_anyhow (&request, scm_is_bool (writable));
   if (base == MAP_FAILED)
     gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd),
                        errno == EACCES ? "the descriptor is not open for what "
@@ -533,16 +511,17 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
                        : errno == EPERM ? "a seal forbids writing to it"
                        : NULL);
   int err = advise (&request, base);
-  char *name = NULL;
   struct gshm_mapping *mapping = NULL;
   if (err == 0)
     {
-      if (scm_is_true (scm_name))
-        name = scm_to_utf8_string (scm_name);
-      mapping = new_mapping (&request, base, name);
-      free (name);
+      char *own_name = name == NULL ? NULL : strdup (name);
+      if (name == NULL || own_name != NULL)
+        mapping = new_mapping (&request, base, own_name);
       if (mapping == NULL)
-        err = ENOMEM;
+        {
+          free (own_name);
+          err = ENOMEM;
+        }
     }
   if (err != 0)
     {
@@ -553,14 +532,18 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
                          : err == EPERM ? "this user may not lock memory"
                          : NULL);
     }
+  scm_dynwind_unwind_handler (release, mapping, 0);
   gshm_fault_watch ();
 
   SCM pointer = scm_from_pointer (base + request.skip, NULL);
+  SCM bytevector
+    = scm_pointer_to_bytevector (pointer,
+                                 scm_from_size_t (request.size / element_size),
+                                 SCM_INUM0, type);
   gshm_set_finalizer (pointer, finalize, mapping);
-  return scm_pointer_to_bytevector (pointer,
-                                    scm_from_size_t (request.size
-                                                     / element_size),
-                                    SCM_INUM0, type);
+  scm_dynwind_end ();
+  scm_remember_upto_here_1 (pointer);
+  return bytevector;
 }
 
 
@@ -604,7 +587,7 @@ gshm_is_unmapped (SCM bytevector)
   if (mapping != NULL)
     {
       gshm_registry_lock ();
-      unmapped = mapping->unmapped;
+      unmapped = mapping->state == GSHM_UNMAPPED;
       gshm_registry_unlock ();
     }
   return unmapped;
@@ -708,17 +691,56 @@ gshm_view_bytes (SCM bytevector, char *address, size_t length)
   return view_at (pointer, address, length, types[0].symbol);
 }
 
-/* Put zeros over the range of MAPPING: for reading, if a store makes them
-   writable, since private memory that can be written counts against
-   limits.  */
-static int
-put_zeros_over (const struct gshm_mapping *mapping)
-{
-  int protection = (gshm_fault_is_guarded () ? PROT_READ
-                    : PROT_READ | PROT_WRITE);
+/* How many threads are unmapping.  */
+static atomic_uint unmappers;
 
-  return mmap (mapping->base, mapping->length, protection, TOMBSTONE, -1, 0)
-         != MAP_FAILED;
+/* Begin to unmap MAPPING, if it is mapped, and return whether it was.  If
+   another thread is unmapping it, wait for that.  */
+static int
+begin_unmapping (struct gshm_mapping *mapping)
+{
+  for (;;)
+    {
+      gshm_registry_lock ();
+      enum gshm_state state = mapping->state;
+      if (state == GSHM_MAPPED)
+        {
+          atomic_fetch_add (&unmappers, 1);
+          mapping->unmapper = gshm_this_thread ();
+          mapping->state = GSHM_UNMAPPING;
+        }
+      gshm_registry_unlock ();
+      if (state != GSHM_UNMAPPING)
+        return state == GSHM_MAPPED;
+      sched_yield ();
+    }
+}
+
+static void
+end_unmapping (struct gshm_mapping *mapping, enum gshm_state state)
+{
+  gshm_registry_lock ();
+  mapping->state = state;
+  atomic_fetch_sub (&unmappers, 1);
+  if (state == GSHM_UNMAPPED)
+    gshm_kick_sleepers (mapping->base, mapping->length);
+  gshm_registry_unlock ();
+}
+
+/* In the child of a fork, which another thread of the parent's may have made
+   while it was unmapping.  */
+static void
+finish_unmapping (void)
+{
+  struct gshm_mapping *mapping = NULL;
+
+  if (atomic_load (&unmappers) == 0)
+    return;
+  while ((mapping = gshm_registry_after (mapping)) != NULL)
+    if (mapping->state == GSHM_UNMAPPING
+        && mapping->unmapper != gshm_this_thread ()
+        && gshm_put_zeros (mapping->base, mapping->length))
+      end_unmapping (mapping, GSHM_UNMAPPED);
 }
 
 /* (BYTEVECTOR) -> boolean.  */
@@ -726,26 +748,25 @@ static SCM
 gshm_unmap (SCM bytevector)
 {
   struct gshm_mapping *mapping = mapping_wanted (UNMAP, bytevector);
+  int mapped = begin_unmapping (mapping);
 
-  gshm_registry_lock ();
-  int mapped = !mapping->unmapped;
-  mapping->unmapped = 1;
-  gshm_registry_unlock ();
-
-  /* Without the lock, since it can take long.  */
-  if (mapped && !put_zeros_over (mapping))
+  if (mapped)
     {
-      int err = errno;
+      if (!gshm_put_zeros (mapping->base, mapping->length))
+        {
+          int err = errno;
+          end_unmapping (mapping, GSHM_MAPPED);
+          gshm_system_error (UNMAP, err, gshm_mapping_name (mapping), NULL);
+        }
+      /* A handler counts its patch before it puts that in place, and only in a
+         mapping that is not being unmapped.  */
       gshm_registry_lock ();
-      mapping->unmapped = 0;
+      unsigned patches = mapping->patches;
       gshm_registry_unlock ();
-      gshm_system_error (UNMAP, err, gshm_mapping_name (mapping), NULL);
+      if (patches > 0)
+        gshm_patch_forget (mapping, 1);
+      end_unmapping (mapping, GSHM_UNMAPPED);
     }
-  gshm_registry_lock ();
-  gshm_fault_forget (mapping);
-  gshm_kick_sleepers (mapping->base, mapping->length);
-  gshm_registry_unlock ();
-
   gshm_set_empty (bytevector);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (mapped);
@@ -798,13 +819,19 @@ gshm_unlink_mapped (SCM bytevector)
 }
 
 void
-gshm_mapping_init (void)
+gshm_mapping_start (void)
 {
   page_size = (size_t) sysconf (_SC_PAGESIZE);
+  /* After those of the registry and of patches.  */
+  pthread_atfork (NULL, NULL, finish_unmapping);
   for (size_t i = 0; i < TYPES; i++)
     types[i].symbol
       = scm_permanent_object (scm_from_utf8_symbol (types[i].name));
+}
 
+void
+gshm_mapping_init (void)
+{
   gshm_define ("%shm-map", 9, 0, gshm_map);
   gshm_define ("%shm-view", 4, 0, gshm_view);
   gshm_define ("%shm-unmap!", 1, 0, gshm_unmap);

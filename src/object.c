@@ -786,6 +786,39 @@ gshm_list (void)
 }
 
 
+SCM
+gshm_name_of_file (dev_t device, ino_t inode)
+{
+  SCM name = SCM_BOOL_F;
+#if HAVE_SHM_OPEN && defined __linux__
+  char bytes[GSHM_NAME_MAX + 2];
+  struct stat status;
+  const struct dirent *entry;
+  int is_found = 0;
+
+  if (inode == 0 || stat (FOLDER, &status) < 0 || status.st_dev != device)
+    return name;
+  DIR *folder = opendir (FOLDER);
+  if (folder == NULL)
+    return name;
+  while (!is_found && (entry = readdir (folder)) != NULL)
+    is_found = (entry->d_ino == inode
+                && fstatat (dirfd (folder), entry->d_name, &status,
+                            AT_SYMLINK_NOFOLLOW) == 0
+                && status.st_dev == device && status.st_ino == inode);
+  if (is_found)
+    snprintf (bytes, sizeof bytes, "/%s", entry->d_name);
+  closedir (folder);
+  if (is_found)
+    name = gshm_name_to_scm (bytes);
+#else
+  (void) device;
+  (void) inode;
+#endif
+  return name;
+}
+
+
 /* Passing descriptors.  */
 
 /* A descriptor goes with a byte of data, which tells it from the end of the
@@ -890,9 +923,14 @@ gshm_receive_fd (SCM scm_socket)
 }
 
 void
-gshm_object_init (void)
+gshm_object_start (void)
 {
   pthread_atfork (NULL, NULL, attach_in_child);
+}
+
+void
+gshm_object_init (void)
+{
   scm_c_define ("%posix-shm?", scm_from_bool (HAVE_SHM_OPEN));
   scm_c_export ("%posix-shm?", NULL);
   for (size_t i = 0; i < N_SEALS; i++)

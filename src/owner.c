@@ -161,8 +161,7 @@ thread_start (long id)
 #endif
 }
 
-_Thread_local struct gshm_self gshm_known_self
-  __attribute__ ((tls_model ("initial-exec")));
+GSHM_THREAD_LOCAL struct gshm_self gshm_known_self;
 
 /* Bits that no other thread has.  */
 static uint64_t
@@ -238,7 +237,7 @@ forget (void)
 }
 
 void
-gshm_owner_init (void)
+gshm_owner_start (void)
 {
   pthread_atfork (NULL, NULL, forget);
 }

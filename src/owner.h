@@ -19,6 +19,8 @@
 
 #include <stdint.h>
 
+#include "tls.h"
+
 #define GSHM_FOREIGN UINT64_C (2)
 #define GSHM_OWNER_FLAGS UINT64_C (7)
 
@@ -27,12 +29,12 @@ uint32_t gshm_namespace (void);
 
 /* This thread as an owner, with no flags, and the namespace in which it is
    that; 0 until that is known, and in the child of a fork again.  */
-extern _Thread_local struct gshm_self
+extern GSHM_THREAD_LOCAL struct gshm_self
 {
   uint64_t owner;
   uint64_t foreign;     /* in structures of other namespaces */
   uint32_t namespace;
-} gshm_known_self __attribute__ ((tls_model ("initial-exec")));
+} gshm_known_self;
 
 uint64_t gshm_find_self (uint32_t namespace);
 
@@ -50,6 +52,7 @@ gshm_self (uint32_t namespace)
    of its start.  An owner that has no id is none that ever lived.  */
 int gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace);
 
-void gshm_owner_init (void);
+/* Set up, once in a process.  */
+void gshm_owner_start (void);
 
 #endif /* GSHM_OWNER_H */

@@ -390,11 +390,15 @@ gshm_semaphore_unlink (SCM scm_name)
 }
 
 void
-gshm_semaphore_init (void)
+gshm_semaphore_start (void)
 {
   semaphore_tag = scm_make_smob_type ("semaphore", 0);
   scm_set_smob_print (semaphore_tag, print_semaphore);
+}
 
+void
+gshm_semaphore_init (void)
+{
   gshm_define ("%semaphore-open", 4, 0, gshm_semaphore_open);
   gshm_define (POST, 1, 0, gshm_semaphore_post);
   gshm_define (WAIT, 1, 1, gshm_semaphore_wait);

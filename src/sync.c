@@ -1221,7 +1221,6 @@ void
 gshm_sync_init (void)
 {
   abandoned = scm_permanent_object (scm_from_utf8_symbol ("abandoned"));
-  gshm_owner_init ();
 
   gshm_define (MUTEX_INIT, 2, 0, init_mutex);
   gshm_define (MUTEX_LOCK, 2, 1, gshm_mutex_lock);

@@ -34,6 +34,7 @@
 
 #include "gshm.h"
 #include "mapping.h"
+#include "tls.h"
 #include "wait.h"
 
 #if defined HAVE_LINUX_FUTEX_H && defined SYS_futex
@@ -320,10 +321,10 @@ struct spinning
 /* Where others have much to do on its processor, a thread that gives way is
    away for longer than it takes to be woken.  Then it does not for a while,
    which gets longer as long as that goes on.  */
-static _Thread_local struct
+static GSHM_THREAD_LOCAL struct
 {
   int64_t until, length;
-} crowded __attribute__ ((tls_model ("initial-exec")));
+} crowded;
 
 static void
 give_way (void)
@@ -388,7 +389,7 @@ is_unmapped (const gshm_word *word)
   const struct gshm_mapping *mapping
     = gshm_registry_find ((const void *) (uintptr_t) word);
 
-  return mapping != NULL && mapping->unmapped;
+  return mapping != NULL && mapping->state == GSHM_UNMAPPED;
 }
 
 static void
@@ -511,8 +512,7 @@ struct watcher
   struct watcher *next;
 };
 
-static _Thread_local struct watcher *own_watcher
-  __attribute__ ((tls_model ("initial-exec")));
+static GSHM_THREAD_LOCAL struct watcher *own_watcher;
 
 static pthread_key_t thread_exit;
 
@@ -684,8 +684,7 @@ stop_watching (void *data)
 
 /* In the child of a fork nobody watches, and nobody knows the state of a
    condition variable that somebody waited for, or of a mutex that Guile held
-   to tell a watcher something.  The registry's lock may still be held, and
-   there is no other thread.  */
+   to tell a watcher something.  */
 static void
 forget_watchers (void)
 {
@@ -862,11 +861,16 @@ now_to_scm (void)
 }
 
 void
-gshm_wait_init (void)
+gshm_wait_start (void)
 {
 #if CAN_QUEUE
   pthread_key_create (&thread_exit, stop_watching);
   pthread_atfork (NULL, NULL, forget_watchers);
 #endif
+}
+
+void
+gshm_wait_init (void)
+{
   gshm_define ("%shm-now", 0, 0, now_to_scm);
 }

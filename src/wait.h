@@ -79,6 +79,8 @@ void gshm_kick_sleepers (const char *base, size_t length);
    pages, can be had.  This does not fault.  */
 int gshm_is_there (gshm_word *word, size_t size);
 
+/* Set up, once in a process.  */
+void gshm_wait_start (void);
 void gshm_wait_init (void);
 
 #endif /* GSHM_WAIT_H */

@@ -533,12 +533,12 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                (bytevector->pointer (make-bytevector 8)) %null-pointer
                (dynamic-func "strlen" (dynamic-link)) (bytevector->pointer bv))
              '(sleep 60)))
-  (test-equal "a handler that replaces the guard, until the next mapping"
+  (test-equal "a handler that replaces the guard, until that is asked for again"
     '(lost #f 0)
     (process '(define fd (shm-open-anonymous #:size 10))
              '(define bv (shm-map fd))
              (exit-upon 'SIGBUS)
-             '(define other (shm-map fd))
+             '(shm-fault-guard #t)
              '(shm-resize! fd 0)
              '(say (fault (bytevector-u8-ref bv 0))))))
 

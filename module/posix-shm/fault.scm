@@ -68,18 +68,14 @@ shorter than the mapping, or the system has no memory left for it"))
        (string-append "Store at " place ", which is mapped for reading only; \
 #:writable? #t maps it for writing")))))
 
-;; Threads run this at their first safe point after a fault.
-(define (raise-fault)
-  (let ((fault (%shm-take-fault!)))
-    (when fault
-      (let ((kind (car fault)) (name (cadr fault)) (offset (caddr fault)))
-        (raise-exception
-         (make-exception (make-shm-fault kind name offset)
-                         (make-exception-with-message
-                          (message kind name offset))
-                         (make-exception-with-irritants '())))))))
+;; Threads call this at their first safe point after a fault.
+(define (raise-fault kind name offset)
+  (raise-exception
+   (make-exception (make-shm-fault kind name offset)
+                   (make-exception-with-message (message kind name offset))
+                   (make-exception-with-irritants '()))))
 
-(%shm-fault-async! raise-fault)
+(%shm-fault-raiser! raise-fault)
 
 (define* (shm-fault-guard #:optional (enabled? *unspecified*))
   "Return #t if faults in mappings become conditions of type @code{&shm-fault},
@@ -87,10 +83,9 @@ and #f if they go where they go without this library, which usually ends the
 process.  If ENABLED?, a boolean, is there, set that, and return what it was
 before.
 
-The guard is in place from the first mapping on.  It is a handler of the
-signals SIGBUS and SIGSEGV that hands what is not about a mapping to the
-handler that was there before; each new mapping puts it back if somebody
-replaced it.
+The guard is a handler of the signals SIGBUS and SIGSEGV, installed with the
+first mapping.  It passes what is not about a mapping on to the handler that was
+there before.  #t also installs it again, in front of handlers that replaced it.
 
 Raise @code{wrong-type-arg} if ENABLED? is not a boolean, and
 @code{system-error} with @code{ENOSYS} for #t where the system cannot do this."

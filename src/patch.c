@@ -1,0 +1,644 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   patch.c - private memory in place of pages that cannot be accessed.
+
+   A patch is a range of pages of a mapping that shows private memory: a copy
+   of the object's pages, or zeros.  What the mapping showed there before is
+   mapped elsewhere meanwhile ("aside"), and is moved back when the thread that
+   made the patch raises its fault.
+
+   One instruction of Guile's such as bytevector-fill! can fault on any number
+   of pages before a safe point.  Its cost is bounded: each next patch is twice
+   as long as the one before, up to MAX_LENGTH; a thread has MAX_PATCHES at
+   most, and drops the oldest for a new one; and once it has copied MAX_COPIED
+   bytes, further patches hold zeros, because reading a page that the object
+   does not have yet would allocate it.
+
+   What takes time in proportion to a patch is done without the lock.  Under it
+   a patch is moved into place, or back.  The lock is never waited for with a
+   lock of libgc's or Guile's held, except by a handler, and whoever holds it
+   never waits for one of theirs.  A fork does not wait for it either:
+   gshm_patch_reset finds out what the other threads were doing.  */
+
+#include <config.h>
+
+/* For the signals of libgc, but not to have it put its own calls in place of
+   the system's.  */
+#ifndef GC_THREADS
+# define GC_THREADS 1
+#endif
+#define GC_NO_THREAD_REDIRECTS 1
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "gshm.h"
+#include "patch.h"
+#include "mapping.h"
+#include "tls.h"
+#include "wait.h"
+#include <gc/gc.h>
+
+/* Private memory that costs nothing until it is written to.  */
+#ifdef MAP_NORESERVE
+# define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+#else
+# define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
+#endif
+
+
+/* The limit of ranges.
+
+   Linux refuses a process more than so many ranges of memory, and some calls
+   even if a few are left.  To undo something must not fail where to do it did
+   not.  So there is a reserve: ranges that are mapped only to be unmapped when
+   there are no others.  */
+
+#define RESERVE 32
+
+static _Atomic (char *) reserve;
+static size_t page_size;
+
+/* Return whether ranges were freed, so that it is worth trying again.  */
+static int
+use_reserve (void)
+{
+  char *ranges = atomic_exchange (&reserve, NULL);
+
+  return ranges != NULL && munmap (ranges, RESERVE * page_size) == 0;
+}
+
+#if GSHM_CAN_PATCH
+static void
+fill_reserve (void)
+{
+  char *none = NULL;
+
+  if (atomic_load (&reserve) != NULL)
+    return;
+  char *ranges = mmap (NULL, RESERVE * page_size, PROT_NONE, PRIVATE, -1, 0);
+  if (ranges == MAP_FAILED)
+    return;
+  /* Neighbours that differ in protection are ranges of their own.  */
+  for (size_t i = 1; i < RESERVE; i += 2)
+    if (mprotect (ranges + i * page_size, page_size, PROT_READ) < 0)
+      {
+        munmap (ranges, RESERVE * page_size);
+        return;
+      }
+  if (!atomic_compare_exchange_strong (&reserve, &none, ranges))
+    munmap (ranges, RESERVE * page_size);
+}
+#endif
+
+int
+gshm_unmap_range (char *base, size_t length)
+{
+  int result;
+
+  do
+    result = munmap (base, length);
+  while (result < 0 && errno == ENOMEM && use_reserve ());
+  return result == 0;
+}
+
+int
+gshm_put_zeros (char *base, size_t length)
+{
+  /* Private memory that can be written counts against limits.  */
+  int protection = (gshm_fault_is_guarded () ? PROT_READ
+                    : PROT_READ | PROT_WRITE);
+  void *zeros;
+
+  do
+    zeros = mmap (base, length, protection, PRIVATE | MAP_FIXED, -1, 0);
+  while (zeros == MAP_FAILED && errno == ENOMEM && use_reserve ());
+  return zeros != MAP_FAILED;
+}
+
+#if GSHM_CAN_PATCH
+
+enum state
+{
+  FREE,
+  ACTIVE,
+  UNDOING               /* may be in place still, or no longer */
+};
+
+struct patch
+{
+  _Atomic enum state state;
+  char *page;
+  size_t length;
+  char *aside;          /* NULL if the mapping was unmapped */
+  uint64_t mapping;     /* its serial number */
+  uint64_t serial;      /* of the patch: larger than those of older ones */
+  const void *owner;    /* the thread */
+};
+
+/* More than the system lets a process have ranges of memory, by default; so
+   many that the table is mapped when it is first needed.  The first `used' may
+   be in use.  The lock guards all.  */
+#define TABLE_SIZE ((size_t) 1 << 15)
+
+static atomic_flag lock = ATOMIC_FLAG_INIT;
+static struct patch *table;
+static size_t used;
+static uint64_t serials;
+
+#define MAX_LENGTH ((size_t) 256 << 10)
+#define MAX_PATCHES 32
+#define MAX_COPIED ((size_t) 16 << 20)
+
+/* The patches that this thread makes before a safe point.  */
+static GSHM_THREAD_LOCAL struct
+{
+  size_t next_length;   /* 0: one page */
+  size_t copied;        /* bytes */
+  uint64_t met;         /* serial of the patch where it faulted last */
+} run;
+
+static sigset_t signals;
+
+
+/* Reading what may not be there.  */
+
+/* Read SIZE bytes; this does not fault.  Return how many could be read, or -1
+   if that cannot be told.  */
+static ssize_t
+read_memory (char *to, char *from, size_t size)
+{
+  struct iovec local = { to, size }, remote = { from, size };
+  ssize_t n = process_vm_readv (getpid (), &local, 1, &remote, 1, 0);
+
+  return n < 0 && errno == EFAULT ? 0 : n;
+}
+
+static int
+is_unreadable (char *address)
+{
+  char byte;
+
+  return read_memory (&byte, address, 1) == 0;
+}
+
+/* Copy what can be read; what cannot stays zero.  Return 0 if that cannot be
+   told.  */
+static int
+copy_pages (char *to, char *from, size_t length)
+{
+  for (size_t done = 0; done < length;)
+    {
+      ssize_t n = read_memory (to + done, from + done, length - done);
+      if (n < 0)
+        return 0;
+      done += ((size_t) n < page_size ? page_size
+               : (size_t) n / page_size * page_size);
+    }
+  return 1;
+}
+
+
+/* The table.  The caller holds the lock.  */
+
+static int
+is_used (const struct patch *patch)
+{
+  return atomic_load_explicit (&patch->state, memory_order_relaxed) != FREE;
+}
+
+/* A patch in the LENGTH bytes at START, or NULL.  */
+static struct patch *
+patch_in (const char *start, size_t length)
+{
+  for (size_t i = 0; i < used; i++)
+    if (is_used (&table[i]) && table[i].page < start + length
+        && start < table[i].page + table[i].length)
+      return &table[i];
+  return NULL;
+}
+
+static struct patch *
+free_patch (void)
+{
+  for (size_t i = 0; i < used; i++)
+    if (!is_used (&table[i]))
+      return &table[i];
+  return used < TABLE_SIZE ? &table[used++] : NULL;
+}
+
+static int
+map_table (void)
+{
+  if (table == NULL)
+    {
+      void *memory = mmap (NULL, TABLE_SIZE * sizeof *table,
+                           PROT_READ | PROT_WRITE, PRIVATE, -1, 0);
+      if (memory != MAP_FAILED)
+        table = memory;
+    }
+  return table != NULL;
+}
+
+/* Count PATCH as one more or, if CHANGE is -1, one less of its mapping.
+   Return whether there is such a mapping, in STATE if that is one.  */
+static int
+count_patch (const struct patch *patch, int change,
+             const enum gshm_state *state)
+{
+  gshm_registry_lock ();
+  struct gshm_mapping *mapping = gshm_registry_find (patch->page);
+  int is_there = (mapping != NULL && mapping->serial == patch->mapping
+                  && mapping->references > 0
+                  && (state == NULL || mapping->state == *state));
+  if (is_there)
+    mapping->patches += (unsigned) change;
+  /* A thread that began to wait there meanwhile waits in private memory.  */
+  if (is_there && change < 0)
+    gshm_kick_sleepers (patch->page, patch->length);
+  gshm_registry_unlock ();
+  return is_there;
+}
+
+/* The order of stores is for gshm_patch_reset.  */
+static void
+set_state (struct patch *patch, enum state state)
+{
+  atomic_store_explicit (&patch->state, state, memory_order_release);
+}
+
+/* Have the mapping show again what it showed before.  If that fails the patch
+   stays, for the next attempt.  */
+static void
+undo (struct patch *patch)
+{
+  int done;
+
+  set_state (patch, UNDOING);
+  if (patch->aside == NULL)
+    done = gshm_put_zeros (patch->page, patch->length);
+  else
+    do
+      done = mremap (patch->aside, patch->length, patch->length,
+                     MREMAP_MAYMOVE | MREMAP_FIXED, patch->page)
+             != MAP_FAILED;
+    while (!done && errno == ENOMEM && use_reserve ());
+  if (done)
+    {
+      count_patch (patch, -1, NULL);
+      set_state (patch, FREE);
+    }
+  else
+    set_state (patch, ACTIVE);
+}
+
+/* Undo the oldest patches of this thread that are too many for a new one.  */
+static void
+make_room (void)
+{
+  for (;;)
+    {
+      struct patch *oldest = NULL;
+      size_t count = 0;
+
+      for (size_t i = 0; i < used; i++)
+        if (is_used (&table[i]) && table[i].owner == gshm_this_thread ())
+          {
+            count++;
+            if (oldest == NULL || table[i].serial < oldest->serial)
+              oldest = &table[i];
+          }
+      if (count < MAX_PATCHES)
+        return;
+      undo (oldest);
+      if (is_used (oldest))
+        return;
+    }
+}
+
+/* Stretch PATCH, of one page, to LENGTH bytes, upwards or, if the page above it
+   is patched already, as by a copy that runs backwards, downwards; as far as
+   there is neither an end of MAPPING nor another patch.  Return whether it is
+   downwards.  */
+static int
+stretch (struct patch *patch, const struct gshm_mapping *mapping,
+         size_t length)
+{
+  char *from = patch->page, *to = from + page_size;
+  int down = patch_in (to, 1) != NULL;
+  char *end = down ? mapping->base : mapping->base + mapping->length;
+
+  for (size_t i = 0; i < used; i++)
+    if (is_used (&table[i]))
+      {
+        char *low = table[i].page, *high = low + table[i].length;
+
+        if (!down && low >= to && low < end)
+          end = low;
+        if (down && high <= from && high > end)
+          end = high;
+      }
+  size_t room = (size_t) (down ? to - end : end - from);
+  patch->length = length < room ? length : room;
+  if (down)
+    patch->page = to - patch->length;
+  return down;
+}
+
+
+/* Making a patch, without the lock.  */
+
+/* Shorten PATCH, of a page that is lost and pages above or, if IS_DOWN, below
+   it, to those that are lost, too: another thread's store in one that is not
+   would be lost.  */
+static void
+keep_lost (struct patch *patch, int is_down)
+{
+  char *end = patch->page + patch->length;
+
+  for (size_t done = page_size; done < patch->length; done += page_size)
+    if (!is_unreadable (is_down ? end - done - page_size
+                        : patch->page + done))
+      patch->length = done;
+  if (is_down)
+    patch->page = end - patch->length;
+}
+
+/* A second mapping of the pages of PATCH, which stay where they are, so that
+   no other thread ever finds nothing there.  Return NULL if that fails.  */
+static char *
+map_aside (const struct patch *patch)
+{
+  char *aside;
+  int unlocked = 0;
+
+  do
+    aside = mremap (patch->page, 0, patch->length, MREMAP_MAYMOVE);
+  while (aside == MAP_FAILED
+         && ((errno == ENOMEM && use_reserve ())
+             /* The user may not lock that much.  */
+             || (errno == EAGAIN && !unlocked++
+                 && munlock (patch->page, patch->length) == 0)));
+  return aside == MAP_FAILED ? NULL : aside;
+}
+
+/* Private memory for PATCH, or NULL: with what the object holds if the page
+   can be read.  */
+static char *
+map_copy (const struct patch *patch, enum gshm_fault_kind kind)
+{
+  char *copy;
+
+  do
+    copy = mmap (NULL, patch->length, PROT_READ | PROT_WRITE, PRIVATE, -1, 0);
+  while (copy == MAP_FAILED && errno == ENOMEM && use_reserve ());
+  if (copy == MAP_FAILED)
+    return NULL;
+  if (patch->aside != NULL && kind == GSHM_READ_ONLY
+      && run.copied < MAX_COPIED)
+    {
+      run.copied += patch->length;
+      if (!copy_pages (copy, patch->aside, patch->length))
+        {
+          gshm_unmap_range (copy, patch->length);
+          return NULL;
+        }
+    }
+  return copy;
+}
+
+/* Move COPY over the pages of PREPARED, in a mapping in STATE.  Return -1 if
+   that fails, 0 if there is a patch already, or the mapping has changed, so
+   that the access must be tried again, else 1.  */
+static int
+put_in_place (const struct patch *prepared, char *copy, enum gshm_state state)
+{
+  if (patch_in (prepared->page, prepared->length) != NULL
+      || !count_patch (prepared, 1, &state))
+    return 0;
+  make_room ();
+  struct patch *patch = free_patch ();
+  if (patch != NULL)
+    {
+      patch->page = prepared->page;
+      patch->length = prepared->length;
+      patch->aside = prepared->aside;
+      patch->mapping = prepared->mapping;
+      patch->owner = prepared->owner;
+      patch->serial = run.met = ++serials;
+      set_state (patch, ACTIVE);
+      char *moved;
+      do
+        moved = mremap (copy, patch->length, patch->length,
+                        MREMAP_MAYMOVE | MREMAP_FIXED, patch->page);
+      while (moved == MAP_FAILED && errno == ENOMEM && use_reserve ());
+      if (moved != MAP_FAILED)
+        return 1;
+      set_state (patch, FREE);
+    }
+  count_patch (prepared, -1, NULL);
+  return -1;
+}
+
+/* Whether it is worth trying the access to a page of PATCH again.  It is not
+   if this thread did that before and met the same patch: then it does not
+   store or load there, but execute.  */
+static int
+meet (const struct patch *patch)
+{
+  int is_new = patch->serial != run.met;
+
+  run.met = patch->serial;
+  return is_new;
+}
+
+void
+gshm_patch_begin (void)
+{
+  run.next_length = run.copied = 0;
+}
+
+int
+gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
+            char *address)
+{
+  size_t within = (size_t) (address - mapping->base);
+  struct patch patch
+    = { .page = mapping->base + within / page_size * page_size,
+        .length = page_size, .mapping = mapping->serial,
+        .owner = gshm_this_thread () };
+  size_t length = run.next_length == 0 ? page_size : run.next_length;
+
+  gshm_spin_lock (&lock);
+  if (!map_table ())
+    {
+      gshm_spin_unlock (&lock);
+      return 0;
+    }
+  const struct patch *present = patch_in (patch.page, 1);
+  int is_new = present != NULL && meet (present);
+  int is_down = present == NULL && stretch (&patch, mapping, length);
+  gshm_spin_unlock (&lock);
+  if (present != NULL)
+    return is_new;
+
+  int is_mapped = mapping->state == GSHM_MAPPED;
+  if (is_mapped && kind == GSHM_LOST)
+    keep_lost (&patch, is_down);
+  if (is_mapped && (patch.aside = map_aside (&patch)) == NULL)
+    return 0;
+  char *copy = map_copy (&patch, kind);
+  int result = -1;
+  if (copy != NULL)
+    {
+      gshm_spin_lock (&lock);
+      result = put_in_place (&patch, copy,
+                             is_mapped ? GSHM_MAPPED : mapping->state);
+      gshm_spin_unlock (&lock);
+    }
+  if (result == 1)
+    run.next_length = (2 * patch.length < MAX_LENGTH ? 2 * patch.length
+                       : MAX_LENGTH);
+  else
+    {
+      if (copy != NULL)
+        gshm_unmap_range (copy, patch.length);
+      if (patch.aside != NULL)
+        gshm_unmap_range (patch.aside, patch.length);
+    }
+  return result >= 0;
+}
+
+
+/* Dropping patches.  */
+
+void
+gshm_patch_undo (void)
+{
+  gshm_spin_lock (&lock);
+  for (size_t i = 0; i < used; i++)
+    if (is_used (&table[i]) && table[i].owner == gshm_this_thread ())
+      undo (&table[i]);
+  gshm_spin_unlock (&lock);
+  fill_reserve ();
+}
+
+void
+gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
+{
+  sigset_t before;
+
+  pthread_sigmask (SIG_BLOCK, &signals, &before);
+  gshm_spin_lock (&lock);
+  for (size_t i = 0; i < used; i++)
+    if (is_used (&table[i]) && table[i].mapping == mapping->serial)
+      {
+        if (is_unmapped)
+          gshm_put_zeros (table[i].page, table[i].length);
+        if (table[i].aside != NULL)
+          gshm_unmap_range (table[i].aside, table[i].length);
+        count_patch (&table[i], -1, NULL);
+        set_state (&table[i], FREE);
+      }
+  gshm_spin_unlock (&lock);
+  pthread_sigmask (SIG_SETMASK, &before, NULL);
+}
+
+/* Whether PATCH is in place: private memory cannot be mapped twice.  */
+static int
+is_in_place (const struct patch *patch)
+{
+  char *second = mremap (patch->page, 0, patch->length, MREMAP_MAYMOVE);
+
+  if (second == MAP_FAILED)
+    return 1;
+  gshm_unmap_range (second, patch->length);
+  return 0;
+}
+
+void
+gshm_patch_reset (void)
+{
+  gshm_spin_unlock (&lock);
+  for (size_t i = 0; i < used; i++)
+    {
+      struct patch *patch = &table[i];
+
+      if (!is_used (patch) || patch->owner == gshm_this_thread ())
+        continue;
+      if (patch->aside == NULL || is_in_place (patch))
+        undo (patch);
+      else
+        {
+          /* It was moved back, and the range aside may be another's by now, or
+             it was to be put in place.  */
+          if (atomic_load (&patch->state) == ACTIVE)
+            gshm_unmap_range (patch->aside, patch->length);
+          count_patch (patch, -1, NULL);
+          set_state (patch, FREE);
+        }
+    }
+}
+
+const sigset_t *
+gshm_signals (void)
+{
+  return &signals;
+}
+
+/* Try what a patch takes, which emulators of other processors and filters of
+   system calls may not let through.  */
+static int
+try_to_patch (void)
+{
+  char *shared = mmap (NULL, page_size, PROT_READ, MAP_SHARED | MAP_ANONYMOUS,
+                       -1, 0);
+  char byte = 0, copy;
+
+  if (shared == MAP_FAILED)
+    return 0;
+  char *aside = mremap (shared, 0, page_size, MREMAP_MAYMOVE);
+  int moved = aside != MAP_FAILED;
+  if (moved)
+    munmap (aside, page_size);
+  munmap (shared, page_size);
+  return moved && read_memory (&copy, &byte, 1) == 1;
+}
+
+int
+gshm_patch_start (void)
+{
+  const int collectors[]
+    = { GC_get_suspend_signal (), GC_get_thr_restart_signal () };
+
+  page_size = (size_t) sysconf (_SC_PAGESIZE);
+  sigfillset (&signals);
+  for (size_t i = 0; i < 2; i++)
+    if (collectors[i] > 0)
+      sigdelset (&signals, collectors[i]);
+  if (!try_to_patch ())
+    return 0;
+  fill_reserve ();
+  return 1;
+}
+
+#else /* !GSHM_CAN_PATCH */
+
+void
+gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
+{
+  (void) mapping;
+  (void) is_unmapped;
+}
+
+int
+gshm_patch_start (void)
+{
+  page_size = (size_t) sysconf (_SC_PAGESIZE);
+  return 0;
+}
+
+#endif /* !GSHM_CAN_PATCH */

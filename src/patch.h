@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   patch.h - private memory in place of pages that cannot be accessed.  */
+
+#ifndef GSHM_PATCH_H
+#define GSHM_PATCH_H
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "registry.h"
+
+#if defined HAVE_MREMAP && defined HAVE_PROCESS_VM_READV \
+  && defined HAVE_STRUCT_SCM_THREAD_PENDING_ASYNCS
+# define GSHM_CAN_PATCH 1
+#else
+# define GSHM_CAN_PATCH 0
+#endif
+
+/* Set up, once in a process.  Return whether the system lets patches work.  */
+int gshm_patch_start (void);
+
+/* Map zeros over the LENGTH bytes at BASE: read-only where a store makes them
+   writable.  Return 0 and set errno if that fails.  */
+int gshm_put_zeros (char *base, size_t length);
+
+/* Unmap the LENGTH bytes at BASE.  Return 0 and set errno if that fails.  */
+int gshm_unmap_range (char *base, size_t length);
+
+/* Drop all patches of MAPPING.  If it IS_UNMAPPED, its range shows zeros
+   afterwards; else the caller unmaps the range.  */
+void gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped);
+
+#if GSHM_CAN_PATCH
+
+/* Why a page cannot be accessed.  */
+enum gshm_fault_kind
+{
+  GSHM_NO_FAULT,
+  GSHM_LOST,
+  GSHM_READ_ONLY
+};
+
+/* The next patch is the first one of a fault.  */
+void gshm_patch_begin (void);
+
+/* Have this thread's access to ADDRESS, which faulted in a mapping of which
+   MAPPING is a copy, succeed in private memory, or be tried again.  Return 0
+   if it cannot.  Signals that gshm_signals has are blocked.  */
+int gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
+                char *address);
+
+/* Drop the patches of this thread: their mappings show the objects again.
+   Signals that gshm_signals has are blocked.  */
+void gshm_patch_undo (void);
+
+/* The signals that are blocked while patches change: all but those that the
+   collector stops threads by, since another thread that it has stopped may
+   hold the lock.  */
+const sigset_t *gshm_signals (void);
+
+/* In the child of a fork: drop the patches of other threads.  */
+void gshm_patch_reset (void);
+
+#endif /* GSHM_CAN_PATCH */
+
+#endif /* GSHM_PATCH_H */

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   tls.h - thread-local variables that a signal handler may access.  */
+
+#ifndef GSHM_TLS_H
+#define GSHM_TLS_H
+
+/* glibc allocates variables of other models when a thread first accesses them.
+   Elsewhere, as with musl, a library that is loaded later cannot have this
+   model.  */
+#ifdef __GLIBC__
+# define GSHM_THREAD_LOCAL \
+  _Thread_local __attribute__ ((tls_model ("initial-exec")))
+#else
+# define GSHM_THREAD_LOCAL _Thread_local
+#endif
+
+#endif /* GSHM_TLS_H */
