@@ -35,7 +35,6 @@ start (void)
 {
   gshm_object_start ();
   gshm_owner_start ();
-  gshm_wait_start ();
   gshm_registry_start ();
   gshm_fault_start ();
   gshm_mapping_start ();

@@ -124,7 +124,7 @@ or #f if it stays."
       (when (< row height)
         (paint-row! picture width height row)
         (atomic-u32-fetch-add! counts rows-done 1)
-        (atomic-notify! counts rows-done)
+        (atomic-u32-notify! counts rows-done)
         (next)))))
 
 
@@ -171,7 +171,7 @@ and this program."
       (let ((done (atomic-u32-ref counts rows-done)))
         (show-progress done height)
         (cond ((< done height)
-               (atomic-wait counts rows-done done 0.1)
+               (atomic-u32-wait counts rows-done done 0.1)
                (again (still-running running)))
               (else (for-each waitpid running)))))
     (/ (- (get-internal-real-time) start)

@@ -52,7 +52,7 @@ that.  Return whether it is done."
      (cond ((done? bv) (waitpid pid) #t)
            (else
             ;; The time is for those who end, or cannot notify, as in Python.
-            (atomic-wait bv state-k 0 0.1)
+            (atomic-u32-wait bv state-k 0 0.1)
             (wait-until-done bv pid))))
     (_ (done? bv))))
 

@@ -15,8 +15,8 @@
 #include "place.h"
 #include "wait.h"
 
-#define WAIT "atomic-wait"
-#define NOTIFY "atomic-notify!"
+#define WAIT "atomic-u32-wait"
+#define NOTIFY "atomic-u32-notify!"
 
 _Static_assert (__atomic_always_lock_free (8, 0),
                 "atomic operations on 64 bits need no lock");
@@ -151,8 +151,6 @@ FOR_EACH_TYPE (DEFINE_OPERATIONS)
 
 /* Waiting.  */
 
-static SCM ok, not_equal, timed_out;
-
 static gshm_word *
 word_place (const char *subr, SCM bytevector, SCM k)
 {
@@ -160,21 +158,33 @@ word_place (const char *subr, SCM bytevector, SCM k)
                      sizeof (gshm_word), 0);
 }
 
-/* (BYTEVECTOR K EXPECTED [TIMEOUT]) -> ok, not-equal or timed-out.  */
-static SCM
-gshm_atomic_wait (SCM bytevector, SCM k, SCM scm_expected, SCM scm_timeout)
+struct change
 {
-  gshm_word *word = word_place (WAIT, bytevector, k);
-  uint32_t expected = u32_from_scm (WAIT, 3, scm_expected);
+  gshm_word *word;
+  uint32_t old;
+};
+
+static int
+is_changed (void *data, struct gshm_sleep *sleep)
+{
+  const struct change *change = data;
+
+  sleep->word = change->word;
+  sleep->value = change->old;
+  return atomic_load (change->word) != change->old;
+}
+
+/* (BYTEVECTOR K OLD [TIMEOUT]) -> boolean.  */
+static SCM
+gshm_atomic_wait (SCM bytevector, SCM k, SCM scm_old, SCM scm_timeout)
+{
+  struct change change = { .word = word_place (WAIT, bytevector, k),
+                           .old = u32_from_scm (WAIT, 3, scm_old) };
   int64_t timeout = gshm_to_timeout (WAIT, 4, scm_timeout);
 
-  enum gshm_woken woken = GSHM_CHANGED;
-  if (atomic_load (word) == expected)
-    woken = (timeout == 0 ? GSHM_TIMED_OUT
-             : gshm_wait_in_queue (WAIT, k, word, expected, timeout));
+  int changed = gshm_wait (WAIT, k, timeout, is_changed, &change);
   scm_remember_upto_here_1 (bytevector);
-  return woken == GSHM_WOKEN ? ok
-         : woken == GSHM_CHANGED ? not_equal : timed_out;
+  return scm_from_bool (changed);
 }
 
 static int
@@ -193,7 +203,7 @@ count_from_scm (SCM count)
          : INT_MAX;
 }
 
-/* (BYTEVECTOR K [COUNT]) -> how many were woken.  */
+/* (BYTEVECTOR K [COUNT]) -> unspecified.  */
 static SCM
 gshm_atomic_notify (SCM bytevector, SCM k, SCM scm_count)
 {
@@ -201,27 +211,16 @@ gshm_atomic_notify (SCM bytevector, SCM k, SCM scm_count)
   int count = count_from_scm (scm_count);
 
   /* The kernel would wake one.  */
-  int woken = count == 0 ? 0 : gshm_wake (word, count);
-  if (woken == 0)
+  if (count > 0 && gshm_wake (word, count) == 0)
     /* Where the memory is lost, this finds out.  */
     atomic_load (word);
   scm_remember_upto_here_1 (bytevector);
-  return scm_from_int (woken);
-}
-
-static SCM
-permanent_symbol (const char *name)
-{
-  return scm_permanent_object (scm_from_utf8_symbol (name));
+  return SCM_UNSPECIFIED;
 }
 
 void
 gshm_atomic_init (void)
 {
-  ok = permanent_symbol ("ok");
-  not_equal = permanent_symbol ("not-equal");
-  timed_out = permanent_symbol ("timed-out");
-
   FOR_EACH_TYPE (EXPORT_OPERATIONS)
   gshm_define (WAIT, 3, 1, gshm_atomic_wait);
   gshm_define (NOTIFY, 2, 1, gshm_atomic_notify);

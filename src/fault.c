@@ -13,9 +13,10 @@
    3. The async drops what the thread's faults have patched, and raises the
       exception.
 
-   The handler allocates nothing and takes no lock of libgc's or Guile's, since
-   the handler of another signal may have touched the memory while its thread
-   held one.  */
+   The handler allocates nothing, and waits for no thread that could wait for
+   this one: the handler of another signal may have touched the memory while its
+   thread held any lock, or while it was collecting and had stopped all other
+   threads.  */
 
 #include <config.h>
 
@@ -164,18 +165,6 @@ push_async (scm_thread *thread)
 
 /* The handler.  */
 
-/* Copy the mapping that ADDRESS is in.  */
-static int
-find_mapping (const char *address, struct gshm_mapping *copy)
-{
-  gshm_registry_lock ();
-  const struct gshm_mapping *mapping = gshm_registry_find (address);
-  if (mapping != NULL)
-    *copy = *mapping;
-  gshm_registry_unlock ();
-  return mapping != NULL;
-}
-
 /* Let this thread's access to ADDRESS go on, if it is an access to a mapping
    that can.  */
 static int
@@ -184,11 +173,11 @@ handle_fault (enum gshm_fault_kind kind, char *address)
   scm_thread *thread = pthread_getspecific (guile_key);
   struct gshm_mapping mapping;
 
-  if (!find_mapping (address, &mapping))
+  if (gshm_registry_find (address, &mapping) == NULL)
     return 0;
-  if (mapping.state == GSHM_UNMAPPING
-      && mapping.unmapper != gshm_this_thread ())
+  if (mapping.state == GSHM_UNMAPPING)
     {
+      /* Another thread will soon be done with that.  */
       sched_yield ();
       return 1;
     }
@@ -321,8 +310,8 @@ install (int signal, struct handlers *handlers)
   /* On the thread's own stack, which the collector may scan while the handler
      runs.  */
   struct sigaction ours = { .sa_sigaction = handle_signal,
-                            .sa_flags = SA_SIGINFO,
-                            .sa_mask = *gshm_signals () };
+                            .sa_flags = SA_SIGINFO };
+  sigfillset (&ours.sa_mask);
   if (!handlers->is_installed)
     handlers->first = now;
   handlers->is_installed = 1;
@@ -357,7 +346,7 @@ clear_pending (void)
 {
   sigset_t before;
 
-  pthread_sigmask (SIG_BLOCK, gshm_signals (), &before);
+  gshm_block_signals (&before);
   gshm_patch_undo ();
   pending.kind = GSHM_NO_FAULT;
   pthread_sigmask (SIG_SETMASK, &before, NULL);
@@ -373,22 +362,19 @@ clear_at_exit (void *data)
 }
 
 /* The name of the object at ADDRESS in the mapping with the number SERIAL, or
-   #f, also where that is no more.  */
+   #f, also where that mapping is no more.  */
 static SCM
 name_at (const char *address, uint64_t serial)
 {
   struct gshm_mapping copy;
   char name[GSHM_NAME_MAX + 2];
 
+  /* The lock keeps the name from being freed.  */
   gshm_registry_lock ();
-  const struct gshm_mapping *mapping = gshm_registry_find (address);
-  int is_there = mapping != NULL && mapping->serial == serial;
-  if (is_there)
-    {
-      copy = *mapping;
-      if (copy.name != NULL)
-        copy.name = strcpy (name, copy.name);
-    }
+  int is_there = (gshm_registry_find (address, &copy) != NULL
+                  && copy.serial == serial);
+  if (is_there && copy.name != NULL)
+    copy.name = strcpy (name, copy.name);
   gshm_registry_unlock ();
   return is_there ? gshm_mapping_name (&copy) : SCM_BOOL_F;
 }

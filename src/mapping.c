@@ -31,7 +31,6 @@
 #include "gshm.h"
 #include "mapping.h"
 #include "patch.h"
-#include "wait.h"
 
 #define MAP "shm-map"
 #define VIEW "shm-view"
@@ -84,8 +83,8 @@ struct range
 #define BATCH 512
 #define SMALL ((size_t) 65536)
 
-/* The registry's lock guards these.  The child of a fork finds an element
-   before it is counted.  */
+/* The registry's lock guards these.  In the child of a fork there is an element
+   for each that is counted.  */
 static struct range batch[BATCH];
 static atomic_size_t batched;
 
@@ -141,11 +140,11 @@ unmap_later (struct range range)
 
 /* Unmap the addresses of MAPPING, which no one has any more.  */
 static void
-unmap_addresses (const struct gshm_mapping *mapping)
+unmap_addresses (const struct gshm_mapping *mapping, int was_unmapped)
 {
   struct range range = { mapping->base, mapping->length };
 
-  if (mapping->state == GSHM_UNMAPPED && mapping->length <= SMALL)
+  if (was_unmapped && mapping->length <= SMALL)
     unmap_later (range);
   else
     unmap_now (range);
@@ -156,55 +155,62 @@ gshm_mapping_release (struct gshm_mapping *mapping)
 {
   gshm_registry_lock ();
   int last = --mapping->references == 0;
+  int was_unmapped = atomic_load (&mapping->state) == GSHM_UNMAPPED;
   if (last)
-    gshm_registry_remove (mapping);
-  unsigned patches = mapping->patches;
+    {
+      atomic_store (&mapping->state, GSHM_RELEASED);
+      gshm_registry_remove (mapping);
+    }
   gshm_registry_unlock ();
-
   if (!last)
     return;
-  if (patches > 0)
+
+  /* See `count' in patch.c.  */
+  if (atomic_load (&mapping->patches) > 0)
     gshm_patch_forget (mapping, 0);
-  /* Last, since the kernel may give the addresses to another mapping.  */
+  /* After the removal, since the kernel may give the addresses to another
+     mapping.  */
   if (!mapping->is_borrowed)
-    unmap_addresses (mapping);
+    unmap_addresses (mapping, was_unmapped);
   free (mapping->name);
-  free (mapping);
+  gshm_registry_lock ();
+  gshm_registry_free (mapping);
+  gshm_registry_unlock ();
 }
 
 struct gshm_mapping *
 gshm_mapping_borrow (void *address, size_t size, const char *name)
 {
   uintptr_t start = (uintptr_t) address / page_size * page_size;
-  struct gshm_mapping *fresh = malloc (sizeof *fresh);
+  char *own_name = strdup (name);
+  struct gshm_mapping copy;
 
-  if (fresh == NULL)
+  if (own_name == NULL)
     return NULL;
-  *fresh = (struct gshm_mapping) {
-    .base = (char *) start,
-    .length = page_size,
-    .skip = (uintptr_t) address - start,
-    .size = size,
-    .is_writable = 1,
-    .is_borrowed = 1,
-    .references = 1,
-    .name = strdup (name),
-  };
-
-  /* In one go, since another thread may borrow the same.  */
   gshm_registry_lock ();
-  struct gshm_mapping *mapping = gshm_registry_find (address);
+  struct gshm_mapping *mapping = gshm_registry_find (address, &copy);
   if (mapping != NULL)
     mapping->references++;
-  else if (fresh->name != NULL && gshm_registry_add (fresh))
-    mapping = fresh;
+  else if ((mapping = gshm_registry_allocate ()) != NULL)
+    {
+      mapping->base = (char *) start;
+      mapping->length = page_size;
+      mapping->skip = (uintptr_t) address - start;
+      mapping->size = size;
+      mapping->name = own_name;
+      mapping->is_writable = mapping->is_borrowed = 1;
+      mapping->references = 1;
+      if (!gshm_registry_add (mapping))
+        {
+          gshm_registry_free (mapping);
+          mapping = NULL;
+        }
+    }
+  int is_named = mapping != NULL && mapping->name == own_name;
   gshm_registry_unlock ();
 
-  if (mapping != fresh)
-    {
-      free (fresh->name);
-      free (fresh);
-    }
+  if (!is_named)
+    free (own_name);
   gshm_fault_watch ();
   return mapping;
 }
@@ -213,10 +219,9 @@ gshm_mapping_borrow (void *address, size_t size, const char *name)
 static struct gshm_mapping *
 mapping_at (const void *address)
 {
-  gshm_registry_lock ();
-  struct gshm_mapping *mapping = gshm_registry_find (address);
-  gshm_registry_unlock ();
-  return mapping;
+  struct gshm_mapping copy;
+
+  return gshm_registry_find (address, &copy);
 }
 
 static void
@@ -369,30 +374,30 @@ collect_if_many (void)
 static struct gshm_mapping *
 new_mapping (const struct request *request, char *base, char *name)
 {
-  struct gshm_mapping *mapping = malloc (sizeof *mapping);
-
-  if (mapping == NULL)
-    return NULL;
   size_t length = request->skip + request->size;
-  *mapping = (struct gshm_mapping) {
-    .base = base,
-    /* At most the address space, since mmap took it.  */
-    .length = (length + page_size - 1) / page_size * page_size,
-    .skip = request->skip,
-    .size = request->size,
-    .device = request->status.st_dev,
-    .inode = request->status.st_ino,
-    .name = name,
-    .is_writable = (request->protection & PROT_WRITE) != 0,
-    .references = 1,
-  };
+
   gshm_registry_lock ();
-  int added = gshm_registry_add (mapping);
+  struct gshm_mapping *mapping = gshm_registry_allocate ();
+  if (mapping != NULL)
+    {
+      mapping->base = base;
+      /* At most the address space, since mmap took it.  */
+      mapping->length = (length + page_size - 1) / page_size * page_size;
+      mapping->skip = request->skip;
+      mapping->size = request->size;
+      mapping->device = request->status.st_dev;
+      mapping->inode = request->status.st_ino;
+      mapping->name = name;
+      mapping->is_writable = (request->protection & PROT_WRITE) != 0;
+      mapping->references = 1;
+      if (!gshm_registry_add (mapping))
+        {
+          gshm_registry_free (mapping);
+          mapping = NULL;
+        }
+    }
   gshm_registry_unlock ();
-  if (added)
-    return mapping;
-  free (mapping);
-  return NULL;
+  return mapping;
 }
 
 static void
@@ -582,15 +587,9 @@ int
 gshm_is_unmapped (SCM bytevector)
 {
   const struct gshm_mapping *mapping = mapping_of ("shm-mapped?", bytevector);
-  int unmapped = 0;
 
-  if (mapping != NULL)
-    {
-      gshm_registry_lock ();
-      unmapped = mapping->state == GSHM_UNMAPPED;
-      gshm_registry_unlock ();
-    }
-  return unmapped;
+  /* While it is being unmapped there may be zeros.  */
+  return mapping != NULL && atomic_load (&mapping->state) != GSHM_MAPPED;
 }
 
 SCM
@@ -694,53 +693,46 @@ gshm_view_bytes (SCM bytevector, char *address, size_t length)
 /* How many threads are unmapping.  */
 static atomic_uint unmappers;
 
-/* Begin to unmap MAPPING, if it is mapped, and return whether it was.  If
-   another thread is unmapping it, wait for that.  */
+/* Unmap MAPPING, if it is mapped, and return whether it was.  If another thread
+   is unmapping it, wait for that.  Return -1 and set errno if that fails.  All
+   signals are blocked: a handler that finds the mapping in between waits for
+   this thread, which nothing may stop.  */
 static int
-begin_unmapping (struct gshm_mapping *mapping)
+unmap (struct gshm_mapping *mapping)
 {
-  for (;;)
+  for (enum gshm_state state = GSHM_MAPPED;
+       !atomic_compare_exchange_strong (&mapping->state, &state,
+                                        GSHM_UNMAPPING);
+       state = GSHM_MAPPED)
     {
-      gshm_registry_lock ();
-      enum gshm_state state = mapping->state;
-      if (state == GSHM_MAPPED)
-        {
-          atomic_fetch_add (&unmappers, 1);
-          mapping->unmapper = gshm_this_thread ();
-          mapping->state = GSHM_UNMAPPING;
-        }
-      gshm_registry_unlock ();
-      if (state != GSHM_UNMAPPING)
-        return state == GSHM_MAPPED;
+      if (state == GSHM_UNMAPPED)
+        return 0;
       sched_yield ();
     }
-}
-
-static void
-end_unmapping (struct gshm_mapping *mapping, enum gshm_state state)
-{
-  gshm_registry_lock ();
-  mapping->state = state;
-  atomic_fetch_sub (&unmappers, 1);
-  if (state == GSHM_UNMAPPED)
-    gshm_kick_sleepers (mapping->base, mapping->length);
-  gshm_registry_unlock ();
+  int done = gshm_put_zeros (mapping->base, mapping->length);
+  int err = errno;
+  /* See `count' in patch.c.  */
+  if (done && atomic_load (&mapping->patches) > 0)
+    gshm_patch_forget (mapping, 1);
+  atomic_store (&mapping->state, done ? GSHM_UNMAPPED : GSHM_MAPPED);
+  errno = err;
+  return done ? 1 : -1;
 }
 
 /* In the child of a fork, which another thread of the parent's may have made
-   while it was unmapping.  */
+   while this one was unmapping.  */
 static void
 finish_unmapping (void)
 {
   struct gshm_mapping *mapping = NULL;
 
-  if (atomic_load (&unmappers) == 0)
-    return;
-  while ((mapping = gshm_registry_after (mapping)) != NULL)
-    if (mapping->state == GSHM_UNMAPPING
-        && mapping->unmapper != gshm_this_thread ()
-        && gshm_put_zeros (mapping->base, mapping->length))
-      end_unmapping (mapping, GSHM_UNMAPPED);
+  if (atomic_exchange (&unmappers, 0) > 0)
+    while ((mapping = gshm_registry_after (mapping)) != NULL)
+      if (atomic_load (&mapping->state) == GSHM_UNMAPPING)
+        {
+          gshm_put_zeros (mapping->base, mapping->length);
+          atomic_store (&mapping->state, GSHM_UNMAPPED);
+        }
 }
 
 /* (BYTEVECTOR) -> boolean.  */
@@ -748,28 +740,18 @@ static SCM
 gshm_unmap (SCM bytevector)
 {
   struct gshm_mapping *mapping = mapping_wanted (UNMAP, bytevector);
-  int mapped = begin_unmapping (mapping);
+  sigset_t before;
 
-  if (mapped)
-    {
-      if (!gshm_put_zeros (mapping->base, mapping->length))
-        {
-          int err = errno;
-          end_unmapping (mapping, GSHM_MAPPED);
-          gshm_system_error (UNMAP, err, gshm_mapping_name (mapping), NULL);
-        }
-      /* A handler counts its patch before it puts that in place, and only in a
-         mapping that is not being unmapped.  */
-      gshm_registry_lock ();
-      unsigned patches = mapping->patches;
-      gshm_registry_unlock ();
-      if (patches > 0)
-        gshm_patch_forget (mapping, 1);
-      end_unmapping (mapping, GSHM_UNMAPPED);
-    }
+  gshm_block_signals (&before);
+  atomic_fetch_add (&unmappers, 1);
+  int result = unmap (mapping), err = errno;
+  atomic_fetch_sub (&unmappers, 1);
+  pthread_sigmask (SIG_SETMASK, &before, NULL);
+  if (result < 0)
+    gshm_system_error (UNMAP, err, gshm_mapping_name (mapping), NULL);
   gshm_set_empty (bytevector);
   scm_remember_upto_here_1 (bytevector);
-  return scm_from_bool (mapped);
+  return scm_from_bool (result);
 }
 
 static SCM

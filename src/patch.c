@@ -14,23 +14,18 @@
    does not have yet would allocate it.
 
    What takes time in proportion to a patch is done without the lock.  Under it
-   a patch is moved into place, or back.  The lock is never waited for with a
-   lock of libgc's or Guile's held, except by a handler, and whoever holds it
-   never waits for one of theirs.  A fork does not wait for it either:
-   gshm_patch_reset finds out what the other threads were doing.  */
+   a patch is moved into place, or back.  The thread that holds the lock has all
+   signals blocked: the collector does not stop it, and no handler interrupts
+   it.  So it soon releases the lock, and a handler may wait for that, whatever
+   its thread was doing.  A fork does not wait for the lock: gshm_patch_reset
+   finds out what the other threads were doing.  */
 
 #include <config.h>
 
-/* For the signals of libgc, but not to have it put its own calls in place of
-   the system's.  */
-#ifndef GC_THREADS
-# define GC_THREADS 1
-#endif
-#define GC_NO_THREAD_REDIRECTS 1
-
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
-#include <string.h>
+#include <time.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -39,8 +34,6 @@
 #include "patch.h"
 #include "mapping.h"
 #include "tls.h"
-#include "wait.h"
-#include <gc/gc.h>
 
 /* Private memory that costs nothing until it is written to.  */
 #ifdef MAP_NORESERVE
@@ -119,6 +112,15 @@ gshm_put_zeros (char *base, size_t length)
   return zeros != MAP_FAILED;
 }
 
+void
+gshm_block_signals (sigset_t *before)
+{
+  sigset_t all;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, before);
+}
+
 #if GSHM_CAN_PATCH
 
 enum state
@@ -144,10 +146,11 @@ struct patch
    be in use.  The lock guards all.  */
 #define TABLE_SIZE ((size_t) 1 << 15)
 
-static atomic_flag lock = ATOMIC_FLAG_INIT;
+static atomic_flag is_locked = ATOMIC_FLAG_INIT;
 static struct patch *table;
 static size_t used;
 static uint64_t serials;
+static uint64_t changes;        /* of states */
 
 #define MAX_LENGTH ((size_t) 256 << 10)
 #define MAX_PATCHES 32
@@ -161,7 +164,30 @@ static GSHM_THREAD_LOCAL struct
   uint64_t met;         /* serial of the patch where it faulted last */
 } run;
 
-static sigset_t signals;
+/* After so many attempts, sleep in between: a thread of a higher real-time
+   priority than the holder's never yields to that.  */
+#define ATTEMPTS 100
+
+static void
+lock_table (void)
+{
+  const struct timespec pause = { .tv_nsec = 50000 };
+
+  /* Acquire: the stores of the previous holder are seen.  */
+  for (int attempts = 0;
+       atomic_flag_test_and_set_explicit (&is_locked, memory_order_acquire);
+       attempts += attempts < ATTEMPTS)
+    if (attempts < ATTEMPTS)
+      sched_yield ();
+    else
+      nanosleep (&pause, NULL);
+}
+
+static void
+unlock_table (void)
+{
+  atomic_flag_clear_explicit (&is_locked, memory_order_release);
+}
 
 
 /* Reading what may not be there.  */
@@ -243,30 +269,41 @@ map_table (void)
   return table != NULL;
 }
 
-/* Count PATCH as one more or, if CHANGE is -1, one less of its mapping.
-   Return whether there is such a mapping, in STATE if that is one.  */
-static int
-count_patch (const struct patch *patch, int change,
-             const enum gshm_state *state)
+/* Count PATCH as one less of its mapping.  */
+static void
+uncount (const struct patch *patch)
 {
-  gshm_registry_lock ();
-  struct gshm_mapping *mapping = gshm_registry_find (patch->page);
-  int is_there = (mapping != NULL && mapping->serial == patch->mapping
-                  && mapping->references > 0
-                  && (state == NULL || mapping->state == *state));
-  if (is_there)
-    mapping->patches += (unsigned) change;
-  /* A thread that began to wait there meanwhile waits in private memory.  */
-  if (is_there && change < 0)
-    gshm_kick_sleepers (patch->page, patch->length);
-  gshm_registry_unlock ();
-  return is_there;
+  struct gshm_mapping copy, *mapping = gshm_registry_find (patch->page, &copy);
+
+  if (mapping != NULL && copy.serial == patch->mapping)
+    atomic_fetch_sub (&mapping->patches, 1);
+}
+
+/* Count PATCH as one more of its mapping.  Return 0, without that, if the
+   mapping is no longer in STATE.  In a total order with these two accesses a
+   thread that changes the state does so before it loads the count: either it
+   sees the patch, or this sees the change.  */
+static int
+count (const struct patch *patch, enum gshm_state state)
+{
+  struct gshm_mapping copy, *mapping = gshm_registry_find (patch->page, &copy);
+
+  if (mapping == NULL || copy.serial != patch->mapping)
+    return 0;
+  atomic_fetch_add (&mapping->patches, 1);
+  if (atomic_load (&mapping->state) == state
+      && gshm_registry_find (patch->page, &copy) == mapping
+      && copy.serial == patch->mapping)
+    return 1;
+  atomic_fetch_sub (&mapping->patches, 1);
+  return 0;
 }
 
 /* The order of stores is for gshm_patch_reset.  */
 static void
 set_state (struct patch *patch, enum state state)
 {
+  changes++;
   atomic_store_explicit (&patch->state, state, memory_order_release);
 }
 
@@ -288,7 +325,7 @@ undo (struct patch *patch)
     while (!done && errno == ENOMEM && use_reserve ());
   if (done)
     {
-      count_patch (patch, -1, NULL);
+      uncount (patch);
       set_state (patch, FREE);
     }
   else
@@ -417,7 +454,7 @@ static int
 put_in_place (const struct patch *prepared, char *copy, enum gshm_state state)
 {
   if (patch_in (prepared->page, prepared->length) != NULL
-      || !count_patch (prepared, 1, &state))
+      || !count (prepared, state))
     return 0;
   make_room ();
   struct patch *patch = free_patch ();
@@ -439,7 +476,7 @@ put_in_place (const struct patch *prepared, char *copy, enum gshm_state state)
         return 1;
       set_state (patch, FREE);
     }
-  count_patch (prepared, -1, NULL);
+  uncount (prepared);
   return -1;
 }
 
@@ -461,6 +498,50 @@ gshm_patch_begin (void)
   run.next_length = run.copied = 0;
 }
 
+/* Whether the mapping is still as this copy of it says, and no patch has
+   changed since there were CHANGES_BEFORE.  */
+static int
+is_unchanged (const struct gshm_mapping *before, uint64_t changes_before)
+{
+  struct gshm_mapping now;
+  int is_same = (gshm_registry_find (before->base, &now) != NULL
+                 && now.serial == before->serial
+                 && now.state == before->state);
+
+  lock_table ();
+  is_same = is_same && changes == changes_before;
+  unlock_table ();
+  return is_same;
+}
+
+/* Patch the pages of PATCH as the access KIND in MAPPING wants it.  Return as
+   put_in_place does.  */
+static int
+make_patch (struct patch *patch, const struct gshm_mapping *mapping,
+            enum gshm_fault_kind kind)
+{
+  int result = -1;
+
+  if (mapping->state == GSHM_MAPPED
+      && (patch->aside = map_aside (patch)) == NULL)
+    return result;
+  char *copy = map_copy (patch, kind);
+  if (copy != NULL)
+    {
+      lock_table ();
+      result = put_in_place (patch, copy, mapping->state);
+      unlock_table ();
+    }
+  if (result != 1)
+    {
+      if (copy != NULL)
+        gshm_unmap_range (copy, patch->length);
+      if (patch->aside != NULL)
+        gshm_unmap_range (patch->aside, patch->length);
+    }
+  return result;
+}
+
 int
 gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
             char *address)
@@ -472,44 +553,28 @@ gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
         .owner = gshm_this_thread () };
   size_t length = run.next_length == 0 ? page_size : run.next_length;
 
-  gshm_spin_lock (&lock);
+  lock_table ();
   if (!map_table ())
     {
-      gshm_spin_unlock (&lock);
+      unlock_table ();
       return 0;
     }
   const struct patch *present = patch_in (patch.page, 1);
   int is_new = present != NULL && meet (present);
   int is_down = present == NULL && stretch (&patch, mapping, length);
-  gshm_spin_unlock (&lock);
+  uint64_t before = changes;
+  unlock_table ();
   if (present != NULL)
     return is_new;
 
-  int is_mapped = mapping->state == GSHM_MAPPED;
-  if (is_mapped && kind == GSHM_LOST)
+  if (kind == GSHM_LOST && mapping->state == GSHM_MAPPED)
     keep_lost (&patch, is_down);
-  if (is_mapped && (patch.aside = map_aside (&patch)) == NULL)
-    return 0;
-  char *copy = map_copy (&patch, kind);
-  int result = -1;
-  if (copy != NULL)
-    {
-      gshm_spin_lock (&lock);
-      result = put_in_place (&patch, copy,
-                             is_mapped ? GSHM_MAPPED : mapping->state);
-      gshm_spin_unlock (&lock);
-    }
+  int result = make_patch (&patch, mapping, kind);
   if (result == 1)
     run.next_length = (2 * patch.length < MAX_LENGTH ? 2 * patch.length
                        : MAX_LENGTH);
-  else
-    {
-      if (copy != NULL)
-        gshm_unmap_range (copy, patch.length);
-      if (patch.aside != NULL)
-        gshm_unmap_range (patch.aside, patch.length);
-    }
-  return result >= 0;
+  /* What another thread did to these pages meanwhile may be why it failed.  */
+  return result >= 0 || !is_unchanged (mapping, before);
 }
 
 
@@ -518,11 +583,11 @@ gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
 void
 gshm_patch_undo (void)
 {
-  gshm_spin_lock (&lock);
+  lock_table ();
   for (size_t i = 0; i < used; i++)
     if (is_used (&table[i]) && table[i].owner == gshm_this_thread ())
       undo (&table[i]);
-  gshm_spin_unlock (&lock);
+  unlock_table ();
   fill_reserve ();
 }
 
@@ -531,8 +596,8 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
 {
   sigset_t before;
 
-  pthread_sigmask (SIG_BLOCK, &signals, &before);
-  gshm_spin_lock (&lock);
+  gshm_block_signals (&before);
+  lock_table ();
   for (size_t i = 0; i < used; i++)
     if (is_used (&table[i]) && table[i].mapping == mapping->serial)
       {
@@ -540,10 +605,10 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
           gshm_put_zeros (table[i].page, table[i].length);
         if (table[i].aside != NULL)
           gshm_unmap_range (table[i].aside, table[i].length);
-        count_patch (&table[i], -1, NULL);
+        uncount (&table[i]);
         set_state (&table[i], FREE);
       }
-  gshm_spin_unlock (&lock);
+  unlock_table ();
   pthread_sigmask (SIG_SETMASK, &before, NULL);
 }
 
@@ -562,7 +627,7 @@ is_in_place (const struct patch *patch)
 void
 gshm_patch_reset (void)
 {
-  gshm_spin_unlock (&lock);
+  unlock_table ();
   for (size_t i = 0; i < used; i++)
     {
       struct patch *patch = &table[i];
@@ -577,16 +642,10 @@ gshm_patch_reset (void)
              it was to be put in place.  */
           if (atomic_load (&patch->state) == ACTIVE)
             gshm_unmap_range (patch->aside, patch->length);
-          count_patch (patch, -1, NULL);
+          uncount (patch);
           set_state (patch, FREE);
         }
     }
-}
-
-const sigset_t *
-gshm_signals (void)
-{
-  return &signals;
 }
 
 /* Try what a patch takes, which emulators of other processors and filters of
@@ -611,14 +670,7 @@ try_to_patch (void)
 int
 gshm_patch_start (void)
 {
-  const int collectors[]
-    = { GC_get_suspend_signal (), GC_get_thr_restart_signal () };
-
   page_size = (size_t) sysconf (_SC_PAGESIZE);
-  sigfillset (&signals);
-  for (size_t i = 0; i < 2; i++)
-    if (collectors[i] > 0)
-      sigdelset (&signals, collectors[i]);
   if (!try_to_patch ())
     return 0;
   fill_reserve ();

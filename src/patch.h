@@ -20,6 +20,9 @@
 /* Set up, once in a process.  Return whether the system lets patches work.  */
 int gshm_patch_start (void);
 
+/* Block all signals, and store in BEFORE which ones were.  */
+void gshm_block_signals (sigset_t *before);
+
 /* Map zeros over the LENGTH bytes at BASE: read-only where a store makes them
    writable.  Return 0 and set errno if that fails.  */
 int gshm_put_zeros (char *base, size_t length);
@@ -46,18 +49,13 @@ void gshm_patch_begin (void);
 
 /* Have this thread's access to ADDRESS, which faulted in a mapping of which
    MAPPING is a copy, succeed in private memory, or be tried again.  Return 0
-   if it cannot.  Signals that gshm_signals has are blocked.  */
+   if it cannot.  All signals are blocked.  */
 int gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
                 char *address);
 
 /* Drop the patches of this thread: their mappings show the objects again.
-   Signals that gshm_signals has are blocked.  */
+   All signals are blocked.  */
 void gshm_patch_undo (void);
-
-/* The signals that are blocked while patches change: all but those that the
-   collector stops threads by, since another thread that it has stopped may
-   hold the lock.  */
-const sigset_t *gshm_signals (void);
 
 /* In the child of a fork: drop the patches of other threads.  */
 void gshm_patch_reset (void);

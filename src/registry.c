@@ -1,104 +1,65 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    registry.c - the mappings of this process, found by address.
 
-   A skip list of disjoint ranges in the order of their addresses, under one
-   spin lock.  The handler of a fault looks an address up, and may have
-   interrupted its own thread while that held the lock, if the handler of
-   another signal touched the memory.  So the lock knows its holder, who may
-   take it again, and whoever changes the list does so by stores after each of
-   which it can be searched.  Nor does a fork wait for the lock: in the child,
-   too, the list is one that can be searched and changed.  */
+   A skip list of disjoint ranges in the order of their addresses.  A lock
+   guards changes.  Searches take no lock, since the handler of a fault makes
+   them, and the thread that holds the lock may be the one that the handler
+   interrupts, or one that the collector has stopped:
+
+   - The stores of a change are in such an order that the list can be searched
+     after each of them.
+   - The memory of a mapping is used for other mappings later, and for nothing
+     else.
+   - A search during which a change began or ended may have gone astray, and is
+     made again.
+
+   A fork does not wait for the lock either: the list is in order whenever the
+   child comes into being.  */
 
 #include <config.h>
 
 #include <pthread.h>
-#include <sched.h>
-#include <time.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "registry.h"
 #include "tls.h"
 
-static GSHM_THREAD_LOCAL char this_thread;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* How often this thread took the lock while it held it.  */
-static GSHM_THREAD_LOCAL unsigned depth;
-
-static _Atomic (const void *) holder;
-
-/* The list's head: what is before the first range.  */
+/* What is before the first range.  */
 static struct gshm_mapping head;
+
+/* How many changes have begun, plus how many have ended.  */
+static atomic_ulong changes;
 
 static atomic_size_t count;
 
-/* After so many tries, sleep in between: a thread of a higher real-time
-   priority than the holder's never yields to that.  */
-#define TRIES 100
-
-static void
-back_off (int *tries)
-{
-  const struct timespec pause = { .tv_nsec = 50000 };
-
-  if (*tries < TRIES)
-    {
-      ++*tries;
-      sched_yield ();
-    }
-  else
-    nanosleep (&pause, NULL);
-}
+/* Linked at level 0.  */
+static _Atomic (struct gshm_mapping *) free_list;
 
 const void *
 gshm_this_thread (void)
 {
+  static GSHM_THREAD_LOCAL char this_thread;
+
   return &this_thread;
 }
 
 void
 gshm_registry_lock (void)
 {
-  const void *self = &this_thread, *expected = NULL;
-
-  if (atomic_load_explicit (&holder, memory_order_relaxed) == self)
-    {
-      depth++;
-      return;
-    }
-  /* Acquire: the stores of the previous holder, which released the lock, are
-     seen.  */
-  for (int tries = 0;
-       !atomic_compare_exchange_weak_explicit (&holder, &expected, self,
-                                               memory_order_acquire,
-                                               memory_order_relaxed);
-       expected = NULL)
-    back_off (&tries);
+  pthread_mutex_lock (&lock);
 }
 
 void
 gshm_registry_unlock (void)
 {
-  if (depth > 0)
-    depth--;
-  else
-    atomic_store_explicit (&holder, NULL, memory_order_release);
+  pthread_mutex_unlock (&lock);
 }
 
-void
-gshm_spin_lock (atomic_flag *flag)
-{
-  for (int tries = 0;
-       atomic_flag_test_and_set_explicit (flag, memory_order_acquire);)
-    back_off (&tries);
-}
-
-void
-gshm_spin_unlock (atomic_flag *flag)
-{
-  atomic_flag_clear_explicit (flag, memory_order_release);
-}
-
-/* The lock orders these among threads.  Release and acquire order them within
-   a thread, for a handler that interrupts it, and for the child of a fork.  */
+/* Release and acquire: who finds a mapping finds what was stored there before
+   it was linked.  */
 static struct gshm_mapping *
 next_of (const struct gshm_mapping *mapping, int level)
 {
@@ -109,6 +70,44 @@ static void
 set_next (struct gshm_mapping *mapping, int level, struct gshm_mapping *next)
 {
   atomic_store_explicit (&mapping->next[level], next, memory_order_release);
+}
+
+/* Release at the end: a search that sees the change's number has its stores
+   behind it.  The fence at the beginning: a search that meets one of its
+   stores sees the number.  */
+static void
+begin_change (void)
+{
+  atomic_fetch_add_explicit (&changes, 1, memory_order_relaxed);
+  atomic_thread_fence (memory_order_release);
+}
+
+static void
+end_change (void)
+{
+  atomic_fetch_add_explicit (&changes, 1, memory_order_release);
+}
+
+struct gshm_mapping *
+gshm_registry_allocate (void)
+{
+  struct gshm_mapping *mapping = atomic_load (&free_list);
+
+  if (mapping == NULL)
+    return calloc (1, sizeof *mapping);
+  atomic_store (&free_list, next_of (mapping, 0));
+  /* A search that has gone astray may be here.  */
+  begin_change ();
+  memset (mapping, 0, sizeof *mapping);
+  end_change ();
+  return mapping;
+}
+
+void
+gshm_registry_free (struct gshm_mapping *mapping)
+{
+  set_next (mapping, 0, atomic_load (&free_list));
+  atomic_store (&free_list, mapping);
 }
 
 /* Store in BEFORE, for each level, the last mapping that begins at or below
@@ -157,11 +156,13 @@ gshm_registry_add (struct gshm_mapping *mapping)
     return 0;
 
   mapping->serial = ++serials;
+  begin_change ();
   for (int level = 0; level < levels_of (mapping->base); level++)
     {
       set_next (mapping, level, next_of (before[level], level));
       set_next (before[level], level, mapping);
     }
+  end_change ();
   atomic_fetch_add (&count, 1);
   return 1;
 }
@@ -172,22 +173,18 @@ gshm_registry_remove (struct gshm_mapping *mapping)
   struct gshm_mapping *before[GSHM_REGISTRY_LEVELS];
 
   search (mapping->base, 1, before);
+  begin_change ();
   for (int level = GSHM_REGISTRY_LEVELS - 1; level >= 0; level--)
     if (next_of (before[level], level) == mapping)
       set_next (before[level], level, next_of (mapping, level));
+  end_change ();
   atomic_fetch_sub (&count, 1);
 }
 
 struct gshm_mapping *
-gshm_registry_find (const void *address)
+gshm_registry_after (const struct gshm_mapping *mapping)
 {
-  struct gshm_mapping *before[GSHM_REGISTRY_LEVELS];
-
-  search (address, 0, before);
-  struct gshm_mapping *found = before[0];
-  return (found != &head
-          && (const char *) address < found->base + found->length
-          ? found : NULL);
+  return next_of (mapping == NULL ? &head : mapping, 0);
 }
 
 size_t
@@ -197,21 +194,37 @@ gshm_registry_count (void)
 }
 
 struct gshm_mapping *
-gshm_registry_after (const struct gshm_mapping *mapping)
+gshm_registry_find (const void *address, struct gshm_mapping *copy)
 {
-  return next_of (mapping == NULL ? &head : mapping, 0);
+  for (;;)
+    {
+      unsigned long before
+        = atomic_load_explicit (&changes, memory_order_acquire);
+      struct gshm_mapping *last[GSHM_REGISTRY_LEVELS];
+
+      search (address, 0, last);
+      struct gshm_mapping *found = last[0];
+      if (found == &head
+          || (const char *) address >= found->base + found->length)
+        found = NULL;
+      else
+        *copy = *found;
+      /* The fence: the loads above come before this one.  */
+      atomic_thread_fence (memory_order_acquire);
+      if (atomic_load_explicit (&changes, memory_order_relaxed) == before)
+        return found;
+    }
 }
 
-/* In the child of a fork, which has no other thread.  */
+/* In the child of a fork, where another thread may have held it.  */
 static void
-forget_holder (void)
+renew_lock (void)
 {
-  if (atomic_load (&holder) != &this_thread)
-    atomic_store (&holder, NULL);
+  pthread_mutex_init (&lock, NULL);
 }
 
 void
 gshm_registry_start (void)
 {
-  pthread_atfork (NULL, NULL, forget_holder);
+  pthread_atfork (NULL, NULL, renew_lock);
 }

@@ -13,7 +13,8 @@ enum gshm_state
 {
   GSHM_MAPPED,
   GSHM_UNMAPPING,         /* MAPPED before, and UNMAPPED soon */
-  GSHM_UNMAPPED           /* the range no longer shows the object */
+  GSHM_UNMAPPED,          /* the range no longer shows the object */
+  GSHM_RELEASED           /* the range will be unmapped */
 };
 
 #define GSHM_REGISTRY_LEVELS 8
@@ -30,52 +31,56 @@ struct gshm_mapping
   size_t size;            /* the number of bytes asked for */
   dev_t device;           /* the object */
   ino_t inode;
-  char *name;             /* its name, or NULL where that is not known */
+  char *name;             /* its name, allocated, or NULL if not known */
   int is_writable;
   int is_borrowed;        /* other code maps and unmaps the range */
+  unsigned references;    /* the registry's lock guards this */
 
-  /* The registry's lock guards the rest.  */
+  _Atomic enum gshm_state state;
+  atomic_uint patches;    /* see patch.h */
+
+  /* The registry's own.  */
   uint64_t serial;        /* no other mapping of this process has the same */
-  unsigned references;
-  unsigned patches;       /* see patch.h */
-  enum gshm_state state;
-  const void *unmapper;   /* the thread that is unmapping it */
   _Atomic (struct gshm_mapping *) next[GSHM_REGISTRY_LEVELS];
 };
 
-/* A signal handler may call each of these, also when it interrupted another of
-   them in its own thread.  */
+/* Set up, once in a process.  */
+void gshm_registry_start (void);
 
 /* What names this thread in this process: unique among live threads.  */
 const void *gshm_this_thread (void);
 
-/* The number of mappings.  */
-size_t gshm_registry_count (void);
 
-/* The lock nests only where a signal handler interrupts a thread that holds
-   it.  Hold it for a few steps, and for no system call.  */
+/* For whoever maps and unmaps.  These are not for the handlers of signals.  */
+
+/* Guards changes.  */
 void gshm_registry_lock (void);
 void gshm_registry_unlock (void);
 
-/* The rest is called with the lock held.  */
+/* Memory for a mapping, all zeros, or NULL; and that memory given back.  With
+   the lock held.  */
+struct gshm_mapping *gshm_registry_allocate (void);
+void gshm_registry_free (struct gshm_mapping *mapping);
 
 /* Add MAPPING and give it a serial number.  Return 0 if another mapping has an
-   address of its range.  */
+   address of its range.  With the lock held.  */
 int gshm_registry_add (struct gshm_mapping *mapping);
 void gshm_registry_remove (struct gshm_mapping *mapping);
 
-/* The mapping whose range ADDRESS is in, or NULL.  */
-struct gshm_mapping *gshm_registry_find (const void *address);
-
 /* The mapping at the lowest address above MAPPING or, if that is NULL, at the
-   lowest address.  NULL if there is none.  */
+   lowest address; NULL if there is none.  With the lock held.  */
 struct gshm_mapping *gshm_registry_after (const struct gshm_mapping *mapping);
 
-/* Locks for the handlers of faults, which do not nest.  */
-void gshm_spin_lock (atomic_flag *flag);
-void gshm_spin_unlock (atomic_flag *flag);
+/* The number of mappings.  */
+size_t gshm_registry_count (void);
 
-/* Set up, once in a process.  */
-void gshm_registry_start (void);
+
+/* For the handlers of signals as well.  */
+
+/* Copy the mapping whose range ADDRESS is in to COPY, and return where it is,
+   or NULL if there is none.  It is there as long as something refers to the
+   mapping; after that the memory may be another mapping's.  */
+struct gshm_mapping *gshm_registry_find (const void *address,
+                                         struct gshm_mapping *copy);
 
 #endif /* GSHM_REGISTRY_H */

@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause wait.c - waiting that lets signals,
-   asyncs and the collector through.
+/* SPDX-License-Identifier: BSD-3-Clause
+   wait.c - waiting that lets signals, asyncs and the collector through.
 
    There is one way to wait for a word in memory that threads share
    (gshm_wait): try; try for some microseconds again, letting whoever it is
@@ -7,24 +7,13 @@
    and sleep in slices, between which Guile runs what it has to.  A signal's
    handler may be queued only after a system call was interrupted and called
    again: hence the slices.  They also bound what a waker that was killed can
-   cost.
-
-   A thread that must keep its place in the system's queue (gshm_wait_in_queue)
-   sleeps without slices, on two words at once.  The other one is its own, and
-   changes when Guile has something for it to run: Guile says so by a condition
-   variable, on which another, plain thread waits, its watcher.  Unmapping the
-   memory changes it, too, and so does one more thread, the prober, if the
-   memory is lost.  */
+   cost.  */
 
 #include <config.h>
 
 #include <math.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,12 +30,6 @@
 # define HAVE_FUTEX 1
 #else
 # define HAVE_FUTEX 0
-#endif
-
-#if HAVE_FUTEX && HAVE_DECL_SYS_FUTEX_WAITV && SCM_USE_PTHREAD_THREADS
-# define CAN_QUEUE 1
-#else
-# define CAN_QUEUE 0
 #endif
 
 #define SECOND GSHM_SECOND
@@ -382,23 +365,13 @@ spin (struct spinning *spinning, const gshm_word *word, uint32_t value)
 
 /* Waiting.  */
 
-/* With the registry's lock held.  */
-static int
-is_unmapped (const gshm_word *word)
-{
-  const struct gshm_mapping *mapping
-    = gshm_registry_find ((const void *) (uintptr_t) word);
-
-  return mapping != NULL && mapping->state == GSHM_UNMAPPED;
-}
-
 static void
 check_mapped (const char *subr, SCM k, const gshm_word *word)
 {
-  gshm_registry_lock ();
-  int unmapped = is_unmapped (word);
-  gshm_registry_unlock ();
-  if (unmapped)
+  struct gshm_mapping mapping;
+
+  if (gshm_registry_find ((const void *) (uintptr_t) word, &mapping) != NULL
+      && mapping.state != GSHM_MAPPED)
     gshm_unmapped_error (subr, k);
 }
 
@@ -462,411 +435,11 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
     }
 }
 
-
-/* Waiting in a queue.  */
-
-/* Guarded by the registry's lock: the threads that sleep without slices.  */
-struct sleeper
-{
-  gshm_word *word;
-  gshm_word *kick;
-  struct sleeper *next;
-};
-
-static struct sleeper *sleepers;
-
-static void
-kick (gshm_word *word)
-{
-  atomic_store (word, 1);
-  gshm_wake (word, 1);
-}
-
-void
-gshm_kick_sleepers (const char *base, size_t length)
-{
-  for (const struct sleeper *s = sleepers; s != NULL; s = s->next)
-    {
-      uintptr_t address = (uintptr_t) s->word;
-
-      if (address >= (uintptr_t) base && address - (uintptr_t) base < length)
-        kick (s->kick);
-    }
-}
-
-#if CAN_QUEUE
-
-/* libgc may have put its own in its place, which registers threads with the
-   collector that know nothing of Scheme.  */
-# undef pthread_create
-# undef pthread_detach
-# undef pthread_join
-
-struct watcher
-{
-  pthread_mutex_t mutex;
-  pthread_cond_t started, marked;
-  pthread_t thread;
-  int is_ready, is_done;
-  gshm_word kicked;             /* this thread has something to run */
-  struct watcher *next;
-};
-
-static GSHM_THREAD_LOCAL struct watcher *own_watcher;
-
-static pthread_key_t thread_exit;
-
-/* Guarded by the registry's lock: watchers that watch no thread.  They are
-   kept, since Guile may still be about to tell them something.  */
-static struct watcher *idle;
-
-/* Without a time-out: a signal that comes just then would be lost, and there
-   is nothing else by which to know of it.  */
-static void *
-watch (void *data)
-{
-  struct watcher *watcher = data;
-
-  pthread_mutex_lock (&watcher->mutex);
-  watcher->is_ready = 1;
-  pthread_cond_signal (&watcher->started);
-  while (!watcher->is_done)
-    {
-      pthread_cond_wait (&watcher->marked, &watcher->mutex);
-      kick (&watcher->kicked);
-    }
-  pthread_mutex_unlock (&watcher->mutex);
-  return NULL;
-}
-
-/* Start a plain thread, which no signal disturbs.  */
-static int
-start_thread (pthread_t *thread, void *(*function) (void *), void *data)
-{
-  sigset_t all, before;
-  pthread_attr_t attributes;
-
-  pthread_attr_init (&attributes);
-  pthread_attr_setstacksize (&attributes, 65536);
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &before);
-  int err = pthread_create (thread, &attributes, function, data);
-  pthread_sigmask (SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy (&attributes);
-  return err == 0;
-}
-
-static int
-start_watching (struct watcher *watcher)
-{
-  watcher->is_ready = watcher->is_done = 0;
-  if (!start_thread (&watcher->thread, watch, watcher))
-    return 0;
-
-  /* It gives up the mutex when it waits to be told.  */
-  pthread_mutex_lock (&watcher->mutex);
-  while (!watcher->is_ready)
-    pthread_cond_wait (&watcher->started, &watcher->mutex);
-  pthread_mutex_unlock (&watcher->mutex);
-  return 1;
-}
-
-/* Guarded by the registry's lock: whether there is a thread that sees once in
-   a second whether what others sleep in is still there.  */
-static int is_probing;
-
-static void *
-probe (void *data)
-{
-  (void) data;
-  for (;;)
-    {
-      gshm_pause (SECOND);
-      gshm_registry_lock ();
-      for (const struct sleeper *s = sleepers; s != NULL; s = s->next)
-        if (!is_word_there (s->word))
-          kick (s->kick);
-      gshm_registry_unlock ();
-    }
-  return NULL;
-}
-
-static void
-start_probing (void)
-{
-  pthread_t prober;
-
-  gshm_registry_lock ();
-  int start = !is_probing;
-  is_probing = 1;
-  gshm_registry_unlock ();
-  if (!start)
-    return;
-  if (start_thread (&prober, probe, NULL))
-    pthread_detach (prober);
-  else
-    {
-      /* The next thread tries again.  */
-      gshm_registry_lock ();
-      is_probing = 0;
-      gshm_registry_unlock ();
-    }
-}
-
-static void
-initialize_watcher (struct watcher *watcher)
-{
-  memset (watcher, 0, sizeof *watcher);
-  pthread_mutex_init (&watcher->mutex, NULL);
-  pthread_cond_init (&watcher->started, NULL);
-  pthread_cond_init (&watcher->marked, NULL);
-}
-
-static void
-put_idle (struct watcher *watcher)
-{
-  gshm_registry_lock ();
-  watcher->next = idle;
-  idle = watcher;
-  gshm_registry_unlock ();
-}
-
-static struct watcher *
-take_idle (void)
-{
-  gshm_registry_lock ();
-  struct watcher *watcher = idle;
-  if (watcher != NULL)
-    idle = watcher->next;
-  gshm_registry_unlock ();
-
-  if (watcher == NULL && (watcher = malloc (sizeof *watcher)) != NULL)
-    initialize_watcher (watcher);
-  return watcher;
-}
-
-/* This thread's watcher, or NULL where there can be none.  */
-static struct watcher *
-watcher_of_this_thread (void)
-{
-  if (own_watcher == NULL)
-    {
-      struct watcher *watcher = take_idle ();
-
-      if (watcher == NULL)
-        return NULL;
-      if (!start_watching (watcher))
-        {
-          put_idle (watcher);
-          return NULL;
-        }
-      own_watcher = watcher;
-      pthread_setspecific (thread_exit, watcher);
-      start_probing ();
-    }
-  return own_watcher;
-}
-
-/* At the end of a thread.  */
-static void
-stop_watching (void *data)
-{
-  struct watcher *watcher = data;
-
-  own_watcher = NULL;
-  pthread_mutex_lock (&watcher->mutex);
-  watcher->is_done = 1;
-  pthread_cond_signal (&watcher->marked);
-  pthread_mutex_unlock (&watcher->mutex);
-  pthread_join (watcher->thread, NULL);
-  put_idle (watcher);
-}
-
-/* In the child of a fork nobody watches, and nobody knows the state of a
-   condition variable that somebody waited for, or of a mutex that Guile held
-   to tell a watcher something.  */
-static void
-forget_watchers (void)
-{
-  sleepers = NULL;
-  is_probing = 0;
-  for (struct watcher *w = idle; w != NULL; w = w->next)
-    {
-      struct watcher *next = w->next;
-      initialize_watcher (w);
-      w->next = next;
-    }
-  if (own_watcher != NULL)
-    {
-      initialize_watcher (own_watcher);
-      own_watcher->next = idle;
-      idle = own_watcher;
-    }
-  own_watcher = NULL;
-  pthread_setspecific (thread_exit, NULL);
-}
-
-struct queueing
-{
-  struct sleeping sleeping;
-  struct watcher *watcher;
-  int64_t deadline;
-};
-
-/* The index of the word that queue_outside waits for.  If both were woken it
-   is the last that the system tells of.  */
-# define WANTED 1
-
-static void *
-queue_outside (void *data)
-{
-  struct queueing *queueing = data;
-  struct futex_waitv words[] = {
-    { .uaddr = (uintptr_t) &queueing->watcher->kicked, .flags = FUTEX_32 },
-    [WANTED] = { .uaddr = (uintptr_t) queueing->sleeping.word,
-                 .val = queueing->sleeping.value, .flags = FUTEX_32 },
-  };
-  struct
-  {
-    int64_t seconds, nanoseconds;
-  } time = { queueing->deadline / SECOND, queueing->deadline % SECOND };
-
-  long result = syscall (SYS_futex_waitv, words, 2, 0,
-                         queueing->deadline == GSHM_FOREVER ? NULL : &time,
-                         CLOCK_MONOTONIC);
-  int err = result == WANTED ? 0 : result == 0 ? EINTR : errno;
-  switch (err)
-    {
-    case 0: case EINTR: case EAGAIN: case ETIMEDOUT: case EFAULT:
-      break;
-    default:
-      /* Whoever filters system calls may say anything.  */
-      err = ENOSYS;
-    }
-  queueing->sleeping.error = err;
-  return NULL;
-}
-
-static int
-enter_queue (struct sleeper *sleeper)
-{
-  gshm_registry_lock ();
-  int mapped = !is_unmapped (sleeper->word);
-  if (mapped)
-    {
-      sleeper->next = sleepers;
-      sleepers = sleeper;
-    }
-  gshm_registry_unlock ();
-  return mapped;
-}
-
-static void
-leave_queue (struct sleeper *sleeper)
-{
-  gshm_registry_lock ();
-  for (struct sleeper **s = &sleepers; *s != NULL; s = &(*s)->next)
-    if (*s == sleeper)
-      {
-        *s = sleeper->next;
-        break;
-      }
-  gshm_registry_unlock ();
-}
-
-/* Sleep until WORD is not VALUE, DEADLINE, or something for this thread to do.
-   Return 0 if somebody woke it, EAGAIN if WORD was not VALUE or there was
-   something to do before, EINTR, ETIMEDOUT, EFAULT, or ENOSYS if this can't be
-   done here.  */
-static int
-sleep_in_queue (gshm_word *word, uint32_t value, int64_t deadline)
-{
-  struct watcher *watcher = watcher_of_this_thread ();
-  if (watcher == NULL)
-    return ENOSYS;
-
-  struct sleeper sleeper = { .word = word, .kick = &watcher->kicked };
-  struct queueing queueing
-    = { .sleeping = { .word = word, .value = value, .error = EINTR },
-        .watcher = watcher, .deadline = deadline };
-
-  /* In this order: what happens from here on kicks, and what happened before
-     is seen.  */
-  atomic_store (&watcher->kicked, 0);
-  if (scm_c_prepare_to_wait_on_cond (&watcher->mutex, &watcher->marked))
-    return EINTR;
-  if (enter_queue (&sleeper))
-    {
-      scm_without_guile (queue_outside, &queueing);
-      leave_queue (&sleeper);
-    }
-  scm_c_wait_finished ();
-  return queueing.sleeping.error;
-}
-
-#else /* !CAN_QUEUE */
-
-static int
-sleep_in_queue (gshm_word *word, uint32_t value, int64_t deadline)
-{
-  (void) word;
-  (void) value;
-  (void) deadline;
-  return ENOSYS;
-}
-
-#endif /* !CAN_QUEUE */
-
-enum gshm_woken
-gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word, uint32_t value,
-                    int64_t timeout)
-{
-  int64_t start = gshm_now (), deadline = end_of (start, timeout);
-
-  struct spinning spinning = spinning_from (start);
-
-  if (spin (&spinning, word, value))
-    return GSHM_CHANGED;
-  gshm_fault_raise ();
-  for (int interrupted = 0;; interrupted = 1)
-    {
-      int err = sleep_in_queue (word, value, deadline);
-      int slice = err == ENOSYS;
-      if (slice)
-        err = sleep_for_a_slice (word, value, deadline, SLICE);
-      check_mapped (subr, k, word);
-      if (err == 0)
-        return GSHM_WOKEN;
-      if ((err == ETIMEDOUT && !slice)
-          || (deadline != GSHM_FOREVER && gshm_now () >= deadline))
-        return GSHM_TIMED_OUT;
-      /* This also reads memory that cannot be had, which raises a fault
-         below.  */
-      int changed = atomic_load (word) != value;
-      if (changed && err == EAGAIN && !interrupted)
-        return GSHM_CHANGED;
-      run_asyncs ();
-      /* This thread was not in the queue meanwhile, so whoever changed it may
-         have found nobody to wake.  */
-      if (changed || atomic_load (word) != value)
-        return GSHM_WOKEN;
-    }
-}
-
 /* () -> integer: nanoseconds, of a clock that nobody sets.  */
 static SCM
 now_to_scm (void)
 {
   return scm_from_int64 (gshm_now ());
-}
-
-void
-gshm_wait_start (void)
-{
-#if CAN_QUEUE
-  pthread_key_create (&thread_exit, stop_watching);
-  pthread_atfork (NULL, NULL, forget_watchers);
-#endif
 }
 
 void

@@ -58,29 +58,10 @@ int64_t gshm_now (void);
    many, where the system tells, else 0.  */
 int gshm_wake (gshm_word *word, int count);
 
-enum gshm_woken
-{
-  GSHM_WOKEN = 1,
-  GSHM_CHANGED,
-  GSHM_TIMED_OUT,
-};
-
-/* Wait as Atomics.wait of JavaScript does: in the order of arrival, and
-   without leaving the queue before something happens.  CHANGED means that WORD
-   was found not to be VALUE.  */
-enum gshm_woken gshm_wait_in_queue (const char *subr, SCM k, gshm_word *word,
-                                    uint32_t value, int64_t timeout);
-
-/* With the registry's lock held: have those who wait in a queue in LENGTH
-   bytes at BASE look again, since the memory there has become another.  */
-void gshm_kick_sleepers (const char *base, size_t length);
-
 /* Whether the memory of the SIZE bytes at WORD, which are in at most two
    pages, can be had.  This does not fault.  */
 int gshm_is_there (gshm_word *word, size_t size);
 
-/* Set up, once in a process.  */
-void gshm_wait_start (void);
 void gshm_wait_init (void);
 
 #endif /* GSHM_WAIT_H */

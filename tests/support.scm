@@ -246,12 +246,11 @@ process when PROC is left.  Raise an exception if it had ended before."
           (kill-process pid))))))
 
 ;; How Linux shows a thread that sleeps until memory which processes share
-;; changes: a system call, futex_waitv or futex (whose number is that of the
-;; machine), and of the latter the operation, without the flag for a process's
-;; own memory.  The C library's semaphores sleep on a word that is 0 or 1; its
+;; changes: the system call futex, whose number is that of the machine, and its
+;; operation, without the flag for a process's own memory.  The C library's semaphores sleep on a word that is 0 or 1; its
 ;; pthread_join does so in the same way, on one that is a thread's number.
 (define sleeping-call
-  (make-regexp "^(449 |[0-9]+ 0x[0-9a-f]{5,} 0x(0 |(9|109) 0x[01] ))"))
+  (make-regexp "^[0-9]+ 0x[0-9a-f]{5,} 0x(0 |(9|109) 0x[01] )"))
 
 ;; An emulator of another processor has a thread of its own in each process,
 ;; that sleeps on a word which is -1.

@@ -49,12 +49,12 @@
 (define (await bv k n)
   (let ((seen (atomic-u32-ref bv k)))
     (unless (= seen n)
-      (must (not (eq? 'timed-out (atomic-wait bv k seen patience))))
+      (must (atomic-u32-wait bv k seen patience))
       (await bv k n))))
 
 (define (say! bv k n)
   (atomic-u32-set! bv k n)
-  (atomic-notify! bv k))
+  (atomic-u32-notify! bv k))
 
 (define (must value)
   (unless value
@@ -161,7 +161,7 @@
 
 ;; It may have to be built first, which takes as long as it takes.
 (define (has-come? bv pid)
-  (or (not (eq? 'timed-out (atomic-wait bv (word 7) 0 1)))
+  (or (atomic-u32-wait bv (word 7) 0 1)
       (and (lives? pid)
            (has-come? bv pid))))
 

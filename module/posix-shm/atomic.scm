@@ -6,7 +6,7 @@
 ;;; Commentary:
 ;;;
 ;;; Integers in a bytevector that threads and processes change in one step,
-;;; such as (atomic-u64-fetch-add! bv k v), and atomic-wait and atomic-notify!
+;;; such as (atomic-u64-fetch-add! bv k v), and atomic-u32-wait and atomic-u32-notify!
 ;;; for sleeping until one has changed.  The manual is in Info: info guile-shm
 ;;; Atomics.
 ;;;
@@ -60,8 +60,8 @@
                atomic-s64-fetch-xor!
 
                ;; Waiting.
-               atomic-wait
-               atomic-notify!))
+               atomic-u32-wait
+               atomic-u32-notify!))
 
 ;; Each type, what it is, and its size in bytes.
 (define types
@@ -108,27 +108,23 @@ or no exact integer."
     operations))
  types)
 
-(document atomic-wait
-  "Wait until another thread, of whatever process, calls @code{atomic-notify!}
-for the same place, if what is there is EXPECTED.  BV is a bytevector, K a byte
-offset, EXPECTED an unsigned integer of 32 bits, TIMEOUT a real number of
-seconds; without it, or if it is #f, wait for ever.
+(document atomic-u32-wait
+  "Wait until the u32 at byte offset K of the bytevector BV is not OLD, an
+unsigned integer of 32 bits.  Return #t then, at once if it is not OLD now, and #f
+after TIMEOUT, a real number of seconds; without it, or if it is #f, wait for
+ever.
 
-Return @code{ok} after a notification, @code{not-equal} at once if EXPECTED is
-not there, and @code{timed-out} if TIMEOUT is over.  This is what
-@code{Atomics.wait} of JavaScript and @code{memory.atomic.wait32} of
-WebAssembly do.
+Change the value, then call @code{atomic-u32-notify!}, as with
+@code{atomic::wait} of C++20.  A change that is undone may go unseen.
 
-Raise @code{out-of-range} if K is not a multiple of 4 or not within BV, if
-EXPECTED does not fit, if TIMEOUT is @code{+nan.0}, or if the memory is
-unmapped meanwhile, and @code{wrong-type-arg} for an argument of another
-type.")
+Raise @code{out-of-range} if K is not a multiple of 4 or not within BV, if OLD
+does not fit, if TIMEOUT is @code{+nan.0}, or if the memory is unmapped
+meanwhile, and @code{wrong-type-arg} for an argument of another type.")
 
-(document atomic-notify!
-  "Wake at most COUNT of the threads that are in @code{atomic-wait} for the u32
-at byte offset K of the bytevector BV, first those that came first, and return
-how many.  COUNT is an exact integer; without it, or if it is #f or
-@code{+inf.0}, wake all.
+(document atomic-u32-notify!
+  "Wake at most COUNT of the threads that are in @code{atomic-u32-wait} for the
+u32 at byte offset K of the bytevector BV, so that they see its new value.  COUNT
+is an exact integer; without it, or if it is #f or @code{+inf.0}, wake all.
 
 Raise @code{out-of-range} if K is not a multiple of 4 or not within BV, or if
 COUNT is negative, and @code{wrong-type-arg} for an argument of another type.")
