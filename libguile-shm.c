@@ -6,7 +6,8 @@
 
      object    names and descriptors of shared memory objects
      mapping   bytevectors on shared memory
-     fault     bad memory becomes an exception
+     fault     an inaccessible page becomes an exception; patch.c is what
+               stands in for it meanwhile
      atomic    atomic operations, wait and notify
      sync      locks and their like in shared memory
      semaphore the system's named semaphores
@@ -18,7 +19,7 @@
    that name who holds something, src/owner.c knows who lives, and
    src/registry.c finds mappings by their addresses.  Calls run down only:
    channel -> ring -> lock -> wait, channel -> mapping, semaphore -> mapping ->
-   fault -> registry, mapping -> object, chicken -> object; atomic and sync
+   fault -> patch -> registry, mapping -> object, chicken -> object; atomic and sync
    know of mappings only by what waits and raises.  */
 
 #include <config.h>

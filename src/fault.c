@@ -117,12 +117,13 @@ fill_pairs (void)
     }
 }
 
-/* The list of asyncs of THREAD, which Guile accesses atomically.  */
+/* Guile accesses a thread's list of asyncs, and the pairs in it, atomically.  */
 static _Atomic scm_t_bits *
-asyncs_of (scm_thread *thread)
+atomic_scm (SCM *location)
 {
-  _Static_assert (sizeof (SCM) == sizeof (_Atomic scm_t_bits), "");
-  return (_Atomic scm_t_bits *) &thread->pending_asyncs;
+  _Static_assert (sizeof (SCM) == sizeof (_Atomic scm_t_bits),
+                  "an atomic word is as large as another");
+  return (_Atomic scm_t_bits *) location;
 }
 
 static int
@@ -134,29 +135,45 @@ is_async_in (SCM list)
   return 0;
 }
 
+/* The location of the end of LIST, a pair.  */
+static _Atomic scm_t_bits *
+end_of (SCM list)
+{
+  while (scm_is_pair (SCM_CDR (list)))
+    list = SCM_CDR (list);
+  return atomic_scm (SCM_CDRLOC (list));
+}
+
 /* See to it that THREAD, this one, runs the async.  Return 0 if there is no
-   pair for it.  */
+   pair for it.
+
+   In Guile the pair goes to the front, since the handler may have interrupted
+   Guile when it was taking the last one off.  Outside of Guile the collector
+   may be marking: then it goes to the end, since it might hide what is behind
+   it, if the collector has already seen it as it was before.  */
 static int
 push_async (scm_thread *thread)
 {
-  scm_t_bits list = atomic_load (asyncs_of (thread));
+  _Atomic scm_t_bits *front = atomic_scm (&thread->pending_asyncs);
 
-  if (is_async_in (SCM_PACK (list)))
-    return 1;
-  /* Outside of Guile the collector may be marking now.  What is in the list
-     could then be hidden behind a pair that it has already seen.  The next
-     fault tries again, and our own procedures raise it when they enter Guile
-     again.  */
-  if (!thread->guile_mode && !scm_is_null (SCM_PACK (list)))
+  if (is_async_in (SCM_PACK (atomic_load (front))))
     return 1;
   int i = claim_pair (READY, TAKEN);
   if (i < 0)
     return 0;
   SCM pair = SCM_SIMPLE_VECTOR_REF (pairs, (size_t) i);
-  do
-    SCM_SETCDR (pair, SCM_PACK (list));
-  while (!atomic_compare_exchange_weak (asyncs_of (thread), &list,
-                                        SCM_UNPACK (pair)));
+  for (int done = 0; !done;)
+    {
+      scm_t_bits list = atomic_load (front), end = SCM_UNPACK (SCM_EOL);
+      int in_front = thread->guile_mode || scm_is_null (SCM_PACK (list));
+
+      SCM_SETCDR (pair, in_front ? SCM_PACK (list) : SCM_EOL);
+      done = (in_front
+              ? atomic_compare_exchange_strong (front, &list,
+                                                SCM_UNPACK (pair))
+              : atomic_compare_exchange_strong (end_of (SCM_PACK (list)), &end,
+                                                SCM_UNPACK (pair)));
+    }
   /* The thread's list keeps the pair from here on.  */
   atomic_store (&pair_states[i], EMPTY);
   return 1;
