@@ -515,16 +515,18 @@ is_unchanged (const struct gshm_mapping *before, uint64_t changes_before)
 }
 
 /* Patch the pages of PATCH as the access KIND in MAPPING wants it.  Return as
-   put_in_place does.  */
+   put_in_place does.  CHANGES_BEFORE is of when the pages were not patched.  */
 static int
 make_patch (struct patch *patch, const struct gshm_mapping *mapping,
-            enum gshm_fault_kind kind)
+            enum gshm_fault_kind kind, uint64_t changes_before)
 {
   int result = -1;
 
   if (mapping->state == GSHM_MAPPED
       && (patch->aside = map_aside (patch)) == NULL)
-    return result;
+    /* Another thread may have patched these pages meanwhile, or unmapped
+       them.  */
+    return is_unchanged (mapping, changes_before) ? -1 : 0;
   char *copy = map_copy (patch, kind);
   if (copy != NULL)
     {
@@ -569,12 +571,11 @@ gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
 
   if (kind == GSHM_LOST && mapping->state == GSHM_MAPPED)
     keep_lost (&patch, is_down);
-  int result = make_patch (&patch, mapping, kind);
+  int result = make_patch (&patch, mapping, kind, before);
   if (result == 1)
     run.next_length = (2 * patch.length < MAX_LENGTH ? 2 * patch.length
                        : MAX_LENGTH);
-  /* What another thread did to these pages meanwhile may be why it failed.  */
-  return result >= 0 || !is_unchanged (mapping, before);
+  return result >= 0;
 }
 
 

@@ -27,6 +27,7 @@ void install_once (int signal);
 int blocked_in_handler (int signal);
 int start_touching (const char *address, long nanoseconds);
 void touch_once (void);
+int touch_is_wanted (void);
 int refuse_reading_memory (void);
 
 
@@ -139,6 +140,12 @@ void
 touch_once (void)
 {
   is_wanted = 1;
+}
+
+int
+touch_is_wanted (void)
+{
+  return is_wanted;
 }
 
 #if defined __linux__ && defined SYS_gettid
