@@ -21,10 +21,10 @@
 #include <config.h>
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 #include <ucontext.h>
 
 #include "gshm.h"
@@ -71,9 +71,9 @@ static pthread_key_t thread_exit;
 
 static SCM async;
 
-/* Pairs to be pushed onto lists of asyncs, each once: as many as threads may
-   have a fault at the same time.  */
-#define PAIRS 256
+/* Pairs to be pushed onto lists of asyncs, each once.  If more threads than that
+   have a fault that is not yet raised, the next fault is passed on.  */
+#define PAIRS 1024
 
 enum pair_state
 {
@@ -85,7 +85,7 @@ enum pair_state
 
 /* A vector, so that libgc finds the pairs.  */
 static SCM pairs;
-static _Atomic enum pair_state pair_states[PAIRS];
+static atomic_uchar pair_states[PAIRS];
 
 /* Change the state of some pair FROM to TO, and return its index, or -1 if
    there is none.  */
@@ -94,10 +94,11 @@ claim_pair (enum pair_state from, enum pair_state to)
 {
   for (int i = 0; i < PAIRS; i++)
     {
-      enum pair_state expected = from;
+      unsigned char expected = from;
 
       if (atomic_load_explicit (&pair_states[i], memory_order_relaxed) == from
-          && atomic_compare_exchange_strong (&pair_states[i], &expected, to))
+          && atomic_compare_exchange_strong (&pair_states[i], &expected,
+                                             (unsigned char) to))
         return i;
     }
   return -1;
@@ -195,9 +196,13 @@ handle_fault (enum gshm_fault_kind kind, char *address)
   if (mapping.state == GSHM_UNMAPPING)
     {
       /* Another thread will soon be done with that.  */
-      sched_yield ();
+      const struct timespec pause = { .tv_nsec = 50000 };
+      nanosleep (&pause, NULL);
       return 1;
     }
+  /* For the patches, too, of what was unmapped.  */
+  if (thread_exit < KEYS_WITHOUT_ALLOCATION)
+    pthread_setspecific (thread_exit, &pending);
   if (mapping.state != GSHM_MAPPED)
     return gshm_patch (&mapping, kind, address);
 
@@ -216,8 +221,6 @@ handle_fault (enum gshm_fault_kind kind, char *address)
     {
       size_t within = (size_t) (address - mapping.base);
 
-      if (thread_exit < KEYS_WITHOUT_ALLOCATION)
-        pthread_setspecific (thread_exit, &pending);
       pending.address = address;
       pending.mapping = mapping.serial;
       pending.offset = within < mapping.skip ? 0 : within - mapping.skip;
@@ -237,23 +240,25 @@ struct handlers
 static struct handlers bus_handlers, segv_handlers;
 
 /* Whether the handler to which the signal with CONTEXT was passed on has passed
-   it back: then this call is deeper in the stack than the first one.  There is
-   no state to leave behind if that handler leaves by siglongjmp.  */
+   it back.  That is marked in the context itself, since that handler may leave
+   by siglongjmp: Linux stores NULL in uc_link of each new one, and does not
+   read it.  */
 static int
-is_passed_back (const void *context)
+is_passed_back (ucontext_t *context)
 {
-  static GSHM_THREAD_LOCAL struct
-  {
-    const void *context;
-    uintptr_t frame;
-  } last;
-  uintptr_t frame = (uintptr_t) __builtin_frame_address (0);
+  ucontext_t *mark = (ucontext_t *) &bus_handlers;
+  int result = context->uc_link == mark;
 
-  if (context == last.context && frame < last.frame)
-    return 1;
-  last.context = context;
-  last.frame = frame;
-  return 0;
+  context->uc_link = mark;
+  return result;
+}
+
+/* Whether the instruction that the signal interrupted causes it again.  */
+static int
+is_fault (int signal, int code)
+{
+  return (signal == SIGBUS ? code == BUS_ADRERR || code == BUS_ADRALN
+          : code == SEGV_MAPERR || code == SEGV_ACCERR);
 }
 
 /* Call the handler that the guard replaced, as the system would have.  */
@@ -273,7 +278,7 @@ pass_on (int signal, siginfo_t *info, void *context)
     {
       /* The instruction faults again, and ends the process.  */
       sigaction (signal, &standard, NULL);
-      if (is_sent)
+      if (!is_fault (signal, info->si_code))
         raise (signal);
       return;
     }
@@ -347,10 +352,10 @@ install_guard (void)
 void
 gshm_fault_watch (void)
 {
-  static atomic_flag installed = ATOMIC_FLAG_INIT;
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-  if (atomic_load (&wanted) && !atomic_flag_test_and_set (&installed))
-    install_guard ();
+  if (atomic_load (&wanted))
+    pthread_once (&once, install_guard);
 }
 
 
@@ -369,13 +374,12 @@ clear_pending (void)
   pthread_sigmask (SIG_SETMASK, &before, NULL);
 }
 
-/* A thread that ends before its next safe point.  */
+/* A thread that ends, perhaps before its next safe point.  */
 static void
 clear_at_exit (void *data)
 {
   (void) data;
-  if (pending.kind != GSHM_NO_FAULT)
-    clear_pending ();
+  clear_pending ();
 }
 
 /* The name of the object at ADDRESS in the mapping with the number SERIAL, or
@@ -425,6 +429,21 @@ run_async (void)
   fill_pairs ();
   gshm_fault_raise ();
   return SCM_UNSPECIFIED;
+}
+
+/* At the beginning of a collection, which this thread makes, Guile pushes an
+   async without a compare-and-swap.  If a handler of this thread's pushed ours
+   just then, that is lost.  */
+static void *
+push_again (void *hook_data, void *function_data, void *data)
+{
+  scm_thread *thread = pthread_getspecific (guile_key);
+
+  (void) hook_data;
+  (void) function_data;
+  if (thread != NULL && gshm_fault_is_pending ())
+    push_async (thread);
+  return data;
 }
 
 /* (PROC): have faults raised by PROC, which is called with their kind, name and
@@ -490,9 +509,12 @@ gshm_fault_start (void)
                                                   run_async));
   pairs = scm_permanent_object (scm_c_make_vector (PAIRS, SCM_BOOL_F));
   fill_pairs ();
-  can_guard = gshm_patch_start () && find_asyncs () && find_guile_key ();
+  can_guard = (gshm_patch_start () && find_asyncs () && find_guile_key ()
+               && pthread_key_create (&thread_exit, clear_at_exit) == 0);
   atomic_store (&wanted, can_guard);
-  pthread_key_create (&thread_exit, clear_at_exit);
+  if (can_guard)
+    /* After Guile's own.  */
+    scm_c_hook_add (&scm_before_gc_c_hook, push_again, NULL, 1);
   pthread_atfork (NULL, NULL, reset_in_child);
 }
 

@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #ifdef HAVE_LINUX_MAGIC_H
 # include <linux/magic.h>
 # include <sys/vfs.h>
@@ -96,46 +96,48 @@ compare_ranges (const void *a, const void *b)
   return (one->base > other->base) - (one->base < other->base);
 }
 
-/* Have RANGE unmapped with others, later.  */
-static void unmap_later (struct range range);
-
-static void
-unmap_now (struct range range)
+/* Add RANGE to the batch.  If that is full then, copy it to FULL, empty it, and
+   return 1.  */
+static int
+add_to_batch (struct range range, struct range full[BATCH])
 {
-  if (!gshm_unmap_range (range.base, range.length))
-    unmap_later (range);
-}
-
-static void
-unmap_batch (struct range *ranges)
-{
-  qsort (ranges, BATCH, sizeof *ranges, compare_ranges);
-  for (size_t i = 0, next; i < BATCH; i = next)
-    {
-      struct range range = ranges[i];
-
-      for (next = i + 1; next < BATCH
-           && ranges[next].base == range.base + range.length; next++)
-        range.length += ranges[next].length;
-      unmap_now (range);
-    }
-}
-
-static void
-unmap_later (struct range range)
-{
-  struct range full[BATCH];
-
   gshm_registry_lock ();
   size_t n = atomic_load_explicit (&batched, memory_order_relaxed);
   batch[n++] = range;
   int is_full = n == BATCH;
   if (is_full)
-    memcpy (full, batch, sizeof full);
+    memcpy (full, batch, sizeof batch);
   atomic_store_explicit (&batched, is_full ? 0 : n, memory_order_release);
   gshm_registry_unlock ();
-  if (is_full)
-    unmap_batch (full);
+  return is_full;
+}
+
+/* Unmap RANGE.  At the limit of ranges that may fail, if it is part of a larger
+   one: then it shows zeros, which cost nothing but addresses.  */
+static void
+unmap_now (struct range range)
+{
+  if (!gshm_unmap_range (range.base, range.length))
+    gshm_put_zeros (range.base, range.length);
+}
+
+/* Have RANGE unmapped with others, later.  */
+static void
+unmap_later (struct range range)
+{
+  struct range full[BATCH];
+
+  if (!add_to_batch (range, full))
+    return;
+  qsort (full, BATCH, sizeof *full, compare_ranges);
+  for (size_t i = 0, next; i < BATCH; i = next)
+    {
+      range = full[i];
+      for (next = i + 1; next < BATCH
+           && full[next].base == range.base + range.length; next++)
+        range.length += full[next].length;
+      unmap_now (range);
+    }
 }
 
 /* Unmap the addresses of MAPPING, which no one has any more.  */
@@ -705,9 +707,11 @@ unmap (struct gshm_mapping *mapping)
                                         GSHM_UNMAPPING);
        state = GSHM_MAPPED)
     {
+      const struct timespec pause = { .tv_nsec = 50000 };
+
       if (state == GSHM_UNMAPPED)
         return 0;
-      sched_yield ();
+      nanosleep (&pause, NULL);
     }
   int done = gshm_put_zeros (mapping->base, mapping->length);
   int err = errno;

@@ -135,7 +135,7 @@ struct patch
   _Atomic enum state state;
   char *page;
   size_t length;
-  char *aside;          /* NULL if the mapping was unmapped */
+  _Atomic (char *) aside;       /* NULL if the mapping was unmapped */
   uint64_t mapping;     /* its serial number */
   uint64_t serial;      /* of the patch: larger than those of older ones */
   const void *owner;    /* the thread */
@@ -291,12 +291,20 @@ count (const struct patch *patch, enum gshm_state state)
   if (mapping == NULL || copy.serial != patch->mapping)
     return 0;
   atomic_fetch_add (&mapping->patches, 1);
-  if (atomic_load (&mapping->state) == state
-      && gshm_registry_find (patch->page, &copy) == mapping
-      && copy.serial == patch->mapping)
+  if (atomic_load (&mapping->state) == state)
     return 1;
   atomic_fetch_sub (&mapping->patches, 1);
   return 0;
+}
+
+/* Whether the mapping of PATCH is mapped.  */
+static int
+is_mapped (const struct patch *patch)
+{
+  struct gshm_mapping copy, *mapping = gshm_registry_find (patch->page, &copy);
+
+  return (mapping != NULL && copy.serial == patch->mapping
+          && atomic_load (&mapping->state) == GSHM_MAPPED);
 }
 
 /* The order of stores is for gshm_patch_reset.  */
@@ -308,7 +316,7 @@ set_state (struct patch *patch, enum state state)
 }
 
 /* Have the mapping show again what it showed before.  If that fails the patch
-   stays, for the next attempt.  */
+   stays until the next fault of its thread.  */
 static void
 undo (struct patch *patch)
 {
@@ -325,6 +333,11 @@ undo (struct patch *patch)
     while (!done && errno == ENOMEM && use_reserve ());
   if (done)
     {
+      /* Another thread may have put zeros there just before.  It changes the
+         state first: either it finds the object there, or this finds the
+         change.  */
+      if (patch->aside != NULL && !is_mapped (patch))
+        gshm_put_zeros (patch->page, patch->length);
       uncount (patch);
       set_state (patch, FREE);
     }
@@ -332,9 +345,9 @@ undo (struct patch *patch)
     set_state (patch, ACTIVE);
 }
 
-/* Undo the oldest patches of this thread that are too many for a new one.  */
+/* Undo the oldest patches of this thread until it has fewer than MOST.  */
 static void
-make_room (void)
+make_room (size_t most)
 {
   for (;;)
     {
@@ -348,7 +361,7 @@ make_room (void)
             if (oldest == NULL || table[i].serial < oldest->serial)
               oldest = &table[i];
           }
-      if (count < MAX_PATCHES)
+      if (count < most)
         return;
       undo (oldest);
       if (is_used (oldest))
@@ -456,7 +469,7 @@ put_in_place (const struct patch *prepared, char *copy, enum gshm_state state)
   if (patch_in (prepared->page, prepared->length) != NULL
       || !count (prepared, state))
     return 0;
-  make_room ();
+  make_room (MAX_PATCHES);
   struct patch *patch = free_patch ();
   if (patch != NULL)
     {
@@ -544,22 +557,23 @@ make_patch (struct patch *patch, const struct gshm_mapping *mapping,
   return result;
 }
 
-int
-gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
-            char *address)
+/* Patch at least the page of ADDRESS, and up to LENGTH bytes.  Return as
+   put_in_place does.  */
+static int
+try_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
+           char *address, size_t length)
 {
   size_t within = (size_t) (address - mapping->base);
   struct patch patch
     = { .page = mapping->base + within / page_size * page_size,
         .length = page_size, .mapping = mapping->serial,
         .owner = gshm_this_thread () };
-  size_t length = run.next_length == 0 ? page_size : run.next_length;
 
   lock_table ();
   if (!map_table ())
     {
       unlock_table ();
-      return 0;
+      return -1;
     }
   const struct patch *present = patch_in (patch.page, 1);
   int is_new = present != NULL && meet (present);
@@ -567,7 +581,7 @@ gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
   uint64_t before = changes;
   unlock_table ();
   if (present != NULL)
-    return is_new;
+    return is_new ? 0 : -1;
 
   if (kind == GSHM_LOST && mapping->state == GSHM_MAPPED)
     keep_lost (&patch, is_down);
@@ -575,6 +589,28 @@ gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
   if (result == 1)
     run.next_length = (2 * patch.length < MAX_LENGTH ? 2 * patch.length
                        : MAX_LENGTH);
+  return result;
+}
+
+int
+gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
+            char *address)
+{
+  size_t length = run.next_length == 0 ? page_size : run.next_length;
+  int result = try_patch (mapping, kind, address, length);
+
+  /* There may be too little memory, or too few ranges, for so much.  */
+  if (result < 0 && length > page_size)
+    result = try_patch (mapping, kind, address, page_size);
+  if (result < 0)
+    {
+      /* An access can need two pages more, where it begins in another, and
+         where it copies from.  */
+      lock_table ();
+      make_room (4);
+      unlock_table ();
+      result = try_patch (mapping, kind, address, page_size);
+    }
   return result >= 0;
 }
 
@@ -602,10 +638,15 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
   for (size_t i = 0; i < used; i++)
     if (is_used (&table[i]) && table[i].mapping == mapping->serial)
       {
+        char *aside = table[i].aside;
+
         if (is_unmapped)
           gshm_put_zeros (table[i].page, table[i].length);
-        if (table[i].aside != NULL)
-          gshm_unmap_range (table[i].aside, table[i].length);
+        /* First, since the addresses may soon be another's, for the child of a
+           fork.  */
+        atomic_store (&table[i].aside, NULL);
+        if (aside != NULL)
+          gshm_unmap_range (aside, table[i].length);
         uncount (&table[i]);
         set_state (&table[i], FREE);
       }
@@ -613,14 +654,18 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
   pthread_sigmask (SIG_SETMASK, &before, NULL);
 }
 
-/* Whether PATCH is in place: private memory cannot be mapped twice.  */
+/* Whether PATCH is in place: private memory cannot be mapped twice.  Return -1
+   if that cannot be told.  */
 static int
 is_in_place (const struct patch *patch)
 {
-  char *second = mremap (patch->page, 0, patch->length, MREMAP_MAYMOVE);
+  char *second;
 
+  do
+    second = mremap (patch->page, 0, patch->length, MREMAP_MAYMOVE);
+  while (second == MAP_FAILED && errno == ENOMEM && use_reserve ());
   if (second == MAP_FAILED)
-    return 1;
+    return errno == EINVAL ? 1 : -1;
   gshm_unmap_range (second, patch->length);
   return 0;
 }
@@ -635,14 +680,16 @@ gshm_patch_reset (void)
 
       if (!is_used (patch) || patch->owner == gshm_this_thread ())
         continue;
-      if (patch->aside == NULL || is_in_place (patch))
+      char *aside = patch->aside;
+      int in_place = aside == NULL ? 1 : is_in_place (patch);
+      if (in_place == 1)
         undo (patch);
       else
         {
-          /* It was moved back, and the range aside may be another's by now, or
+          /* It was moved back, and the range aside may be another's by now; or
              it was to be put in place.  */
-          if (atomic_load (&patch->state) == ACTIVE)
-            gshm_unmap_range (patch->aside, patch->length);
+          if (in_place == 0 && atomic_load (&patch->state) == ACTIVE)
+            gshm_unmap_range (aside, patch->length);
           uncount (patch);
           set_state (patch, FREE);
         }
