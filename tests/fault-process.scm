@@ -7,6 +7,7 @@
   #:use-module (ice-9 popen)
   #:use-module (posix-shm)
   #:use-module (rnrs bytevectors)
+  #:use-module (srfi srfi-64)
   #:use-module (tests support)
   #:export (prelude
             process
@@ -15,7 +16,8 @@
             page
             size
             call-with-object
-            with-object))
+            with-object
+            when-guarded))
 
 ;; What each process begins with.  (fault EXPRESSION) is what touching memory
 ;; comes to.
@@ -92,3 +94,11 @@
 
 (define-syntax-rule (with-object (name bytes) body ...)
   (call-with-object bytes (lambda (name) body ...)))
+
+;; What is so without a guard is in fault.scm.
+(define-syntax-rule (when-guarded body ...)
+  (cond ((and posix-shm? (shm-fault-guard))
+         body ...)
+        (else
+         (test-skip 1)
+         (test-assert "there is a guard" #f))))

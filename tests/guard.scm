@@ -458,24 +458,13 @@
 
 (test-begin "guard")
 
-(cond ((not posix-shm?)
-       (test-raises "without shared memory: #t"
-         `(returned ,(shm-fault-guard))
-         (shm-fault-guard)))
-      ((not (shm-fault-guard))
-       (test-raises "where the system cannot guard"
-         `(system-error "shm-fault-guard"
-           ,(format #f "~a: #t (this system can't move pages)"
-                    (strerror ENOSYS))
-           ,ENOSYS)
-         (shm-fault-guard #t)))
-      (else
-       (test-group "limits" (test-limits))
-       (test-group "processes" (test-processes))
-       (test-group "guard" (test-guard))
-       (test-group "cost" (test-cost))
-       (test-group "ranges" (test-ranges))
-       (test-group "threads" (test-threads))
-       (test-group "forks" (test-forks))))
+(when-guarded
+  (test-group "limits" (test-limits))
+  (test-group "processes" (test-processes))
+  (test-group "guard" (test-guard))
+  (test-group "cost" (test-cost))
+  (test-group "ranges" (test-ranges))
+  (test-group "threads" (test-threads))
+  (test-group "forks" (test-forks)))
 
 (test-end "guard")

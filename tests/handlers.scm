@@ -254,13 +254,10 @@
 
 (test-begin "handlers")
 
-;; The tests of guard.scm have what is so without a guard.
-(unless (and posix-shm? (shm-fault-guard))
-  (test-skip 1))
-(test-group "handlers"
-  (test-executing)
-  (test-handlers)
-  (test-nested)
-  (test-elsewhere))
+(when-guarded
+  (test-group "executing" (test-executing))
+  (test-group "handlers" (test-handlers))
+  (test-group "nested" (test-nested))
+  (test-group "elsewhere" (test-elsewhere)))
 
 (test-end "handlers")
