@@ -313,6 +313,16 @@ is_locked_by_self (const struct mutex *mutex)
   return GSHM_WHO (gshm_load (&mutex->owner)) == self_in_mutex (mutex);
 }
 
+/* Give up MUTEX, which this thread holds: if it took over from a dead one and
+   has not mended what that left, so that the next one is told.  */
+static void
+give_up (struct mutex *mutex)
+{
+  gshm_unlock (&mutex->owner,
+               gshm_load (&mutex->owner) & UNMENDED ? GSHM_NOBODY : 0);
+}
+
+/* Who unlocks says that all is mended.  */
 static SCM
 gshm_mutex_unlock (SCM bytevector, SCM k)
 {
@@ -326,9 +336,8 @@ gshm_mutex_unlock (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K): if this thread holds the mutex, give it up; if it took over
-   from a dead one and has not mended what that left, so that the next one is
-   told.  This raises no exception where there is no mutex any more.  */
+/* (BYTEVECTOR K): if this thread holds the mutex, give it up.  This raises no
+   exception where there is no mutex any more.  */
 static SCM
 gshm_mutex_leave (SCM bytevector, SCM k)
 {
@@ -340,8 +349,7 @@ gshm_mutex_leave (SCM bytevector, SCM k)
                                         sizeof *mutex, 8, 1);
       if (is_still_there (&use, &mutex->format, sizeof *mutex)
           && is_locked_by_self (mutex))
-        gshm_unlock (&mutex->owner,
-                     gshm_load (&mutex->owner) & UNMENDED ? GSHM_NOBODY : 0);
+        give_up (mutex);
     }
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
@@ -395,6 +403,7 @@ struct awaiting
   struct mutex *mutex;
   uint64_t self;
   uint32_t came;        /* the sequence then */
+  int mends;            /* what the mutex guards, after a dead owner */
 };
 
 #define SEQUENCE(state) ((uint32_t) (state))
@@ -499,7 +508,8 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
     {
       /* Who died holding the mutex will not signal.  */
       uint64_t owner = gshm_load (&mutex->owner);
-      if (owner != 0 && is_dead (owner, &mutex->namespace))
+      if (owner != 0 && !(awaiting->mends && owner == GSHM_NOBODY)
+          && is_dead (owner, &mutex->namespace))
         return ABANDONED;
     }
   gshm_sleep_on_half (sleep, &condition->state, state);
@@ -521,17 +531,20 @@ gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
 
   if (!is_locked_by_self (mutex))
     refuse (&mutex_use, EPERM, "this thread does not hold it");
+  awaiting.mends = (gshm_load (&mutex->owner) & UNMENDED) != 0;
   come (&awaiting);
   scm_dynwind_begin (0);
   scm_dynwind_unwind_handler (go_without, &awaiting, 0);
   do
     {
       is_over = left == 0;
-      gshm_unlock (&mutex->owner, 0);
+      give_up (mutex);
       SCM_TICK;
       outcome = gshm_wait (CONDITION_WAIT, k, left, attempt_to_be_signalled,
                            &awaiting);
       locked = lock (&mutex_use, mutex, GSHM_FOREVER);
+      if (awaiting.mends && locked == ABANDONED)
+        locked = DONE;
       come_as_child (&awaiting);
       /* [take signal] With the mutex held: who is killed before has not taken
          it, and who is killed after does so holding the mutex, of which the

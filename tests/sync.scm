@@ -449,6 +449,41 @@ the mutex guards may be half done" (shm-name bv))
         (let ((locked (shm-mutex-try-lock! bv mutex)))
           (shm-mutex-unlock! bv mutex)
           locked)))
+    (test-equal "others are told while the one that mends waits"
+      '(abandoned gave-up)
+      (begin
+        (abandon)
+        (let* ((other #f)
+               (left (catch 'gave-up
+                       (lambda ()
+                         (with-shm-mutex bv mutex
+                           #:on-abandoned
+                           (lambda ()
+                             (set! other
+                               (in-thread
+                                (let ((locked (shm-mutex-lock! bv mutex)))
+                                  (shm-mutex-unlock! bv mutex)
+                                  (shm-condition-signal! bv condition)
+                                  locked)))
+                             (shm-condition-wait! bv condition mutex)
+                             (throw 'gave-up))
+                           1))
+                       (lambda (key) key))))
+          (list (join-thread other) left))))
+    (test-equal "and still, if it gives up having waited" 'abandoned
+      (begin
+        (abandon)
+        (catch 'gave-up
+          (lambda ()
+            (with-shm-mutex bv mutex
+              #:on-abandoned (lambda ()
+                               (shm-condition-wait! bv condition mutex 0.1)
+                               (throw 'gave-up))
+              1))
+          (const #f))
+        (let ((locked (shm-mutex-lock! bv mutex)))
+          (shm-mutex-unlock! bv mutex)
+          locked)))
     (test-equal "an exception passes, whatever became of the memory"
       '((oops) (oops))
       (list
