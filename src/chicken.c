@@ -84,6 +84,17 @@ read_bytes (int fd, SCM scm_fd, signed char *bytes, size_t size)
   return done;
 }
 
+static ssize_t
+write_some (int fd, const void *bytes, size_t size)
+{
+  sigset_t before;
+
+  gshm_block_sigxfsz (&before);
+  ssize_t n = write (fd, bytes, size);
+  gshm_unblock_sigxfsz (&before);
+  return n;
+}
+
 /* Write SIZE bytes, or raise: a short count is easily overlooked.  */
 static void
 write_bytes (int fd, SCM scm_fd, const void *bytes, size_t size)
@@ -98,8 +109,8 @@ write_bytes (int fd, SCM scm_fd, const void *bytes, size_t size)
 
       if (size > 0)
         wait_if_needed (fd, type, POLLOUT);
-      GSHM_SYSTEM_CALL (n, write (fd, (const char *) bytes + done,
-                                  at_most (chunk, size - done)));
+      GSHM_SYSTEM_CALL (n, write_some (fd, (const char *) bytes + done,
+                                       at_most (chunk, size - done)));
       if (n < 0 || (n == 0 && size > 0))
         {
           int err = n < 0 ? errno : EIO;

@@ -7,6 +7,7 @@
 #include <libguile.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -94,6 +95,17 @@ mode_t gshm_to_mode (const char *subr, SCM mode);
 
 /* Collect, and run the finalizers before this returns.  */
 void gshm_collect (void);
+
+/* Whether a call that failed with ERR is worth another attempt: garbage may
+   have held the descriptors or the memory that it lacked, and was collected
+   now.  ATTEMPTS, 0 at first, counts.  This leaves errno alone.  */
+int gshm_collect_for (int err, int *attempts);
+
+/* Between these two a write or a resize beyond the process's limit of file sizes
+   fails with EFBIG, and sends no SIGXFSZ, which would end the process.  The
+   second leaves errno alone.  */
+void gshm_block_sigxfsz (sigset_t *before);
+void gshm_unblock_sigxfsz (const sigset_t *before);
 
 /* Call FINALIZE with OBJECT and DATA once nobody can reach OBJECT any more.  A
    finalizer that Guile sets is also called where a guardian is about to return

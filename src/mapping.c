@@ -318,13 +318,9 @@ map_anyhow (struct request *request, int is_fixed)
       request->protection = PROT_READ;
       base = map_pages (request);
     }
-  /* Twice, since a mapping that garbage with a finalizer refers to, as a port,
-     goes only after that.  */
-  for (int i = 0; i < 2 && base == MAP_FAILED && errno == ENOMEM; i++)
-    {
-      gshm_collect ();
-      base = map_pages (request);
-    }
+  for (int attempts = 0;
+       base == MAP_FAILED && gshm_collect_for (errno, &attempts);)
+    base = map_pages (request);
   return base;
 }
 

@@ -18,9 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #ifdef HAVE_SYSINFO
 # include <sys/sysinfo.h>
 #endif
@@ -238,6 +238,45 @@ gshm_collect (void)
   scm_dynwind_end ();
 }
 
+int
+gshm_collect_for (int err, int *attempts)
+{
+  /* Twice, since what garbage with a finalizer refers to goes only after
+     that.  */
+  if (++*attempts > 2 || (err != EMFILE && err != ENFILE && err != ENOMEM
+                          && err != ENOSPC))
+    return 0;
+  gshm_collect ();
+  errno = err;
+  return 1;
+}
+
+void
+gshm_block_sigxfsz (sigset_t *before)
+{
+  sigset_t set;
+
+  sigemptyset (&set);
+  sigaddset (&set, SIGXFSZ);
+  pthread_sigmask (SIG_BLOCK, &set, before);
+}
+
+void
+gshm_unblock_sigxfsz (const sigset_t *before)
+{
+  int saved = errno, signal;
+  sigset_t pending, set;
+
+  sigemptyset (&set);
+  sigaddset (&set, SIGXFSZ);
+  /* The kernel sent it to this thread.  */
+  if (!sigismember (before, SIGXFSZ) && sigpending (&pending) == 0
+      && sigismember (&pending, SIGXFSZ))
+    sigwait (&set, &signal);
+  pthread_sigmask (SIG_SETMASK, before, NULL);
+  errno = saved;
+}
+
 void
 gshm_set_finalizer (SCM object, void (*finalize) (void *object, void *data),
                     void *data)
@@ -246,14 +285,73 @@ gshm_set_finalizer (SCM object, void (*finalize) (void *object, void *data),
                                      data, NULL, NULL);
 }
 
+static int object_status (const struct gshm_name *name, struct stat *status);
+
+/* On Linux an object is a file in a folder where all may create files.  To
+   open another kind of file could wait for ever, or for as long as another
+   process has a lease on it.  */
+#ifdef __linux__
+# define WITHOUT_WAITING O_NONBLOCK
+#else
+# define WITHOUT_WAITING 0
+#endif
+
+#if HAVE_SHM_OPEN
+/* Return FD, without WITHOUT_WAITING, if it is that of an object; else close it
+   and return -1 and EINVAL.  */
+static int
+accept_object (int fd)
+{
+  struct stat status;
+  int flags, is_object = 1;
+
+  if (WITHOUT_WAITING != 0)
+    is_object = (fstat (fd, &status) == 0 && S_ISREG (status.st_mode)
+                 && (flags = fcntl (fd, F_GETFL)) >= 0
+                 && fcntl (fd, F_SETFL, flags & ~WITHOUT_WAITING) == 0);
+  if (is_object)
+    return fd;
+  close (fd);
+  errno = EINVAL;
+  return -1;
+}
+#endif
+
+/* Whether there is something under NAME that is not an object.  */
+static int
+is_other (const struct gshm_name *name)
+{
+#if HAVE_SHM_OPEN && defined __linux__
+  struct stat status;
+  int saved = errno;
+  int other = (object_status (name, &status) == 0
+               && !S_ISREG (status.st_mode));
+
+  errno = saved;
+  return other;
+#else
+  (void) name;
+  return 0;
+#endif
+}
+
+/* Open the object NAME, as shm_open does, without waiting for any other
+   process.  EWOULDBLOCK means that one has a lease on it.  */
 static int
 open_object (const struct gshm_name *name, int flags, mode_t mode)
 {
 #if HAVE_SHM_OPEN
-  int fd;
+  int fd, attempts = 0;
 
-  GSHM_SYSTEM_CALL (fd, shm_open (name->bytes, flags, mode));
-  return fd;
+  do
+    GSHM_SYSTEM_CALL (fd, shm_open (name->bytes, flags | WITHOUT_WAITING,
+                                    mode));
+  while (fd < 0 && gshm_collect_for (errno, &attempts));
+  if (fd >= 0)
+    return accept_object (fd);
+  if ((errno == ENXIO || errno == EISDIR || errno == ELOOP) && is_other (name))
+    errno = EINVAL;
+  return -1;
 #else
   (void) name;
   (void) flags;
@@ -284,8 +382,14 @@ unlink_object (const struct gshm_name *name)
 # define HINT "this system has no POSIX shared memory"
 #endif
 
+/* For how long a file under a lease is tried again, in nanoseconds: longer than
+   a process needs that only asks whether it is in use.  */
+#define LEASE_PATIENCE INT64_C (100000000)
+
+/* (NAME OFLAGS MODE PATIENT) -> descriptor.  If PATIENT, try again for a moment
+   where another process has a lease on the object.  */
 static SCM
-gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
+gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM patient)
 {
   struct gshm_name name;
   gshm_to_name (OPEN, scm_name, &name);
@@ -294,15 +398,22 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode)
                : flags_from_integer (scm_oflags));
   mode_t mode = gshm_to_mode (OPEN, scm_mode);
 
+  int64_t end = gshm_now () + LEASE_PATIENCE;
   int fd = open_object (&name, flags, mode);
-  if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+  while (fd < 0 && errno == EWOULDBLOCK && scm_is_true (patient)
+         && gshm_now () < end)
     {
-      /* Ports that nobody can reach any more may hold descriptors.  */
-      gshm_collect ();
+      gshm_pause (1000000);
+      SCM_TICK;
       fd = open_object (&name, flags, mode);
     }
   if (fd < 0)
-    gshm_system_error (OPEN, errno, scm_name, HINT);
+    gshm_system_error (OPEN, errno, scm_name,
+                       errno == EWOULDBLOCK
+                       ? "another process has a lease on it"
+                       : errno == EINVAL && is_other (&name)
+                       ? "what has this name is not a shared memory object"
+                       : HINT);
 
   return scm_from_int (fd);
 }
@@ -412,7 +523,6 @@ reserve_pages (int fd, off_t size)
       int result = fallocate (fd, 0, 0, size);
       if (result == 0 || errno != EINTR)
         return result;
-      SCM_TICK;
     }
   scm_without_guile (reserve_undisturbed, &reservation);
   errno = reservation.error;
@@ -451,24 +561,51 @@ reserve (int fd, off_t size)
 #else
   result = 0;
 #endif
+  /* The last two may be a sandbox; or a seal, which ftruncate will meet.  */
   if (result < 0
-      && (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV))
+      && (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV
+          || errno == EPERM || errno == EACCES))
     result = 0;
   return result;
 }
 
-/* Whether the process may not make the object behind FD as large as SIZE.  The
-   system would not only refuse: it sends SIGXFSZ, which ends the process.  */
+/* Resize the object behind FD as gshm_resize is told to.  Return 0, or -1 and
+   errno.  */
 static int
-is_beyond_limit (int fd, off_t size)
+resize (int fd, off_t size, int is_reserved)
 {
-  struct rlimit limit;
-  struct stat status;
+  sigset_t before;
+  int result = 0;
 
-  return (getrlimit (RLIMIT_FSIZE, &limit) == 0
-          && limit.rlim_cur != RLIM_INFINITY
-          && (uintmax_t) size > limit.rlim_cur
-          && fstat (fd, &status) == 0 && size > status.st_size);
+  gshm_block_sigxfsz (&before);
+  if (is_reserved)
+    result = reserve (fd, size);
+  if (result == 0)
+    do
+      result = ftruncate (fd, size);
+    while (result < 0 && errno == EINTR);
+  gshm_unblock_sigxfsz (&before);
+  return result;
+}
+
+static void
+unblock_sigxfsz (void *before)
+{
+  gshm_unblock_sigxfsz (before);
+}
+
+/* (THUNK) -> what THUNK returns, without SIGXFSZ meanwhile.  */
+static SCM
+call_without_sigxfsz (SCM thunk)
+{
+  sigset_t before;
+
+  gshm_block_sigxfsz (&before);
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (unblock_sigxfsz, &before, SCM_F_WIND_EXPLICITLY);
+  SCM result = scm_call_0 (thunk);
+  scm_dynwind_end ();
+  return result;
 }
 
 /* (FD SIZE RESERVE): with the memory first, so that nothing has changed where
@@ -478,17 +615,11 @@ gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
 {
   int fd = descriptor_from_scm (RESIZE, scm_fd);
   off_t size = gshm_to_off (RESIZE, "Size", scm_size);
-  int result = 0;
+  int result, attempts = 0;
 
-  if (is_beyond_limit (fd, size))
-    {
-      errno = EFBIG;
-      result = -1;
-    }
-  else if (scm_is_true (scm_reserve))
-    result = reserve (fd, size);
-  if (result == 0)
-    GSHM_SYSTEM_CALL (result, ftruncate (fd, size));
+  do
+    result = resize (fd, size, scm_is_true (scm_reserve));
+  while (result < 0 && gshm_collect_for (errno, &attempts));
   if (result < 0 && errno == EBADF && fcntl (fd, F_GETFD) >= 0)
     errno = EINVAL;
   if (result < 0)
@@ -502,6 +633,9 @@ gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
   return SCM_UNSPECIFIED;
 }
 
+/* What memfd_create takes.  */
+#define MAX_LABEL 249
+
 /* (LABEL) -> descriptor, of an object without a name; or #f where the system
    can't.  */
 static SCM
@@ -511,20 +645,22 @@ gshm_open_anonymous (SCM scm_label)
     scm_wrong_type_arg_msg (ANONYMOUS, 0, scm_label, "string");
 #ifdef HAVE_MEMFD_CREATE
   char *label = scm_to_utf8_string (scm_label);
-  int fd = memfd_create (label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+  if (strlen (label) > MAX_LABEL)
     {
-      gshm_collect ();
-      fd = memfd_create (label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+      free (label);
+      gshm_out_of_range (ANONYMOUS, scm_label,
+                         "Label is longer than 249 bytes");
     }
+  int fd, attempts = 0;
+  do
+    fd = memfd_create (label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  while (fd < 0 && gshm_collect_for (errno, &attempts));
   int err = errno;
   free (label);
   if (fd >= 0)
     return scm_from_int (fd);
-  if (err == EINVAL)
-    gshm_out_of_range (ANONYMOUS, scm_label,
-                       "Label is longer than 249 bytes");
-  if (err != ENOSYS)
+  /* Another refusal, as by a sandbox, leads to a fallback.  */
+  if (err == EMFILE || err == ENFILE || err == ENOMEM)
     gshm_system_error (ANONYMOUS, err, scm_label, NULL);
 #endif
   return SCM_BOOL_F;
@@ -637,14 +773,45 @@ object_status (const struct gshm_name *name, struct stat *status)
 
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
 /* Whether gshm_publish can do its part.  */
+/* Give the object behind FD the file name TO, which must be free.  */
+static int
+link_object (int fd, const char *to)
+{
+  char from[64];
+
+  snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
+  return linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW);
+}
+
+/* Try once whether objects can be linked to names.  /proc, the file system and
+   filters of system calls may refuse that in any way.  */
+static int
+try_to_publish (void)
+{
+  char name[64];
+  struct timespec time;
+  int fd = open (FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+  if (fd < 0)
+    return 0;
+  clock_gettime (CLOCK_REALTIME, &time);
+  snprintf (name, sizeof name, FOLDER "/gshm-try-%lx-%lx",
+            (unsigned long) getpid (), (unsigned long) time.tv_nsec);
+  int done = link_object (fd, name) == 0;
+  if (done)
+    unlink (name);
+  close (fd);
+  return done;
+}
+
 static int
 can_publish (void)
 {
-  static atomic_int can;
+  static atomic_int known;      /* 1: no, 2: yes */
 
-  if (!atomic_load (&can))
-    atomic_store (&can, access ("/proc/self/fd", X_OK) == 0);
-  return atomic_load (&can);
+  if (atomic_load (&known) == 0)
+    atomic_store (&known, 1 + try_to_publish ());
+  return atomic_load (&known) == 2;
 }
 #endif
 
@@ -663,12 +830,10 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
   if (!can_publish ())
     return SCM_BOOL_F;
-  int fd = open (FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-  if (fd < 0 && (errno == EMFILE || errno == ENFILE))
-    {
-      gshm_collect ();
-      fd = open (FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-    }
+  int fd, attempts = 0;
+  do
+    fd = open (FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+  while (fd < 0 && gshm_collect_for (errno, &attempts));
   if (fd >= 0)
     return scm_from_int (fd);
   int err = errno;
@@ -688,11 +853,10 @@ gshm_publish (SCM scm_fd, SCM scm_name)
   int fd = descriptor_from_scm (CREATE, scm_fd);
   gshm_to_name (CREATE, scm_name, &name);
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
-  char from[64], to[sizeof FOLDER + NAME_MAX + 2];
+  char to[sizeof FOLDER + NAME_MAX + 2];
 
-  snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
   snprintf (to, sizeof to, FOLDER "%s", name.bytes);
-  if (linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
+  if (link_object (fd, to) == 0)
     return SCM_UNSPECIFIED;
 #else
   (void) fd;
@@ -829,6 +993,14 @@ union control
   char bytes[CMSG_SPACE (sizeof (int))];
 };
 
+/* And what else the kernel adds for a receiver that asked for it: credentials,
+   a security label, a pidfd.  */
+union received_control
+{
+  struct cmsghdr header;
+  char bytes[4096];
+};
+
 /* (SOCKET FD): both descriptors.  */
 static SCM
 gshm_send_fd (SCM scm_socket, SCM scm_fd)
@@ -887,13 +1059,28 @@ take_descriptor (struct msghdr *message)
   return first;
 }
 
+/* Raise an exception if no descriptor is free: a message that brings one would
+   be lost.  */
+static void
+require_descriptor (int socket)
+{
+  int fd, attempts = 0;
+
+  do
+    fd = fcntl (socket, F_DUPFD_CLOEXEC, 0);
+  while (fd < 0 && gshm_collect_for (errno, &attempts));
+  if (fd < 0)
+    gshm_system_error (RECEIVE, errno, scm_from_int (socket), NULL);
+  close (fd);
+}
+
 /* (SOCKET) -> descriptor.  */
 static SCM
 gshm_receive_fd (SCM scm_socket)
 {
   int socket = gshm_to_int (RECEIVE, 1, scm_socket, 0, INT_MAX);
   char byte;
-  union control control;
+  union received_control control;
   struct iovec data = { &byte, 1 };
   struct msghdr message;
 
@@ -901,6 +1088,7 @@ gshm_receive_fd (SCM scm_socket)
   do
     {
       gshm_wait_until_ready (socket, POLLIN);
+      require_descriptor (socket);
       message = (struct msghdr) { .msg_iov = &data, .msg_iovlen = 1,
                                   .msg_control = control.bytes,
                                   .msg_controllen = sizeof control.bytes };
@@ -937,7 +1125,8 @@ gshm_object_init (void)
     seals[i].symbol
       = scm_permanent_object (scm_from_utf8_symbol (seals[i].name));
 
-  gshm_define ("%shm-open", 3, 0, gshm_open);
+  gshm_define ("%shm-open", 4, 0, gshm_open);
+  gshm_define ("%call-without-sigxfsz", 1, 0, call_without_sigxfsz);
   gshm_define ("%shm-unlink", 1, 0, gshm_unlink);
   gshm_define ("%shm-unlink-own", 2, 0, gshm_unlink_own);
   gshm_define ("%shm-open-anonymous", 1, 0, gshm_open_anonymous);

@@ -245,10 +245,12 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
   int err = file_error (name.bytes);
   if (err != 0)
     refuse (OPEN, err, scm_name);
-  int tries = 0;
+  int tries = 0, attempts = 0;
   do
     semaphore->system = open_semaphore (name.bytes, flags, mode, value);
-  while (semaphore->system == SEM_FAILED && errno == EINTR && ++tries < 1000);
+  while (semaphore->system == SEM_FAILED
+         && ((errno == EINTR && ++tries < 1000)
+             || gshm_collect_for (errno, &attempts)));
   if (semaphore->system == SEM_FAILED)
     refuse (OPEN, errno, scm_name);
   semaphore->mapping = gshm_mapping_borrow (semaphore->system, sizeof (sem_t),

@@ -76,7 +76,8 @@
 (define (file-truncate file size)
   "Set the size of FILE, a file descriptor or a string that names a file, to
 SIZE bytes.  Raise @code{system-error} where the system refuses."
-  (in-the-name-of "file-truncate" file (truncate-file file size)))
+  (in-the-name-of "file-truncate" file
+    (%call-without-sigxfsz (lambda () (truncate-file file size)))))
 
 (define* (file-write fd buffer #:optional size)
   "Write the first SIZE bytes of BUFFER, a bytevector or a string of

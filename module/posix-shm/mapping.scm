@@ -182,13 +182,14 @@ bytevector in one step with giving the object its name."
       bv)))
 
 (define attach-interval 1000)           ; microseconds
+(define lease-patience #e1e8)           ; nanoseconds
 
-(define (try-attach name type writable? wait?)
+(define (try-attach name type writable? wait? lease?)
   "Return a bytevector on the object NAME, or #f if WAIT? and it is not there
-or has no size."
+or has no size, or if LEASE? and another process has a lease on it."
   (catch 'system-error
     (lambda ()
-      (let ((fd (shm-open name (list (if writable? O_RDWR O_RDONLY))))
+      (let ((fd (%shm-open name (list (if writable? O_RDWR O_RDONLY)) 0 #f))
             (bv #f))
         (dynamic-wind
           (const #t)
@@ -202,9 +203,11 @@ this waits until somebody gives it a size" name)))
             bv)
           (lambda () (close-fdes fd)))))
     (lambda arguments
-      (if (and wait? (= (system-error-errno arguments) ENOENT))
-          #f
-          (apply throw arguments)))))
+      (let ((errno (system-error-errno arguments)))
+        (if (or (and wait? (= errno ENOENT))
+                (and lease? (= errno EWOULDBLOCK)))
+            #f
+            (apply throw arguments))))))
 
 (define (deadline subr seconds)
   (unless (real? seconds)
@@ -227,11 +230,14 @@ is no such object and no WAIT, and @code{out-of-range} if its size is 0 and
 there is no WAIT, or not a multiple of the size of TYPE."
   (require-shm "shm-attach" name)
   (%shm-check-type "shm-attach" type)
-  (let ((deadline (and wait (deadline "shm-attach" wait))))
+  (let* ((patience (+ (%shm-now) lease-patience))
+         (deadline (and wait (deadline "shm-attach" wait))))
     (let again ()
       (or (in-the-name-of "shm-attach" name
-            (without-asyncs (try-attach name type writable? (->bool wait))))
-          (and (< (%shm-now) deadline)
+            (without-asyncs
+             (try-attach name type writable? (->bool wait)
+                         (or wait (< (%shm-now) patience)))))
+          (and (or (not wait) (< (%shm-now) deadline))
                (begin
                  (usleep attach-interval)
                  (again)))))))

@@ -83,10 +83,12 @@ Guile's own procedures take the descriptor: @code{truncate-file},
 
 Raise @code{wrong-type-arg} or @code{out-of-range} for an argument that
 cannot be, and @code{system-error} where the system refuses: @code{ENOENT}
-(no such object), @code{EEXIST}, @code{EACCES}, @code{EINVAL} (not a name),
+(no such object), @code{EEXIST}, @code{EACCES}, @code{EINVAL} (not a name, or
+what has this name is not an object), @code{EWOULDBLOCK} (another process has had a
+lease on it for 100 ms),
 @code{ENAMETOOLONG}, @code{EMFILE} (too many descriptors), @code{ENOSYS} (no
 POSIX shared memory here).  See shm_open(3)."
-  (%shm-open name oflags keyword-mode))
+  (%shm-open name oflags keyword-mode #t))
 
 (define (shm-unlink name)
   "Remove NAME, a string as for @code{shm-open}, and return 0.  The object

@@ -833,6 +833,8 @@ UTF-8, which names are in any locale."
 (define (main . arguments)
   (for-each (lambda (port) (set-port-conversion-strategy! port 'escape))
             (list (current-output-port) (current-error-port)))
+  ;; A write beyond the limit of file sizes fails then.
+  (sigaction SIGXFSZ SIG_IGN)
   (catch 'usage
     (lambda ()
       (match (as-typed arguments)
