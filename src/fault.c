@@ -94,7 +94,7 @@ claim_pair (enum pair_state from, enum pair_state to)
 {
   for (int i = 0; i < PAIRS; i++)
     {
-      unsigned char expected = from;
+      unsigned char expected = (unsigned char) from;
 
       if (atomic_load_explicit (&pair_states[i], memory_order_relaxed) == from
           && atomic_compare_exchange_strong (&pair_states[i], &expected,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    owner.c - which thread of which process holds something, and does it live?
 
-   A thread is dead if there is none of its id, or one that has ended and was
-   not waited for, or one that started at another time.  What cannot be told
-   counts as alive.  Starting another program (exec) does not end a thread.  */
+   A thread is dead if there is none of its id, or one that has no memory, as a
+   zombie has none, or one that started at another time.  What cannot be told
+   counts as alive: no probe but that of the start needs /proc, or a descriptor.
+   Starting another program (exec) does not end a thread.  */
 
 #include <config.h>
 
@@ -15,9 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +48,10 @@ static _Atomic uint64_t own_namespace;
 #define IS_KNOWN (UINT64_C (1) << 32)
 #define PROC_IS_OURS (UINT64_C (1) << 33)
 
+/* Bits that no other thread has.  */
+static uint64_t random_bits (void);
+
+#ifdef __linux__
 static uint64_t
 inode_of (const char *path)
 {
@@ -53,6 +60,84 @@ inode_of (const char *path)
   return stat (path, &status) == 0 ? (uint64_t) status.st_ino : 0;
 }
 
+/* From linux/pidfd.h.  */
+# define GET_PID_NAMESPACE _IO (0xff, 5)
+# define GET_TIME_NAMESPACE _IO (0xff, 7)
+
+/* The inode of a namespace of this process, as in /proc, which may be missing.
+   Linux tells it from 6.11 on.  0 if it does not.  */
+static uint64_t
+inode_by_pidfd (unsigned long request)
+{
+  uint64_t inode = 0;
+# ifdef SYS_pidfd_open
+  struct stat status;
+  int process = (int) syscall (SYS_pidfd_open, getpid (), 0);
+
+  if (process < 0)
+    return 0;
+  int namespace = ioctl (process, request, 0);
+  if (namespace >= 0)
+    {
+      if (fstat (namespace, &status) == 0)
+        inode = (uint64_t) status.st_ino;
+      close (namespace);
+    }
+  close (process);
+# else
+  (void) request;
+# endif
+  return inode;
+}
+
+/* Whether /proc tells of this process's namespace: then it knows the process by
+   one number.  */
+static int
+is_proc_ours (void)
+{
+  char text[4096];
+  long id;
+  int end = 0;
+  int fd = open ("/proc/self/status", O_RDONLY | O_CLOEXEC);
+
+  if (fd < 0)
+    return 0;
+  ssize_t length = read (fd, text, sizeof text - 1);
+  close (fd);
+  if (length <= 0)
+    return 0;
+  text[length] = '\0';
+  const char *line = strstr (text, "\nNSpid:");
+  return (line != NULL && sscanf (line, "\nNSpid:%ld%n", &id, &end) == 1
+          && line[end] == '\n' && id == (long) getpid ());
+}
+
+/* An unknown namespace is equal to no other.  */
+static uint64_t
+namespace_of_process (void)
+{
+  uint64_t ids = inode_of ("/proc/self/ns/pid");
+  uint64_t clocks = inode_of ("/proc/self/ns/time");
+
+  if (ids == 0)
+    {
+      ids = inode_by_pidfd (GET_PID_NAMESPACE);
+      clocks = inode_by_pidfd (GET_TIME_NAMESPACE);
+    }
+  /* That of clocks as well, which starts are told by.  */
+  uint64_t known = (ids == 0 ? random_bits () >> 32
+                    : (ids ^ clocks * 0x9e3779b1u) & UINT32_MAX);
+  return known | IS_KNOWN | (is_proc_ours () ? PROC_IS_OURS : 0);
+}
+#else
+/* There is but one.  */
+static uint64_t
+namespace_of_process (void)
+{
+  return IS_KNOWN;
+}
+#endif
+
 static uint64_t
 find_namespace (void)
 {
@@ -60,20 +145,11 @@ find_namespace (void)
 
   if (known == 0)
     {
-      char self[24], target[24];
+      uint64_t found = namespace_of_process ();
 
-      /* That of clocks as well, which starts are told by.  */
-      known = ((inode_of ("/proc/self/ns/pid")
-                ^ inode_of ("/proc/self/ns/time") * 0x9e3779b1u)
-               & UINT32_MAX)
-              | IS_KNOWN;
-      /* It may tell of another namespace.  */
-      snprintf (self, sizeof self, "%ld", (long) getpid ());
-      ssize_t length = readlink ("/proc/self", target, sizeof target);
-      if (length > 0 && (size_t) length == strlen (self)
-          && memcmp (self, target, (size_t) length) == 0)
-        known |= PROC_IS_OURS;
-      atomic_store_explicit (&own_namespace, known, memory_order_relaxed);
+      /* Another thread may have found another random one.  */
+      if (atomic_compare_exchange_strong (&own_namespace, &known, found))
+        known = found;
     }
   return known;
 }
@@ -163,7 +239,6 @@ thread_start (long id)
 
 GSHM_THREAD_LOCAL struct gshm_self gshm_known_self;
 
-/* Bits that no other thread has.  */
 static uint64_t
 random_bits (void)
 {
@@ -217,6 +292,15 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
     return 1;
   if (kill ((pid_t) id, 0) < 0 && errno == ESRCH)
     return 1;
+#ifdef HAVE_PROCESS_VM_READV
+  /* Whether this process may read that memory or not, it is told if there is
+     none.  */
+  char byte;
+  struct iovec local = { &byte, 1 }, remote = { NULL, 1 };
+  if (process_vm_readv ((pid_t) id, &local, 1, &remote, 1, 0) < 0
+      && errno == ESRCH)
+    return 1;
+#endif
 #if HAVE_THREAD_IDS
   struct life life;
   uint64_t start = owner >> START_SHIFT, means = known >> START_SHIFT;

@@ -1212,23 +1212,20 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
 ;;; Other namespaces.
 
 (define (test-namespaces)
-  ;; Both are process 1 of their own, and make themselves known at once.
-  (define (in-namespace name . expressions)
-    (open-pipe* OPEN_READ "unshare" "--fork" "--pid" guile "--no-auto-compile"
+  ;; After shell commands.  With none both are process 1 of their own.
+  (define (in-namespace before name . expressions)
+    (open-pipe* OPEN_READ "unshare" "--mount" "--fork" "--pid"
+                "sh" "-c" (string-append before " exec \"$0\" \"$@\"")
+                guile "--no-auto-compile"
                 "-c" (program `((use-modules (posix-shm sync))
                                 (define bv (shm-attach ,name #:writable? #t))
                                 ,@expressions))))
-  (unless (and root? (search-path (parse-path (getenv "PATH")) "unshare")
-               (zero? (status:exit-val (system* "unshare" "--fork" "--pid"
-                                                "true"))))
-    (test-skip 1))
-  (test-equal "processes of different PID namespaces exclude each other"
-    '(#t (#f system-error) #t)
+  (define (exclude? before-holder before-other)
     (with-fresh-name name
       (let ((bv (shm-create name size)))
         (initialize! bv)
         (let* ((holder (in-namespace
-                        name
+                        before-holder name
                         `(write (shm-mutex-lock! bv ,mutex))
                         '(newline)
                         '(force-output)
@@ -1240,7 +1237,7 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
                         `(shm-mutex-unlock! bv ,mutex)))
                (held (read holder))
                (other (in-namespace
-                       name
+                       before-other name
                        `(write (list (shm-mutex-lock! bv ,mutex 0.2)
                                      (catch #t
                                        (lambda () (shm-mutex-unlock! bv ,mutex))
@@ -1249,7 +1246,49 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
           (set-word! bv 0 1)
           (close-pipe holder)
           (close-pipe other)
-          (list held refused (shm-mutex-try-lock! bv mutex)))))))
+          (list held refused (shm-mutex-lock! bv mutex 1))))))
+  (define without-proc "umount -l /proc;")
+  (define others "for i in 1 2 3 4 5 6 7 8 9; do /bin/true; done;")
+  (for-each
+   (match-lambda
+     ((what before-holder before-other)
+      (unless (and root? (search-path (parse-path (getenv "PATH")) "unshare")
+                   (zero? (status:exit-val
+                           (system* "unshare" "--mount" "--fork" "--pid"
+                                    "true"))))
+        (test-skip 1))
+      (test-equal (string-append "processes of two PID namespaces exclude each \
+other: " what)
+        '(#t (#f system-error) #t)
+        (exclude? before-holder before-other))))
+   `(("with the /proc of neither" "" "")
+     ("without /proc" ,without-proc ,without-proc)
+     ("without /proc, of other ids" ,without-proc
+      ,(string-append without-proc others))))
+  (unless (string=? (utsname:sysname (uname)) "Linux")
+    (test-skip 1))
+  (test-equal "an owner that was killed and not waited for, with no descriptor"
+    'abandoned
+    (guile-says
+     '(use-modules (posix-shm sync) (ice-9 match))
+     '(define fd (shm-open-anonymous #:size 64))
+     '(define bv (shm-map fd))
+     '(shm-mutex-init! bv 0)
+     set-descriptor-limit
+     '(define ends (pipe))
+     '(define pid
+        (match (primitive-fork)
+          (0 (shm-mutex-lock! bv 0)
+             (display "locked\n" (cdr ends))
+             (force-output (cdr ends))
+             (kill (getpid) SIGKILL))
+          (pid pid)))
+     '(read (car ends))
+     '(define held (fill))
+     '(define locked (shm-mutex-lock! bv 0 60))
+     '(for-each close-fdes held)
+     '(waitpid pid)
+     '(write locked))))
 
 
 ;;; What peers may write.
