@@ -535,11 +535,15 @@ make_patch (struct patch *patch, const struct gshm_mapping *mapping,
 {
   int result = -1;
 
-  if (mapping->state == GSHM_MAPPED
-      && (patch->aside = map_aside (patch)) == NULL)
-    /* Another thread may have patched these pages meanwhile, or unmapped
-       them.  */
-    return is_unchanged (mapping, changes_before) ? -1 : 0;
+  if (mapping->state == GSHM_MAPPED)
+    {
+      char *aside = map_aside (patch);
+      if (aside == NULL)
+        /* Another thread may have patched these pages meanwhile, or unmapped
+           them.  */
+        return is_unchanged (mapping, changes_before) ? -1 : 0;
+      patch->aside = aside;
+    }
   char *copy = map_copy (patch, kind);
   if (copy != NULL)
     {
