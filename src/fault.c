@@ -83,7 +83,8 @@ enum pair_state
   TAKEN
 };
 
-/* A vector, so that libgc finds the pairs.  */
+/* A vector, so that libgc finds the pairs.  Behind them is the list of asyncs of
+   the thread that collects, as it was when the collection began.  */
 static SCM pairs;
 static atomic_uchar pair_states[PAIRS];
 
@@ -149,9 +150,10 @@ end_of (SCM list)
    pair for it.
 
    In Guile the pair goes to the front, since the handler may have interrupted
-   Guile when it was taking the last one off.  Outside of Guile the collector
+   Guile when it was taking the last one off.  Outside of Guile another thread
    may be marking: then it goes to the end, since it might hide what is behind
-   it, if the collector has already seen it as it was before.  */
+   it, if the collector has already seen it as it was before.  While this thread
+   marks, `begin_collection' has seen to that.  */
 static int
 push_async (scm_thread *thread)
 {
@@ -229,28 +231,33 @@ handle_fault (enum gshm_fault_kind kind, char *address)
   return 1;
 }
 
-/* The handlers that were there when the guard was installed first, and when it
-   was installed last.  */
+/* The handlers that the guard replaced, in the order in which it did.  Where
+   there are more, the last of these is the newest.  */
+#define MAX_REPLACED 8
+
 struct handlers
 {
-  struct sigaction first, last;
-  int is_installed;
+  struct sigaction replaced[MAX_REPLACED];
+  atomic_int count;
 };
 
 static struct handlers bus_handlers, segv_handlers;
 
-/* Whether the handler to which the signal with CONTEXT was passed on has passed
-   it back.  That is marked in the context itself, since that handler may leave
-   by siglongjmp: Linux stores NULL in uc_link of each new one, and does not
-   read it.  */
-static int
-is_passed_back (ucontext_t *context)
+/* The handler to which the signal with CONTEXT is to be passed on: the newest
+   of HANDLERS or, if that one or another has passed the signal back, the one
+   that was there before it.  How far that is is marked in the context itself,
+   since a handler may leave by siglongjmp: Linux stores NULL in uc_link of each
+   new one, and does not read it.  */
+static struct sigaction *
+handler_before (struct handlers *handlers, ucontext_t *context)
 {
-  ucontext_t *mark = (ucontext_t *) &bus_handlers;
-  int result = context->uc_link == mark;
+  int i = atomic_load (&handlers->count) - 1;
 
-  context->uc_link = mark;
-  return result;
+  for (int marked = i; marked >= 0; marked--)
+    if (context->uc_link == (ucontext_t *) &handlers->replaced[marked])
+      i = marked > 0 ? marked - 1 : 0;
+  context->uc_link = (ucontext_t *) &handlers->replaced[i];
+  return &handlers->replaced[i];
 }
 
 /* Whether the instruction that the signal interrupted causes it again.  */
@@ -267,8 +274,7 @@ pass_on (int signal, siginfo_t *info, void *context)
 {
   struct handlers *handlers
     = signal == SIGBUS ? &bus_handlers : &segv_handlers;
-  struct sigaction *replaced
-    = is_passed_back (context) ? &handlers->first : &handlers->last;
+  struct sigaction *replaced = handler_before (handlers, context);
   struct sigaction next = *replaced, standard = { .sa_handler = SIG_DFL };
   int is_sent = info->si_code <= 0;
 
@@ -334,10 +340,11 @@ install (int signal, struct handlers *handlers)
   struct sigaction ours = { .sa_sigaction = handle_signal,
                             .sa_flags = SA_SIGINFO };
   sigfillset (&ours.sa_mask);
-  if (!handlers->is_installed)
-    handlers->first = now;
-  handlers->is_installed = 1;
-  handlers->last = now;
+  int count = atomic_load (&handlers->count);
+  if (count == MAX_REPLACED)
+    count--;
+  handlers->replaced[count] = now;
+  atomic_store (&handlers->count, count + 1);
   sigaction (signal, &ours, NULL);
 }
 
@@ -431,18 +438,24 @@ run_async (void)
   return SCM_UNSPECIFIED;
 }
 
-/* At the beginning of a collection, which this thread makes, Guile pushes an
-   async without a compare-and-swap.  If a handler of this thread's pushed ours
-   just then, that is lost.  */
+/* At the beginning of a collection, which this thread makes.  Guile pushes an
+   async of its own there, without a compare-and-swap: if a handler of this
+   thread's pushed ours just then, that is lost.  And what is in the list now
+   must be found whatever a handler pushes while this thread marks.  */
 static void *
-push_again (void *hook_data, void *function_data, void *data)
+begin_collection (void *hook_data, void *function_data, void *data)
 {
   scm_thread *thread = pthread_getspecific (guile_key);
 
   (void) hook_data;
   (void) function_data;
-  if (thread != NULL && gshm_fault_is_pending ())
+  if (thread == NULL)
+    return data;
+  if (gshm_fault_is_pending ())
     push_async (thread);
+  SCM_SIMPLE_VECTOR_SET (
+    pairs, PAIRS,
+    SCM_PACK (atomic_load (atomic_scm (&thread->pending_asyncs))));
   return data;
 }
 
@@ -507,14 +520,14 @@ gshm_fault_start (void)
   raiser = SCM_BOOL_F;
   async = scm_permanent_object (scm_c_make_gsubr ("raise-shm-fault", 0, 0, 0,
                                                   run_async));
-  pairs = scm_permanent_object (scm_c_make_vector (PAIRS, SCM_BOOL_F));
+  pairs = scm_permanent_object (scm_c_make_vector (PAIRS + 1, SCM_BOOL_F));
   fill_pairs ();
   can_guard = (gshm_patch_start () && find_asyncs () && find_guile_key ()
                && pthread_key_create (&thread_exit, clear_at_exit) == 0);
   atomic_store (&wanted, can_guard);
   if (can_guard)
     /* After Guile's own.  */
-    scm_c_hook_add (&scm_before_gc_c_hook, push_again, NULL, 1);
+    scm_c_hook_add (&scm_before_gc_c_hook, begin_collection, NULL, 1);
   pthread_atfork (NULL, NULL, reset_in_child);
 }
 

@@ -338,8 +338,10 @@ undo (struct patch *patch)
          change.  */
       if (patch->aside != NULL && !is_mapped (patch))
         gshm_put_zeros (patch->page, patch->length);
-      uncount (patch);
+      /* In this order: the child of a fork in between counts one too many,
+         and not one too few.  */
       set_state (patch, FREE);
+      uncount (patch);
     }
   else
     set_state (patch, ACTIVE);
@@ -651,8 +653,8 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
         atomic_store (&table[i].aside, NULL);
         if (aside != NULL)
           gshm_unmap_range (aside, table[i].length);
-        uncount (&table[i]);
         set_state (&table[i], FREE);
+        uncount (&table[i]);
       }
   unlock_table ();
   pthread_sigmask (SIG_SETMASK, &before, NULL);

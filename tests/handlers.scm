@@ -138,6 +138,13 @@
                             (install-chain SIGSEGV))
                           (probe nowhere))
                         (iota 4)))))
+  (test-equal "the same, and the guard before each" '(-1 -1)
+    (process handlers
+             '(install-probe 0)
+             '(shm-fault-guard #t)
+             '(install-chain SIGSEGV)
+             '(shm-fault-guard #t)
+             '(say (list (probe nowhere) (probe nowhere)))))
   (test-assert "one that is called once, and raises the signal again"
     (ends-by SIGSEGV handlers
              '(install-once SIGSEGV)
