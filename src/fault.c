@@ -243,6 +243,8 @@ struct handlers
 
 static struct handlers bus_handlers, segv_handlers;
 
+static struct sigaction standard_action = { .sa_handler = SIG_DFL };
+
 /* The handler to which the signal with CONTEXT is to be passed on: the newest
    of HANDLERS or, if that one or another has passed the signal back, the one
    that was there before it.  How far that is is marked in the context itself,
@@ -255,7 +257,9 @@ handler_before (struct handlers *handlers, ucontext_t *context)
 
   for (int marked = i; marked >= 0; marked--)
     if (context->uc_link == (ucontext_t *) &handlers->replaced[marked])
-      i = marked > 0 ? marked - 1 : 0;
+      i = marked - 1;
+  if (i < 0)
+    return &standard_action;
   context->uc_link = (ucontext_t *) &handlers->replaced[i];
   return &handlers->replaced[i];
 }
@@ -275,7 +279,7 @@ pass_on (int signal, siginfo_t *info, void *context)
   struct handlers *handlers
     = signal == SIGBUS ? &bus_handlers : &segv_handlers;
   struct sigaction *replaced = handler_before (handlers, context);
-  struct sigaction next = *replaced, standard = { .sa_handler = SIG_DFL };
+  struct sigaction next = *replaced;
   int is_sent = info->si_code <= 0;
 
   if (next.sa_handler == SIG_IGN && is_sent)
@@ -283,13 +287,13 @@ pass_on (int signal, siginfo_t *info, void *context)
   if (next.sa_handler == SIG_DFL || next.sa_handler == SIG_IGN)
     {
       /* The instruction faults again, and ends the process.  */
-      sigaction (signal, &standard, NULL);
+      sigaction (signal, &standard_action, NULL);
       if (!is_fault (signal, info->si_code))
         raise (signal);
       return;
     }
   if (next.sa_flags & (int) SA_RESETHAND)
-    *replaced = standard;
+    *replaced = standard_action;
   sigset_t mask;
   sigorset (&mask, &((ucontext_t *) context)->uc_sigmask, &next.sa_mask);
   if (!(next.sa_flags & SA_NODEFER))
@@ -320,8 +324,17 @@ handle_signal (int signal, siginfo_t *info, void *context)
 {
   int saved = errno;
   enum gshm_fault_kind kind = kind_of (signal, info->si_code);
+  int is_handled = 0;
 
-  if (kind == GSHM_NO_FAULT || !handle_fault (kind, info->si_addr))
+  if (kind != GSHM_NO_FAULT)
+    {
+      /* As sa_mask has it, unless another handler calls this one.  */
+      sigset_t before;
+      gshm_block_signals (&before);
+      is_handled = handle_fault (kind, info->si_addr);
+      pthread_sigmask (SIG_SETMASK, &before, NULL);
+    }
+  if (!is_handled)
     pass_on (signal, info, context);
   errno = saved;
 }

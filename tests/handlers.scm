@@ -116,6 +116,28 @@
              '(install-chain SIGSEGV)
              `(let ((result ,a-fault))
                 (say (list result (> (chained-calls) 0))))))
+  (test-equal "one that calls the guard, in threads, beside collections"
+    '(300 300 300)
+    (process handlers
+             '(install-chain SIGSEGV)
+             '(define threads
+                (list-tabulate 3
+                  (lambda (_)
+                    (call-with-new-thread
+                     (lambda ()
+                       (let* ((own (shm-map fd #:writable? #f))
+                              (store (lambda (_)
+                                       (equal? '(read-only #f 9)
+                                               (fault (bytevector-u8-set!
+                                                       own 9 1))))))
+                         (count store (iota 300))))))))
+             '(let loop ()
+                (unless (every thread-exited? threads)
+                  (gc)
+                  ;; libgc's lock is not fair.
+                  (usleep 100)
+                  (loop)))
+             '(say (map join-thread threads))))
   (test-equal "one that calls the guard, which is before it" '((read-only #f 9) 0)
     (process handlers
              '(install-chain SIGSEGV)
