@@ -45,7 +45,7 @@ fail (const char *name, const char *message)
   return EXIT_FAILURE;
 }
 
-/* What atomic-u32-notify! does: wake all who sleep in atomic-u32-wait.  */
+/* What atomic-u32-notify! does: wake all threads in atomic-u32-wait.  */
 static void
 notify (_Atomic uint32_t *word)
 {

@@ -48,6 +48,23 @@ static _Atomic uint64_t own_namespace;
 #define IS_KNOWN (UINT64_C (1) << 32)
 #define PROC_IS_OURS (UINT64_C (1) << 33)
 
+/* Read the beginning of the file PATH, SIZE - 1 bytes at most, as a string.
+   Return 0 if that fails.  */
+static int
+read_text (const char *path, char *text, size_t size)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+
+  if (fd < 0)
+    return 0;
+  ssize_t length = read (fd, text, size - 1);
+  close (fd);
+  if (length <= 0)
+    return 0;
+  text[length] = '\0';
+  return 1;
+}
+
 /* Bits that no other thread has.  */
 static uint64_t random_bits (void);
 
@@ -98,15 +115,9 @@ is_proc_ours (void)
   char text[4096];
   long id;
   int end = 0;
-  int fd = open ("/proc/self/status", O_RDONLY | O_CLOEXEC);
 
-  if (fd < 0)
+  if (!read_text ("/proc/self/status", text, sizeof text))
     return 0;
-  ssize_t length = read (fd, text, sizeof text - 1);
-  close (fd);
-  if (length <= 0)
-    return 0;
-  text[length] = '\0';
   const char *line = strstr (text, "\nNSpid:");
   return (line != NULL && sscanf (line, "\nNSpid:%ld%n", &id, &end) == 1
           && line[end] == '\n' && id == (long) getpid ());
@@ -183,14 +194,8 @@ read_life (long id, struct life *life)
   /* Not /proc/ID/stat, in which emulators of other processors show a process
      another start than they show others.  */
   snprintf (path, sizeof path, "/proc/%ld/task/%ld/stat", id, id);
-  int fd = open (path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
+  if (!read_text (path, text, sizeof text))
     return 0;
-  ssize_t length = read (fd, text, sizeof text - 1);
-  close (fd);
-  if (length <= 0)
-    return 0;
-  text[length] = '\0';
 
   /* ID (NAME) STATE ...: the 3rd field is after the last parenthesis, since a
      name may hold some.  The start is the 22nd.  */

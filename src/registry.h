@@ -51,7 +51,7 @@ void gshm_registry_start (void);
 const void *gshm_this_thread (void);
 
 
-/* For whoever maps and unmaps.  These are not for the handlers of signals.  */
+/* For code that maps and unmaps, and not for the handlers of signals.  */
 
 /* Guards changes.  */
 void gshm_registry_lock (void);

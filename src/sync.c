@@ -322,7 +322,7 @@ give_up (struct mutex *mutex)
                gshm_load (&mutex->owner) & UNMENDED ? GSHM_NOBODY : 0);
 }
 
-/* Who unlocks says that all is mended.  */
+/* An owner that unlocks says that all is mended.  */
 static SCM
 gshm_mutex_unlock (SCM bytevector, SCM k)
 {

@@ -259,7 +259,7 @@
              '(define bv (shm-map (shm-open-anonymous #:size 10)))
              '(kill (getpid) SIGBUS)
              '(pause)))
-  (test-assert "as does what a thread of C's touches, which nobody can tell"
+  (test-assert "as does what a thread of C's touches, which has no safe point"
     (ends-by (list SIGBUS)
              (exit-upon 'SIGBUS)
              '(use-modules (system foreign))
