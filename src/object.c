@@ -800,6 +800,9 @@ try_to_publish (void)
   int done = link_object (fd, name) == 0;
   if (done)
     unlink (name);
+  else
+    /* Another process's attempt: then they can be linked.  */
+    done = errno == EEXIST;
   close (fd);
   return done;
 }
