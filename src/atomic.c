@@ -28,9 +28,9 @@ SCM_NORETURN static void
 bad_value (const char *subr, int pos, SCM value, const char *type)
 {
   if (!scm_is_exact_integer (value))
-    scm_wrong_type_arg_msg (subr, pos, value, "exact integer");
-  scm_error (scm_out_of_range_key, subr, "Not a value of type ~A: ~S",
-             scm_list_2 (scm_from_utf8_symbol (type), value),
+    gshm_wrong_type (subr, pos, value, "exact integer");
+  scm_error (scm_out_of_range_key, subr, "Not a value of type ~A: ~A",
+             scm_list_2 (scm_from_utf8_symbol (type), gshm_shown (value)),
              scm_list_1 (value));
 }
 
@@ -195,8 +195,8 @@ count_from_scm (SCM count)
           && SCM_REAL_VALUE (count) > 0))
     return INT_MAX;
   if (!scm_is_exact_integer (count))
-    scm_wrong_type_arg_msg (NOTIFY, 3, count,
-                            "exact integer, +inf.0 for all, or #f");
+    gshm_wrong_type (NOTIFY, 3, count,
+                     "exact integer, +inf.0 for all, or #f");
   if (scm_is_true (scm_negative_p (count)))
     gshm_out_of_range (NOTIFY, count, "Count of threads is negative");
   return scm_is_signed_integer (count, 0, INT_MAX) ? scm_to_int (count)

@@ -144,7 +144,7 @@ check_mutable (SCM buffer)
   if (scm_is_bytevector (buffer))
     {
       if (!SCM_MUTABLE_BYTEVECTOR_P (buffer))
-        scm_wrong_type_arg_msg (READ, 3, buffer, "mutable bytevector");
+        gshm_wrong_type (READ, 3, buffer, "mutable bytevector");
     }
   else if (scm_c_string_length (buffer) > 0)
     scm_c_string_set_x (buffer, 0, scm_c_string_ref (buffer, 0));
@@ -157,7 +157,7 @@ buffer_length (const char *subr, int pos, SCM buffer)
     return SCM_BYTEVECTOR_LENGTH (buffer);
   if (scm_is_string (buffer))
     return scm_c_string_length (buffer);
-  scm_wrong_type_arg_msg (subr, pos, buffer, "string or bytevector");
+  gshm_wrong_type (subr, pos, buffer, "string or bytevector");
 }
 
 /* (FD SIZE BUFFER) -> (buffer count): into BUFFER, a string or a bytevector,

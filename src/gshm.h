@@ -19,6 +19,7 @@ void gshm_object_start (void);
 void gshm_fault_start (void);
 void gshm_mapping_start (void);
 void gshm_semaphore_start (void);
+void gshm_channel_start (void);
 void gshm_error_init (void);
 void gshm_object_init (void);
 void gshm_fault_init (void);
@@ -35,6 +36,10 @@ void gshm_define (const char *name, int required, int optional,
 
 /* Define the number of bytes NAME and export it.  */
 void gshm_define_size (const char *name, size_t size);
+
+/* The string that stands for OBJECT in a message: part of a line, whatever
+   OBJECT is.  */
+SCM gshm_shown (SCM object);
 
 /* Each raises an exception in the name of the procedure SUBR, as Guile's own
    procedures do.  HINT, which may be NULL, tells the user what to do.  */
@@ -60,8 +65,8 @@ SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
 /* Raise &shm-closed: nothing can be sent to the channel in BYTEVECTOR.  */
 SCM_NORETURN void gshm_closed_error (const char *subr, SCM bytevector);
 
-/* The argument OBJECT at position POS of SUBR is not what is EXPECTED
-   there.  */
+/* The argument OBJECT at position POS of SUBR, or SCM_ARGn for a keyword's, is
+   not what is EXPECTED there.  */
 SCM_NORETURN void gshm_wrong_type (const char *subr, int pos, SCM object,
                                    const char *expected);
 

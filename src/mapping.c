@@ -60,7 +60,7 @@ static size_t
 type_size (const char *subr, SCM type)
 {
   if (!scm_is_symbol (type))
-    scm_wrong_type_arg_msg (subr, 0, type, "type such as f64");
+    gshm_wrong_type (subr, SCM_ARGn, type, "type, a symbol such as f64");
   for (size_t i = 0; i < TYPES; i++)
     if (scm_is_eq (type, types[i].symbol))
       return types[i].size;
@@ -417,9 +417,10 @@ check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
                           gshm_descriptor_object (scm_fd));
   if (object_size == 0 && size == 0)
     scm_error (scm_out_of_range_key, MAP,
-               "The object ~S is empty: give it a size first, as with "
+               "The object ~A is empty: give it a size first, as with "
                "(shm-resize! ~A 4096)",
-               scm_list_2 (gshm_descriptor_object (scm_fd), scm_fd),
+               scm_list_2 (gshm_shown (gshm_descriptor_object (scm_fd)),
+                           scm_fd),
                scm_list_1 (SCM_INUM0));
   if (size == 0)
     gshm_out_of_range_of (MAP, SCM_INUM0, "No bytes are to be mapped of",
@@ -437,7 +438,8 @@ check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
   request->page_offset = offset - (off_t) request->skip;
   if ((uintmax_t) size > SIZE_MAX / 2 - page_size)
     gshm_out_of_range_of (MAP, scm_from_intmax (size),
-                          "There are not that many addresses for",
+                          "Length is more than a process of this system can "
+                          "map of",
                           gshm_descriptor_object (scm_fd));
   request->size = (size_t) size;
 }
@@ -556,7 +558,7 @@ static void
 check_bytevector (const char *subr, SCM bytevector)
 {
   if (!scm_is_bytevector (bytevector))
-    scm_wrong_type_arg_msg (subr, 1, bytevector, "bytevector");
+    gshm_wrong_type (subr, 1, bytevector, "bytevector");
 }
 
 /* The pointer that stands for the mapping of BYTEVECTOR, a bytevector on it
@@ -598,8 +600,8 @@ gshm_describe (SCM bytevector)
   if (mapping == NULL)
     return scm_from_utf8_string ("a bytevector");
   SCM name = gshm_mapping_name (mapping);
-  return scm_is_false (name) ? scm_from_utf8_string ("nameless shared memory")
-         : scm_object_to_string (name, SCM_UNDEFINED);
+  return scm_is_false (name) ? scm_from_utf8_string ("anonymous shared memory")
+         : gshm_shown (name);
 }
 
 static struct gshm_mapping *
@@ -647,8 +649,8 @@ gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)
   size_t start = gshm_to_size (VIEW, 3, scm_start, SIZE_MAX);
   if (start > size)
     scm_error (scm_out_of_range_key, VIEW,
-               "Start is beyond the end of a bytevector of ~A bytes: ~S",
-               scm_list_2 (scm_from_size_t (size), scm_start),
+               "Start is beyond the end of a bytevector of ~A bytes: ~A",
+               scm_list_2 (scm_from_size_t (size), gshm_shown (scm_start)),
                scm_list_1 (scm_start));
   char *contents = (char *) SCM_BYTEVECTOR_CONTENTS (bytevector);
   size_t count = (size - start) / element_size;
@@ -661,9 +663,9 @@ gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)
       size_t wanted = gshm_to_size (VIEW, 4, scm_count, SIZE_MAX);
       if (wanted > count)
         scm_error (scm_out_of_range_key, VIEW,
-                   "There are not ~S elements of type ~A from offset ~S on in "
+                   "There are not ~A elements of type ~A from offset ~A on in "
                    "a bytevector of ~A",
-                   scm_list_4 (scm_count, type, scm_start,
+                   scm_list_4 (gshm_shown (scm_count), type, scm_start,
                                scm_from_size_t (size)),
                    scm_list_1 (scm_count));
       count = wanted;

@@ -130,7 +130,8 @@ static int
 flag_from_scm (SCM flag)
 {
   if (!scm_is_exact_integer (flag))
-    scm_wrong_type_arg_msg (OPEN, 2, flag, "flag such as O_RDWR");
+    gshm_wrong_type (OPEN, 2, flag,
+                     "flags by value, as in (list O_RDWR), not '(O_RDWR)");
   if (!scm_is_signed_integer (flag, 0, INT_MAX))
     refuse_flag (flag);
   return scm_to_int (flag);
@@ -142,7 +143,8 @@ flags_from_list (SCM list)
   int flags = 0, accesses = 0;
 
   if (scm_ilength (list) < 0)
-    scm_wrong_type_arg_msg (OPEN, 2, list, "list of flags, or an integer");
+    gshm_wrong_type (OPEN, 2, list,
+                     "flags by value, as in (list O_RDWR), not '(O_RDWR)");
   for (SCM rest = list; scm_is_pair (rest); rest = SCM_CDR (rest))
     {
       int flag = flag_from_scm (SCM_CAR (rest));
@@ -178,8 +180,8 @@ mode_t
 gshm_to_mode (const char *subr, SCM mode)
 {
   if (!scm_is_exact_integer (mode))
-    scm_error (scm_arg_type_key, subr, "Mode is not an exact integer: ~S",
-               scm_list_1 (mode), scm_list_1 (mode));
+    scm_error (scm_arg_type_key, subr, "Mode is not an exact integer: ~A",
+               scm_list_1 (gshm_shown (mode)), scm_list_1 (mode));
   if (!scm_is_unsigned_integer (mode, 0, 0777))
     gshm_out_of_range (subr, mode, "Mode is not in the range 0 to #o777");
   return (mode_t) scm_to_uint (mode);
@@ -376,6 +378,9 @@ unlink_object (const struct gshm_name *name)
 #endif
 }
 
+/* What to do where a name is taken.  */
+#define TAKEN "attach to it, or unlink the name first"
+
 #if HAVE_SHM_OPEN
 # define HINT NULL
 #else
@@ -413,6 +418,7 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM patient)
                        ? "another process has a lease on it"
                        : errno == EINVAL && is_other (&name)
                        ? "what has this name is not a shared memory object"
+                       : errno == EEXIST ? TAKEN
                        : HINT);
 
   return scm_from_int (fd);
@@ -444,21 +450,15 @@ gshm_name_to_scm (const char *bytes)
 SCM
 gshm_descriptor_object (SCM scm_fd)
 {
-  char link[64], path[sizeof FOLDER + NAME_MAX + 1];
+  struct stat status;
   int saved = errno;
+  SCM name = SCM_BOOL_F;
 
-  snprintf (link, sizeof link, "/proc/self/fd/%d", scm_to_int (scm_fd));
-  ssize_t length = readlink (link, path, sizeof path - 1);
-  SCM object = scm_fd;
-  if (length > (ssize_t) sizeof FOLDER
-      && memcmp (path, FOLDER "/", sizeof FOLDER) == 0)
-    {
-      path[length] = '\0';
-      object = gshm_name_to_scm (path + sizeof FOLDER - 1);
-    }
+  if (fstat (scm_to_int (scm_fd), &status) == 0)
+    name = gshm_name_of_file (status.st_dev, status.st_ino);
   /* Last, since to make a string can take a collection.  */
   errno = saved;
-  return object;
+  return scm_is_false (name) ? scm_fd : name;
 }
 
 /* Raise errno for a call that failed on a descriptor.  */
@@ -642,7 +642,7 @@ static SCM
 gshm_open_anonymous (SCM scm_label)
 {
   if (!scm_is_string (scm_label))
-    scm_wrong_type_arg_msg (ANONYMOUS, 0, scm_label, "string");
+    gshm_wrong_type (ANONYMOUS, SCM_ARGn, scm_label, "label, a string");
 #ifdef HAVE_MEMFD_CREATE
   char *label = scm_to_utf8_string (scm_label);
   if (strlen (label) > MAX_LABEL)
@@ -692,7 +692,7 @@ static int
 seal_from_scm (SCM symbol)
 {
   if (!scm_is_symbol (symbol))
-    scm_wrong_type_arg_msg (SEAL, 2, symbol, "symbol");
+    gshm_wrong_type (SEAL, 2, symbol, "symbol");
   for (size_t i = 0; i < N_SEALS; i++)
     if (scm_is_eq (symbol, seals[i].symbol))
       return seals[i].seal;
@@ -708,7 +708,7 @@ gshm_seal (SCM scm_fd, SCM list)
   int set = 0;
 
   if (scm_ilength (list) < 0)
-    scm_wrong_type_arg_msg (SEAL, 2, list, "list of symbols");
+    gshm_wrong_type (SEAL, 2, list, "list of symbols");
   for (SCM rest = list; scm_is_pair (rest); rest = SCM_CDR (rest))
     set |= seal_from_scm (SCM_CAR (rest));
 #ifdef F_ADD_SEALS
@@ -829,7 +829,7 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
   gshm_to_name (CREATE, scm_name, &name);
   mode_t mode = gshm_to_mode (CREATE, scm_mode);
   if (scm_is_true (scm_check) && object_status (&name, &status) == 0)
-    gshm_system_error (CREATE, EEXIST, scm_name, NULL);
+    gshm_system_error (CREATE, EEXIST, scm_name, TAKEN);
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
   if (!can_publish ())
     return SCM_BOOL_F;
@@ -865,7 +865,7 @@ gshm_publish (SCM scm_fd, SCM scm_name)
   (void) fd;
   errno = ENOSYS;
 #endif
-  gshm_system_error (CREATE, errno, scm_name, NULL);
+  gshm_system_error (CREATE, errno, scm_name, errno == EEXIST ? TAKEN : NULL);
 }
 
 SCM

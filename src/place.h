@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "owner.h"
+
 /* What a structure in shared memory begins with: "GSHM" on a little-endian
    machine, which kind it is of, and the version of its layout.  */
 #define GSHM_FORMAT(kind, version)                      \
@@ -48,6 +50,18 @@ gshm_place (const char *subr, SCM bytevector, SCM k, size_t size,
           return address;
       }
   return gshm_find_place (subr, bytevector, k, size, alignment, is_written);
+}
+
+/* The same as below, where it does not know yet.  */
+void gshm_find_out_self (const char *subr);
+
+/* Make sure that this thread knows what it is as an owner, or raise an
+   exception in the name of SUBR.  */
+static inline void
+gshm_require_self (const char *subr)
+{
+  if (gshm_known_self.owner == 0)
+    gshm_find_out_self (subr);
 }
 
 #endif /* GSHM_PLACE_H */

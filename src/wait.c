@@ -83,8 +83,7 @@ gshm_to_timeout (const char *subr, int pos, SCM timeout)
   if (SCM_UNBNDP (timeout) || scm_is_false (timeout))
     return GSHM_FOREVER;
   if (!scm_is_real (timeout))
-    scm_wrong_type_arg_msg (subr, pos, timeout,
-                            "real number of seconds, or #f");
+    gshm_wrong_type (subr, pos, timeout, "real number of seconds, or #f");
 
   double nanoseconds = ceil (scm_to_double (timeout) * SECOND);
   if (isnan (nanoseconds))

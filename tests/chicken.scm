@@ -225,7 +225,7 @@ with string->utf8 first: #\\λ")
     (file-read -1 5))
   (test-raises "into a literal bytevector"
     '(wrong-type-arg "file-read" "Wrong type argument in position 3 (expecting \
-mutable bytevector): #vu8(1 2 3)")
+mutable bytevector): a bytevector of 3 bytes")
     (file-read fd 3 ((compile '(lambda () #vu8(1 2 3)))))))
 
 (define (test-positions fd file)

@@ -187,7 +187,8 @@ status."
       ((text status)
        (test-equal "one that there is" 1 status)
        (test-equal "what is said of that"
-         (format #f "guild shm: File exists: ~s\n" name) text)))
+         (format #f "guild shm: File exists: ~s (attach to it, or unlink the \
+name first)\n" name) text)))
     (for-each
      (lambda (arguments)
        (match (apply shm-here "create" arguments)
@@ -237,7 +238,8 @@ status."
           ((text status)
            (test-equal "into one that there is" 1 status)
            (test-equal "what is said of that"
-             (format #f "guild shm: File exists: ~s\n" to) text)))
+             (format #f "guild shm: File exists: ~s (attach to it, or unlink the \
+name first)\n" to) text)))
         (let ((file (string-append "/tmp" from)))
           (test-equal "to a file and from it" '("" 0)
             (shell "\"$0\" shm dump \"$1\" > \"$3\" && \"$0\" shm remove \"$2\" &&

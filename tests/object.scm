@@ -4,10 +4,14 @@
 
 (use-modules (ice-9 match)
              (posix-shm)
+             ((posix-shm exceptions) #:select (shown))
              (srfi srfi-64)
              (tests support))
 
 (define make (list O_RDWR O_CREAT O_EXCL))
+
+(define flags-by-value
+  "flags by value, as in (list O_RDWR), not '(O_RDWR)")
 
 (define name-hint
   "a name is \"/\" and then one or more bytes, none of them \"/\" or NUL, \
@@ -16,7 +20,7 @@ and not \"/.\" or \"/..\"")
 (define* (refusal subr errno name #:optional hint)
   "What a call of SUBR raises that the system refuses for the object NAME."
   (list 'system-error subr
-        (format #f "~a: ~s~@[ (~a)~]" (strerror errno) name hint)
+        (format #f "~a: ~a~@[ (~a)~]" (strerror errno) (shown name) hint)
         errno))
 
 (define (open-and-remove name)
@@ -113,8 +117,8 @@ and not \"/.\" or \"/..\"")
     `(out-of-range "shm-open" ,(format #f "~a~s" message object)))
   (define (wrong-type expected object)
     `(wrong-type-arg "shm-open"
-      ,(format #f "Wrong type argument in position 2 (expecting ~a): ~s"
-               expected object)))
+      ,(format #f "Wrong type argument in position 2 (expecting ~a): ~a"
+               expected (shown object))))
   (define (test-bad-flags what oflags expected)
     (with-fresh-name name
       (test-raises what expected (shm-open name oflags))
@@ -145,12 +149,12 @@ and not \"/.\" or \"/..\"")
   (test-bad-flags "all access bits in an integer" 3
                   (out-of-range access 3))
   (test-bad-flags "a symbol in a list" (list O_RDWR 'O_CREAT)
-                  (wrong-type "flag such as O_RDWR" 'O_CREAT))
+                  (wrong-type flags-by-value 'O_CREAT))
   (test-bad-flags "a fraction" (list 2.5)
-                  (wrong-type "flag such as O_RDWR" 2.5))
-  (test-bad-flags "a string" "r" (wrong-type "flag such as O_RDWR" "r"))
+                  (wrong-type flags-by-value 2.5))
+  (test-bad-flags "a string" "r" (wrong-type flags-by-value "r"))
   (test-bad-flags "a dotted list" (cons O_RDWR O_CREAT)
-                  (wrong-type "list of flags, or an integer"
+                  (wrong-type flags-by-value
                               (cons O_RDWR O_CREAT)))
   (let ((circle (list O_RDWR O_CREAT)))
     (set-cdr! (cdr circle) circle)
@@ -239,7 +243,9 @@ and not \"/.\" or \"/..\"")
       (shm-open name (list O_RDWR)))
     (call-with-descriptor (shm-open name make)
       (lambda (fd)
-        (test-raises "there with O_EXCL" (refusal "shm-open" EEXIST name)
+        (test-raises "there with O_EXCL" (refusal "shm-open" EEXIST name
+                                                  "attach to it, or unlink \
+the name first")
           (shm-open name make))))
     (test-equal "unlinked" 0 (shm-unlink name))
     (test-raises "unlinked twice" (refusal "shm-unlink" ENOENT name)

@@ -12,6 +12,7 @@
 
 (define-module (posix-shm chicken)
   #:use-module (ice-9 match)
+  #:use-module ((posix-shm exceptions) #:select (shown wrong-type))
   #:use-module (posix-shm object)
   #:use-module (posix-shm primitives)
   #:use-module ((srfi srfi-1) #:select (drop-while))
@@ -137,13 +138,11 @@ space nothing, a tilde at the end itself.  Raise @code{misc-error} for what is
 none of these and for too few arguments, and @code{wrong-type-arg} for an
 argument that is not what its directive needs."
   (define (refuse message directive)
-    (scm-error 'misc-error "sprintf" (string-append message " ~~~A in ~S")
-               (list directive template) #f))
+    (scm-error 'misc-error "sprintf" (string-append message " ~~~A in ~A")
+               (list directive (shown template)) #f))
   (define (check predicate what object)
     (unless (predicate object)
-      (scm-error 'wrong-type-arg "sprintf"
-                 "Wrong type argument (expecting ~A): ~S" (list what object)
-                 (list object)))
+      (wrong-type "sprintf" what object))
     object)
   (define (in-radix radix n)
     (number->string (check number? "number" n) radix))

@@ -7,10 +7,10 @@
                           exception-predicate
                           make-exception
                           make-exception-type
-                          make-exception-with-irritants
                           make-exception-with-message
                           make-exception-with-origin))
   #:use-module (posix-shm primitives)
+  #:use-module ((rnrs bytevectors) #:select (bytevector-length bytevector?))
   #:export (&shm-format
             shm-format-error?
             &shm-abandoned
@@ -23,17 +23,75 @@
             document
             raise-abandoned
             raise-format
-            raise-no-datum))
+            raise-no-datum
+            shown
+            wrong-type))
 
 (define-syntax-rule (document procedure text)
   (set-procedure-property! procedure 'documentation text))
 
+(define max-shown 80)                   ; characters
+(define max-elements 8)
+
+(define* (shown object #:key (nested? #f))
+  "Return the string that stands for OBJECT in a message: as @code{write} has
+it, but part of a line, however large OBJECT is."
+  (define (elements list)
+    (string-append "("
+                   (string-join (map (lambda (element)
+                                       (shown element #:nested? #t))
+                                     list))
+                   ")"))
+  (define (written object)
+    (string-map (lambda (c)
+                  (if (char-set-contains? char-set:iso-control c) #\space c))
+                (object->string object)))
+  (define (truncated text)
+    (if (> (string-length text) max-shown)
+        (string-append (string-take text (- max-shown 3)) "...")
+        text))
+  (define (sized kind size unit)
+    (string-append "a" kind " of " size unit))
+  (cond
+   ((bytevector? object)
+    (sized " bytevector" (number->string (bytevector-length object)) " bytes"))
+   ((string? object)
+    (truncated
+     (written (if (> (string-length object) max-shown)
+                  (string-take object max-shown)
+                  object))))
+   ((and (list? object) (not nested?) (<= (length object) max-elements))
+    (truncated (elements object)))
+   ((list? object)
+    (sized " list" (number->string (length object)) " elements"))
+   ((pair? object)
+    "a pair")
+   ((array? object)
+    (sized (if (vector? object) " vector" "n array")
+           (string-join (map number->string (lengths object)) " x ")
+           " elements"))
+   (else (truncated (written object)))))
+
+(define (lengths array)
+  "Return how many elements ARRAY has in each dimension."
+  (map (lambda (bounds) (1+ (- (cadr bounds) (car bounds))))
+       (array-shape array)))
+
+(define* (wrong-type subr expected object #:optional position)
+  "Raise wrong-type-arg in the name of SUBR, since OBJECT, its argument at
+POSITION, is not what is EXPECTED, a string."
+  (scm-error 'wrong-type-arg subr
+             (string-append "Wrong type argument "
+                            (if position "in position ~A " "")
+                            "(expecting ~A): ~A")
+             (append (if position (list position) '())
+                     (list expected (shown object)))
+             (list object)))
+
 (define (check-procedure subr object)
   "Raise wrong-type-arg in the name of SUBR unless OBJECT is a procedure."
   (unless (procedure? object)
-    (scm-error 'wrong-type-arg subr
-               "Wrong type argument (expecting procedure): ~S" (list object)
-               (list object))))
+    (wrong-type subr "procedure" object)))
 
 ;; The type of the condition for memory that does not hold what it should.
 (define &shm-format
@@ -75,15 +133,14 @@ sent.")
    (make-exception (make)
                    (make-exception-with-origin procedure)
                    (make-exception-with-message
-                    (apply format #f message arguments))
-                   ;; The message has all of them.
-                   (make-exception-with-irritants '()))))
+                    (apply format #f message arguments)))))
 
 (define (raise-format procedure what where offset)
   (raise-with make-shm-format procedure
-              "There is no ~a at offset ~a of ~a: it was not initialized, or \
-something else was stored there"
-              what offset where))
+              "There is no ~a at offset ~a of ~a: make one with shm-~a-init!, \
+unless something else was stored over it"
+              what offset where
+              (if (string=? what "read-write lock") "rwlock" what)))
 
 ;; The message is gone, so that there is no offset to name.
 (define (raise-no-datum procedure size)
@@ -95,7 +152,7 @@ something else was stored there"
               "The channel in ~a is closed: nothing can be sent any more"
               where))
 
-(%shm-raise-with! raise-format raise-closed)
+(%shm-report-with! raise-format raise-closed shown)
 
 (define (raise-abandoned procedure where offset)
   "Raise the condition for a mutex at OFFSET in WHERE, a string."

@@ -8,9 +8,8 @@
                           exception-predicate
                           make-exception
                           make-exception-type
-                          make-exception-with-irritants
                           make-exception-with-message))
-  #:use-module ((posix-shm exceptions) #:select (document))
+  #:use-module ((posix-shm exceptions) #:select (document shown wrong-type))
   #:use-module (posix-shm primitives)
   #:export (;; The condition.
             &shm-fault
@@ -58,8 +57,8 @@ bytes.")
   ;; forked.
   (let ((place (string-append "offset " (number->string offset) " of "
                               (if name
-                                  (string-append "\"" name "\"")
-                                  "nameless shared memory"))))
+                                  (shown name)
+                                  "anonymous shared memory"))))
     (case kind
       ((lost)
        (string-append "There is no memory at " place ": the object was cut \
@@ -72,8 +71,7 @@ shorter than the mapping, or the system has no memory left for it"))
 (define (raise-fault kind name offset)
   (raise-exception
    (make-exception (make-shm-fault kind name offset)
-                   (make-exception-with-message (message kind name offset))
-                   (make-exception-with-irritants '()))))
+                   (make-exception-with-message (message kind name offset)))))
 
 (%shm-fault-raiser! raise-fault)
 
@@ -90,7 +88,5 @@ there before.  #t also installs it again, in front of handlers that replaced it.
 Raise @code{wrong-type-arg} if ENABLED? is not a boolean, and
 @code{system-error} with @code{ENOSYS} for #t where the system cannot do this."
   (unless (or (boolean? enabled?) (unspecified? enabled?))
-    (scm-error 'wrong-type-arg "shm-fault-guard"
-               "Wrong type argument (expecting boolean): ~S"
-               (list enabled?) (list enabled?)))
+    (wrong-type "shm-fault-guard" "boolean" enabled?))
   (%shm-fault-guard enabled?))

@@ -133,7 +133,7 @@ not positive, or not a multiple of the size of TYPE."
       clean)))
 
 (define (refuse-empty subr message name)
-  (scm-error 'out-of-range subr message (list name) '(0)))
+  (scm-error 'out-of-range subr message (list (shown name)) '(0)))
 
 (define (create subr name size keep mode type reserve? populate? lock?
                 huge-pages? initialize)
@@ -148,7 +148,7 @@ bytevector in one step with giving the object its name."
     (when initialize
       (check-procedure subr initialize))
     (when (eqv? size 0)
-      (refuse-empty subr "An object of 0 bytes cannot be mapped: ~S" name))
+      (refuse-empty subr "An object of 0 bytes cannot be mapped: ~A" name))
     (with-cleanup
         (when fd
           (unless (or made? unnamed?)
@@ -171,8 +171,8 @@ bytevector in one step with giving the object its name."
       ;; A continuation may get here again, after all was done or given up.
       (unless (or fd made?)
         (scm-error 'misc-error subr
-                   "The object was given up when initialize was left: ~S"
-                   (list name) #f))
+                   "The object was given up when initialize was left: ~A"
+                   (list (shown name)) #f))
       (in-the-name-of subr name
         (without-asyncs
          (when (and unnamed? (not made?))
@@ -198,7 +198,7 @@ or has no size, or if LEASE? and another process has a lease on it."
              ((positive? (shm-size fd))
               (set! bv (map-object fd 0 #f type writable? #f #f #f name)))
              ((not wait?)
-              (refuse-empty "shm-attach" "The object ~S is empty; with #:wait \
+              (refuse-empty "shm-attach" "The object ~A is empty; with #:wait \
 this waits until somebody gives it a size" name)))
             bv)
           (lambda () (close-fdes fd)))))
@@ -211,11 +211,10 @@ this waits until somebody gives it a size" name)))
 
 (define (deadline subr seconds)
   (unless (real? seconds)
-    (scm-error 'wrong-type-arg subr "Wrong type argument (expecting a real \
-number of seconds): ~S" (list seconds) (list seconds)))
+    (wrong-type subr "real number of seconds" seconds))
   (when (nan? seconds)
-    (scm-error 'out-of-range subr "Not a number of seconds: ~S" (list seconds)
-               (list seconds)))
+    (scm-error 'out-of-range subr "Not a number of seconds: ~A"
+               (list (shown seconds)) (list seconds)))
   (+ (%shm-now) (* seconds #e1e9)))
 
 (define* (shm-attach name #:key (type 'vu8) writable? wait)

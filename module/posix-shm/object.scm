@@ -2,6 +2,7 @@
 ;;; (posix-shm object) - shared memory objects: names and descriptors.
 
 (define-module (posix-shm object)
+  #:use-module (posix-shm exceptions)
   #:use-module (posix-shm primitives)
   #:use-module ((srfi srfi-13) #:select (string-unfold))
   #:export (;; The CHICKEN egg's three names.
@@ -35,16 +36,10 @@
     (no-shm subr object)))
 
 (define (no-shm subr object)
-  (scm-error 'system-error subr "~A: ~S (~A)"
-             (list (strerror ENOSYS) object
+  (scm-error 'system-error subr "~A: ~A (~A)"
+             (list (strerror ENOSYS) (shown object)
                    "this system has no POSIX shared memory")
              (list ENOSYS)))
-
-(define (hinted message data)
-  "Return MESSAGE, for the errno in DATA, with what to do where that helps."
-  (if (and (equal? data (list EEXIST)) (string=? message "~A: ~S"))
-      "~A: ~S (attach to it, or unlink the name first)"
-      message))
 
 (define-syntax-rule (in-the-name-of procedure object body)
   ;; The procedures that BODY calls do not say which object the user meant, and
@@ -55,11 +50,12 @@
       (case key
         ((system-error)
          (let ((message-arguments (caddr arguments)) (data (cadddr arguments)))
-           (if (member object message-arguments)
-               (scm-error key procedure (hinted (cadr arguments) data)
-                          message-arguments data)
-               (scm-error key procedure "~A: ~S"
-                          (list (strerror (car data)) object) data))))
+           (if (member (shown object) message-arguments)
+               (scm-error key procedure (cadr arguments) message-arguments
+                          data)
+               (scm-error key procedure "~A: ~A"
+                          (list (strerror (car data)) (shown object))
+                          data))))
         ((wrong-type-arg out-of-range)
          (apply scm-error key procedure (cdr arguments)))
         (else
@@ -197,9 +193,7 @@ those that begin with @code{/sem.}, which may be semaphores.  Raise
                (not (port-closed? socket))
                (eq? 'socket (stat:type (stat socket)))
                (= AF_UNIX (sockaddr:fam (getsockname socket))))
-    (scm-error 'wrong-type-arg subr
-               "Wrong type argument (expecting Unix-domain socket): ~S"
-               (list socket) (list socket)))
+    (wrong-type subr "Unix-domain socket" socket))
   (fileno socket))
 
 (define (shm-send-fd socket fd)

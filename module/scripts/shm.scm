@@ -496,9 +496,9 @@ be more that hold objects")))
 
 (define (print-who object holders all?)
   (unless holders
-    (scm-error 'system-error "guild shm" "~A: ~S"
+    (scm-error 'system-error "guild shm" "~A: ~A"
                (list "this system does not tell who holds an object"
-                     (object-name object))
+                     (printable (object-name object)))
                (list ENOSYS)))
   (let ((those (holders-of object holders)))
     (format #t "~a~a~%" (emphasized (printable (object-name object)))
