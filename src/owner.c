@@ -47,9 +47,10 @@ static _Atomic uint64_t own_namespace;
 
 #define IS_KNOWN (UINT64_C (1) << 32)
 #define PROC_IS_OURS (UINT64_C (1) << 33)
+#define STARTS_ARE_SHARED (UINT64_C (1) << 34)
 
 /* Read the beginning of the file PATH, SIZE - 1 bytes at most, as a string.
-   Return 0 if that fails.  */
+   Return 0 and set errno if that fails.  */
 static int
 read_text (const char *path, char *text, size_t size)
 {
@@ -58,11 +59,21 @@ read_text (const char *path, char *text, size_t size)
   if (fd < 0)
     return 0;
   ssize_t length = read (fd, text, size - 1);
+  int err = errno;
   close (fd);
+  errno = err;
   if (length <= 0)
     return 0;
   text[length] = '\0';
   return 1;
+}
+
+/* Whether ERR says nothing of what was asked for, but of what this process
+   lacks.  */
+static int
+is_shortage (int err)
+{
+  return err == EMFILE || err == ENFILE || err == ENOMEM;
 }
 
 /* Bits that no other thread has.  */
@@ -79,12 +90,15 @@ inode_of (const char *path)
 
 /* From linux/pidfd.h.  */
 # define GET_PID_NAMESPACE _IO (0xff, 5)
-# define GET_TIME_NAMESPACE _IO (0xff, 7)
 
-/* The inode of a namespace of this process, as in /proc, which may be missing.
-   Linux tells it from 6.11 on.  0 if it does not.  */
+/* The inode of the first time namespace, that of the boot: PROC_TIME_INIT_INO
+   of Linux.  */
+# define FIRST_TIME_NAMESPACE UINT64_C (0xeffffffa)
+
+/* The inode of the PID namespace of this process, as in /proc, which may be
+   missing.  Linux tells it from 6.11 on.  0 if it does not.  */
 static uint64_t
-inode_by_pidfd (unsigned long request)
+inode_by_pidfd (void)
 {
   uint64_t inode = 0;
 # ifdef SYS_pidfd_open
@@ -93,7 +107,7 @@ inode_by_pidfd (unsigned long request)
 
   if (process < 0)
     return 0;
-  int namespace = ioctl (process, request, 0);
+  int namespace = ioctl (process, GET_PID_NAMESPACE, 0);
   if (namespace >= 0)
     {
       if (fstat (namespace, &status) == 0)
@@ -101,63 +115,75 @@ inode_by_pidfd (unsigned long request)
       close (namespace);
     }
   close (process);
-# else
-  (void) request;
 # endif
   return inode;
 }
 
 /* Whether /proc tells of this process's namespace: then it knows the process by
-   one number.  */
+   one number.  If that cannot be told for a shortage, store its errno.  */
 static int
-is_proc_ours (void)
+is_proc_ours (int *shortage)
 {
   char text[4096];
   long id;
   int end = 0;
 
   if (!read_text ("/proc/self/status", text, sizeof text))
-    return 0;
+    {
+      if (is_shortage (errno))
+        *shortage = errno;
+      return 0;
+    }
   const char *line = strstr (text, "\nNSpid:");
   return (line != NULL && sscanf (line, "\nNSpid:%ld%n", &id, &end) == 1
           && line[end] == '\n' && id == (long) getpid ());
 }
 
-/* An unknown namespace is equal to no other.  */
+/* An unknown namespace is equal to no other.  Where starts are told by clocks
+   of a time namespace of its own, a process compares none.  */
 static uint64_t
-namespace_of_process (void)
+namespace_of_process (int *shortage)
 {
   uint64_t ids = inode_of ("/proc/self/ns/pid");
   uint64_t clocks = inode_of ("/proc/self/ns/time");
 
   if (ids == 0)
-    {
-      ids = inode_by_pidfd (GET_PID_NAMESPACE);
-      clocks = inode_by_pidfd (GET_TIME_NAMESPACE);
-    }
-  /* That of clocks as well, which starts are told by.  */
-  uint64_t known = (ids == 0 ? random_bits () >> 32
-                    : (ids ^ clocks * 0x9e3779b1u) & UINT32_MAX);
-  return known | IS_KNOWN | (is_proc_ours () ? PROC_IS_OURS : 0);
+    ids = inode_by_pidfd ();
+  uint64_t known = (ids == 0 ? random_bits () >> 32 : ids & UINT32_MAX);
+  known |= IS_KNOWN;
+  if (is_proc_ours (shortage))
+    known |= PROC_IS_OURS;
+  /* Linux before 5.6 has no time namespaces.  */
+  if (clocks == 0 || clocks == FIRST_TIME_NAMESPACE)
+    known |= STARTS_ARE_SHARED;
+  return known;
 }
 #else
 /* There is but one.  */
 static uint64_t
-namespace_of_process (void)
+namespace_of_process (int *shortage)
 {
+  (void) shortage;
   return IS_KNOWN;
 }
 #endif
 
+/* For a shortage, store its errno, and know as much as can be told.  */
 static uint64_t
-find_namespace (void)
+find_namespace (int *shortage)
 {
   uint64_t known = atomic_load_explicit (&own_namespace, memory_order_relaxed);
+  int lacks = 0;
 
   if (known == 0)
     {
-      uint64_t found = namespace_of_process ();
+      uint64_t found = namespace_of_process (&lacks);
 
+      if (lacks != 0)
+        {
+          *shortage = lacks;
+          return found;
+        }
       /* Another thread may have found another random one.  */
       if (atomic_compare_exchange_strong (&own_namespace, &known, found))
         known = found;
@@ -165,37 +191,39 @@ find_namespace (void)
   return known;
 }
 
-static int
-proc_is_ours (void)
-{
-  return (find_namespace () & PROC_IS_OURS) != 0;
-}
-
 uint32_t
 gshm_namespace (void)
 {
-  return (uint32_t) find_namespace ();
+  int shortage;
+
+  return (uint32_t) find_namespace (&shortage);
 }
 
 struct life
 {
   char state;           /* as Linux writes it: Z and X are dead */
-  uint64_t start;
+  uint64_t start;       /* 0 if it cannot be compared */
 };
 
-/* What the system says of the thread ID.  Return whether it does.  */
+/* What the system says of the thread ID.  Return whether it does; if not for a
+   shortage, store its errno.  */
 static int
-read_life (long id, struct life *life)
+read_life (long id, struct life *life, int *shortage)
 {
   char path[64], text[512];
+  uint64_t namespace = find_namespace (shortage);
 
-  if (!proc_is_ours ())
+  if (!(namespace & PROC_IS_OURS))
     return 0;
   /* Not /proc/ID/stat, in which emulators of other processors show a process
      another start than they show others.  */
   snprintf (path, sizeof path, "/proc/%ld/task/%ld/stat", id, id);
   if (!read_text (path, text, sizeof text))
-    return 0;
+    {
+      if (is_shortage (errno))
+        *shortage = errno;
+      return 0;
+    }
 
   /* ID (NAME) STATE ...: the 3rd field is after the last parenthesis, since a
      name may hold some.  The start is the 22nd.  */
@@ -211,7 +239,8 @@ read_life (long id, struct life *life)
         return 0;
       field++;
     }
-  life->start = strtoull (field, NULL, 10) & START_MASK;
+  life->start = (namespace & STARTS_ARE_SHARED
+                 ? strtoull (field, NULL, 10) & START_MASK : 0);
   return 1;
 }
 
@@ -228,16 +257,17 @@ thread_id (void)
 /* Where a thread has no id of its own it is told from the others of its
    process by a number, which stands where others have their start.  */
 static uint64_t
-thread_start (long id)
+thread_start (long id, int *shortage)
 {
 #if HAVE_THREAD_IDS
   struct life life;
 
-  return read_life (id, &life) ? life.start : 0;
+  return read_life (id, &life, shortage) ? life.start : 0;
 #else
   static atomic_ulong count;
 
   (void) id;
+  (void) shortage;
   return ((uint64_t) atomic_fetch_add (&count, 1) + 1) & START_MASK;
 #endif
 }
@@ -267,17 +297,37 @@ random_bits (void)
   return bits;
 }
 
+int
+gshm_learn_self (void)
+{
+  struct gshm_self *self = &gshm_known_self;
+  int shortage = 0;
+
+  if (self->owner == 0)
+    {
+      long id = thread_id ();
+      uint32_t namespace = (uint32_t) find_namespace (&shortage);
+      uint64_t start = thread_start (id, &shortage);
+
+      if (shortage != 0)
+        return shortage;
+      self->namespace = namespace;
+      self->owner = start << START_SHIFT
+                    | ((uint64_t) id & ID_MASK) << ID_SHIFT;
+    }
+  return 0;
+}
+
 uint64_t
 gshm_find_self (uint32_t namespace)
 {
   struct gshm_self *self = &gshm_known_self;
 
-  if (self->owner == 0)
+  if (gshm_learn_self () != 0)
     {
-      long id = thread_id ();
+      /* The child of a fork that was made while this thread waited.  */
       self->namespace = gshm_namespace ();
-      self->owner = thread_start (id) << START_SHIFT
-                    | ((uint64_t) id & ID_MASK) << ID_SHIFT;
+      self->owner = ((uint64_t) thread_id () & ID_MASK) << ID_SHIFT;
     }
   if (namespace == self->namespace)
     return self->owner;
@@ -309,10 +359,12 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
 #if HAVE_THREAD_IDS
   struct life life;
   uint64_t start = owner >> START_SHIFT, means = known >> START_SHIFT;
+  int shortage;
 
-  return read_life (id, &life)
+  return read_life (id, &life, &shortage)
          && (life.state == 'Z' || life.state == 'X'
-             || ((start & means) != 0 && ((life.start ^ start) & means) != 0));
+             || ((start & means) != 0 && life.start != 0
+                 && ((life.start ^ start) & means) != 0));
 #else
   return 0;
 #endif

@@ -9,10 +9,11 @@
      bits 25 to 63  when it started, in the system's clock ticks since the
                     boot, 0 where that is not known
 
-   Ids mean something in one namespace of them (as containers have their own).
-   A structure records the one in which it was initialized; whoever is of
-   another one says so in its owner, has random bits for its id and start
-   there, and is taken to live.  */
+   Ids mean something in one PID namespace (as containers have their own).  A
+   structure records the one in which it was initialized; an owner of another
+   one says so, has random bits for its id and start there, and is taken to
+   live.  Starts mean something in the boot's time namespace; in another one
+   they are not known, and not compared.  */
 
 #ifndef GSHM_OWNER_H
 #define GSHM_OWNER_H
@@ -35,6 +36,11 @@ extern GSHM_THREAD_LOCAL struct gshm_self
   uint64_t foreign;     /* in structures of other namespaces */
   uint32_t namespace;
 } gshm_known_self;
+
+/* Find out what this thread is.  Return 0, or an errno if it lacks descriptors
+   or memory to do so.  Call this before an operation that makes the thread an
+   owner.  */
+int gshm_learn_self (void);
 
 uint64_t gshm_find_self (uint32_t namespace);
 

@@ -159,6 +159,7 @@ structure (const struct use *use, size_t size)
 {
   gshm_long_word *format = gshm_place (use->subr, use->bytevector, use->k,
                                        size, 8, 1);
+  gshm_require_self (use->subr);
   check_format (use, format);
   return format;
 }
@@ -170,6 +171,7 @@ new_structure (const char *subr, SCM bytevector, SCM k, size_t size)
 {
   gshm_long_word *format = gshm_place (subr, bytevector, k, size, 8, 1);
 
+  gshm_require_self (subr);
   atomic_store (format, 0);
   return format;
 }
@@ -213,7 +215,6 @@ locked_to_scm (const struct use *use, const gshm_long_word *format,
 
 #define MUTEX_INIT "shm-mutex-init!"
 #define MUTEX_LOCK "shm-mutex-lock!"
-#define MUTEX_TRY_LOCK "shm-mutex-try-lock!"
 #define MUTEX_UNLOCK "shm-mutex-unlock!"
 
 struct locking
@@ -291,17 +292,6 @@ gshm_mutex_lock (SCM bytevector, SCM k, SCM scm_timeout)
   int64_t timeout = gshm_to_timeout (MUTEX_LOCK, 3, scm_timeout);
   SCM result = locked_to_scm (&use, &mutex->format,
                               lock (&use, mutex, timeout));
-
-  scm_remember_upto_here_1 (bytevector);
-  return result;
-}
-
-static SCM
-gshm_mutex_try_lock (SCM bytevector, SCM k)
-{
-  struct use use = { MUTEX_TRY_LOCK, bytevector, k, MUTEX };
-  struct mutex *mutex = structure (&use, sizeof *mutex);
-  SCM result = locked_to_scm (&use, &mutex->format, lock (&use, mutex, 0));
 
   scm_remember_upto_here_1 (bytevector);
   return result;
@@ -1237,7 +1227,6 @@ gshm_sync_init (void)
 
   gshm_define (MUTEX_INIT, 2, 0, init_mutex);
   gshm_define (MUTEX_LOCK, 2, 1, gshm_mutex_lock);
-  gshm_define (MUTEX_TRY_LOCK, 2, 0, gshm_mutex_try_lock);
   gshm_define (MUTEX_UNLOCK, 2, 0, gshm_mutex_unlock);
   gshm_define ("%shm-mutex-mine?", 2, 0, gshm_mutex_is_mine);
   gshm_define ("%shm-mutex-leave!", 2, 0, gshm_mutex_leave);

@@ -100,7 +100,7 @@
          (locked #t)
          (change guarded other-guarded inside)))
      (lambda ()
-       (match (shm-mutex-try-lock! bv mutex)
+       (match (shm-mutex-lock! bv mutex 0)
          (#f #t)
          (outcome
           (locked outcome)
@@ -191,7 +191,7 @@
     (let ((twice (match (raised (lambda () (shm-mutex-lock! bv mutex)))
                    ((_ _ _ errno) (and (= errno EDEADLK) 'EDEADLK)))))
       (shm-mutex-unlock! bv mutex)
-      (list twice (shm-mutex-try-lock! bv mutex))))
+      (list twice (shm-mutex-lock! bv mutex 0))))
   (test-assert "the read-write lock is free, or abandoned"
     (let ((entered (shm-rwlock-write-lock! bv rwlock 60)))
       (shm-rwlock-unlock! bv rwlock)

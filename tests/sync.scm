@@ -69,7 +69,6 @@
 
 (define operations
   `(("shm-mutex-lock!" ,(lambda (bv k) (shm-mutex-lock! bv k 0)))
-    ("shm-mutex-try-lock!" ,shm-mutex-try-lock!)
     ("shm-mutex-unlock!" ,shm-mutex-unlock!)
     ("call-with-shm-mutex" ,(lambda (bv k) (call-with-shm-mutex bv k list)))
     ("shm-condition-signal!" ,shm-condition-signal!)
@@ -158,8 +157,8 @@
             (kind (shm-semaphore-wait! bv semaphore +nan.0))
             (kind (shm-barrier-wait! bv barrier 1+i)))))
   (test-equal "a message says what is missing where"
-    "There is no semaphore at offset 8 of a bytevector: it was not initialized, \
-or something else was stored there"
+    "There is no semaphore at offset 8 of a bytevector: make one with \
+shm-semaphore-init!, unless something else was stored over it"
     (guard (c (#t (exception-message c)))
       (shm-semaphore-post! (make-bytevector 64 0) 8)))
   (test-equal "a message names the object" #t
@@ -205,14 +204,14 @@ or something else was stored there"
   (with-structures (bv)
     (test-equal "locked, and by nobody else" '(#t #f #f #t #t)
       (let* ((a (shm-mutex-lock! bv mutex))
-             (b (elsewhere (shm-mutex-try-lock! bv mutex)))
+             (b (elsewhere (shm-mutex-lock! bv mutex 0)))
              (c (elsewhere (shm-mutex-lock! bv mutex 0.02)))
              (d (begin
                   (shm-mutex-unlock! bv mutex)
                   (elsewhere (let ((locked (shm-mutex-lock! bv mutex)))
                                (shm-mutex-unlock! bv mutex)
                                locked))))
-             (e (shm-mutex-try-lock! bv mutex)))
+             (e (shm-mutex-lock! bv mutex 0)))
         (shm-mutex-unlock! bv mutex)
         (list a b c d e)))
     (test-raises "locked twice"
@@ -247,7 +246,7 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
              (killed-after bv (lambda () (shm-mutex-lock! bv mutex)))
              (let* ((first (if (even? i)
                                (shm-mutex-lock! bv mutex)
-                               (shm-mutex-try-lock! bv mutex)))
+                               (shm-mutex-lock! bv mutex 0)))
                     (second (begin
                               (shm-mutex-unlock! bv mutex)
                               (shm-mutex-lock! bv mutex))))
@@ -446,7 +445,7 @@ the mutex guards may be half done" (shm-name bv))
                             #:on-abandoned (lambda () (throw 'interrupted))
                             1))
                         (const 'interrupted))))
-        (let ((locked (shm-mutex-try-lock! bv mutex)))
+        (let ((locked (shm-mutex-lock! bv mutex 0)))
           (shm-mutex-unlock! bv mutex)
           locked)))
     (test-equal "others are told while the one that mends waits"
@@ -1166,10 +1165,7 @@ that there is)" (shm-name bv)) ,EOVERFLOW)
               (delete-duplicates
                (map (lambda (_) (until-unmapped fd try))
                     (iota (* 20 rounds))))))))))
-   `(("shm-mutex-try-lock!"
-      ,(lambda (bv) (shm-mutex-lock! bv mutex))
-      ,(lambda (bv) (shm-mutex-try-lock! bv mutex)))
-     ("shm-mutex-lock!"
+   `(("shm-mutex-lock!"
       ,(lambda (bv) (shm-mutex-lock! bv mutex))
       ,(lambda (bv) (shm-mutex-lock! bv mutex 0)))
      ("shm-rwlock-read-lock!"
@@ -1265,6 +1261,56 @@ other: " what)
      ("without /proc" ,without-proc ,without-proc)
      ("without /proc, of other ids" ,without-proc
       ,(string-append without-proc others))))
+  (unless (and root? (zero? (status:exit-val
+                             (system* "sh" "-c" "unshare --time --boottime 9 \
+--fork true 2> /dev/null"))))
+    (test-skip 1))
+  (test-equal "owners of another time namespace: one that lives, one that died"
+    '(#f abandoned)
+    (with-fresh-name name
+      (let ((bv (shm-create name size)))
+        (initialize! bv)
+        (shm-mutex-lock! bv mutex)
+        (let* ((pipe (open-pipe* OPEN_READ "unshare" "--time" "--boottime"
+                                 "1000" "--fork" guile "--no-auto-compile" "-c"
+                                 (program
+                                  `((use-modules (posix-shm sync))
+                                    (define bv
+                                      (shm-attach ,name #:writable? #t))
+                                    (write (shm-mutex-lock! bv ,mutex 0.3))
+                                    (newline)
+                                    (force-output)
+                                    (shm-mutex-lock! bv ,mutex)
+                                    (kill (getpid) SIGKILL)))))
+               (stolen (read pipe)))
+          (shm-mutex-unlock! bv mutex)
+          (close-pipe pipe)
+          (list stolen (shm-mutex-lock! bv mutex 60))))))
+  (unless (string=? (utsname:sysname (uname)) "Linux")
+    (test-skip 1))
+  (test-equal "a thread that cannot learn what it is, with no descriptor"
+    (list EMFILE EMFILE EMFILE #t #t)
+    (guile-says
+     '(use-modules (posix-shm sync) (posix-shm channel) (rnrs bytevectors))
+     '(define bv (make-bytevector 200))
+     '(define-syntax-rule (errno-of body)
+        (catch 'system-error
+          (lambda () body)
+          (lambda arguments (system-error-errno arguments))))
+     set-descriptor-limit
+     '(define held (fill))
+     '(define refused
+        (list (errno-of (shm-mutex-init! bv 0))
+              (errno-of (shm-channel-init! bv))
+              (errno-of (shm-semaphore-init! bv 0 1))))
+     '(for-each close-fdes held)
+     '(shm-mutex-init! bv 0)
+     '(define lock (lambda () (shm-mutex-lock! bv 0)))
+     '(define locked (lock))
+     '(shm-mutex-unlock! bv 0)
+     '(define again (begin (set! held (fill)) (lock)))
+     '(for-each close-fdes held)
+     '(write (append refused (list locked again)))))
   (unless (string=? (utsname:sysname (uname)) "Linux")
     (test-skip 1))
   (test-equal "an owner that was killed and not waited for, with no descriptor"

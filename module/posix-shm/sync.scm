@@ -16,7 +16,6 @@
                shm-mutex-size
                shm-mutex-init!
                shm-mutex-lock!
-               shm-mutex-try-lock!
                shm-mutex-unlock!
 
                ;; Conditions.
@@ -76,10 +75,6 @@ Raise @code{system-error} with @code{EDEADLK} if this thread holds it already,
 @code{&shm-format} if there is no mutex, and @code{out-of-range} if K is not a
 multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
 
-(document shm-mutex-try-lock!
-  "Hold the mutex at byte offset K of the bytevector BV if that can be done
-without waiting.  Return and raise what @code{shm-mutex-lock!} does.")
-
 (document shm-mutex-unlock!
   "No longer hold the mutex at byte offset K of the bytevector BV, and wake a
 thread that waits for it.
@@ -99,7 +94,7 @@ multiple of 8 or not within BV.")
       (when (and again? (not (eq? state #t)))
         (scm-error 'misc-error "call-with-shm-mutex"
                    "A continuation was entered again, where the mutex at \
-offset ~S of ~A could not be locked as before: ~S"
+offset ~A of ~A could not be locked as before: ~A"
                    (list k (%shm-describe bv) state) #f))))
   (define (unlock)
     (unless (eq? state 'left)
