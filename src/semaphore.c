@@ -160,7 +160,7 @@ static struct semaphore *
 start_using (const char *subr, SCM object)
 {
   if (!SCM_SMOB_PREDICATE (semaphore_tag, object))
-    scm_wrong_type_arg_msg (subr, 1, object, "semaphore");
+    gshm_wrong_type (subr, 1, object, "semaphore");
 
   struct semaphore *semaphore = (struct semaphore *) SCM_SMOB_DATA (object);
   unsigned state = atomic_load (&semaphore->state);
@@ -184,18 +184,20 @@ stop_using (void *data)
 static int
 flags_from_scm (SCM oflags)
 {
+  static const char expected[]
+    = "flags by value, as in (list O_CREAT), not '(O_CREAT)";
   SCM rest = scm_is_exact_integer (oflags) ? scm_list_1 (oflags) : oflags;
   const int accepted = O_CREAT | O_EXCL | O_RDWR;
   int flags = 0;
 
   if (scm_ilength (rest) < 0)
-    scm_wrong_type_arg_msg (OPEN, 2, oflags, "list of flags, or an integer");
+    gshm_wrong_type (OPEN, 2, oflags, expected);
   for (; scm_is_pair (rest); rest = SCM_CDR (rest))
     {
       SCM flag = SCM_CAR (rest);
 
       if (!scm_is_exact_integer (flag))
-        scm_wrong_type_arg_msg (OPEN, 2, flag, "flag such as O_CREAT");
+        gshm_wrong_type (OPEN, 2, flag, expected);
       if (!scm_is_signed_integer (flag, 0, INT_MAX)
           || (scm_to_int (flag) & ~accepted) != 0)
         gshm_out_of_range (OPEN, flag,
@@ -240,7 +242,11 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
   struct semaphore *semaphore
     = scm_gc_malloc_pointerless (sizeof *semaphore + size, "semaphore");
   memcpy (semaphore->name, name.bytes, size);
-  atomic_init (&semaphore->state, 0);
+  /* The object exists, closed, before there is a semaphore to close: nothing
+     can fail in between.  */
+  atomic_init (&semaphore->state, CLOSED);
+  SCM object = scm_new_smob (semaphore_tag, (scm_t_bits) semaphore);
+  gshm_set_finalizer (object, finalize, semaphore);
 
   int err = file_error (name.bytes);
   if (err != 0)
@@ -260,8 +266,7 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
       close_semaphore (semaphore->system);
       refuse (OPEN, ENOMEM, scm_name);
     }
-  SCM object = scm_new_smob (semaphore_tag, (scm_t_bits) semaphore);
-  gshm_set_finalizer (object, finalize, semaphore);
+  atomic_store (&semaphore->state, 0);
   return object;
 }
 
@@ -373,7 +378,7 @@ static SCM
 gshm_semaphore_close (SCM object)
 {
   if (!SCM_SMOB_PREDICATE (semaphore_tag, object))
-    scm_wrong_type_arg_msg (CLOSE, 1, object, "semaphore");
+    gshm_wrong_type (CLOSE, 1, object, "semaphore");
   int closed = close_once ((struct semaphore *) SCM_SMOB_DATA (object));
 
   scm_remember_upto_here_1 (object);
