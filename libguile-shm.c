@@ -40,6 +40,7 @@ start (void)
   gshm_fault_start ();
   gshm_mapping_start ();
   gshm_semaphore_start ();
+  gshm_channel_start ();
 }
 
 /* With asyncs blocked: an exception would leave the once-only call begun.  */

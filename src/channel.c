@@ -9,8 +9,7 @@
      only for as long as it takes the message.
    - A sender first waits for the lock and keeps it while it waits for room,
      marked: it is its turn.  So a large message is not passed by small ones
-     for ever.  The mark also says that nothing is half done, so that what runs
-     in the same thread meanwhile, a signal's handler, may send before it.
+     for ever.  The mark tells other senders that they may wait for long.
 
    A message in place is a step that takes as long as the user's procedure
    does.
@@ -76,6 +75,7 @@ struct operation
   uint64_t length;                      /* of the message */
   char *bytes;                          /* where it is */
   gshm_long_word *place;                /* among who waits */
+  int is_turn;          /* this operation set the mark of its side's lock */
   int wants_copy;
   SCM copy;                             /* bytevector for the message, or #f */
   int busy;             /* a lock was not to be had, just now */
@@ -101,6 +101,7 @@ begin (struct operation *operation, const char *subr, SCM bytevector)
   void *memory = gshm_place (subr, bytevector, SCM_INUM0,
                              is_long_enough ? header : 0, 8, 1);
 
+  gshm_require_self (subr);
   *operation = (struct operation) { .subr = subr, .bytevector = bytevector };
   if (!gshm_ring_find (&operation->ring, memory,
                        SCM_BYTEVECTOR_LENGTH (bytevector)))
@@ -134,13 +135,13 @@ self_in (const struct operation *operation)
                                           memory_order_relaxed));
 }
 
-/* Whether this thread has the lock of SIDE, to do something with it.  */
+/* Whether this thread has the lock of SIDE.  */
 static int
 has_lock (const struct operation *operation, const struct gshm_side *side)
 {
   uint64_t owner = gshm_load (&side->owner);
 
-  return GSHM_WHO (owner) == self_in (operation) && !(owner & TURN);
+  return GSHM_WHO (owner) == self_in (operation);
 }
 
 static void
@@ -232,8 +233,7 @@ attempt_to_lock (struct operation *operation, struct gshm_sleep *sleep)
                      && !(gshm_load (operation->lock.owner) & TURN));
   if (outcome == GSHM_TAKEN_OVER)
     return DONE;
-  if (outcome == HELD_BY_SELF && (gshm_load (operation->lock.owner) & TURN))
-    /* It still is its turn, or that of a wait that this one interrupts.  */
+  if (outcome == HELD_BY_SELF && operation->is_turn)
     return DONE;
   return outcome;
 }
@@ -332,6 +332,7 @@ attempt_to_send (void *data, struct gshm_sleep *sleep)
     {
       /* [turn] */
       atomic_fetch_or (operation->lock.owner, TURN);
+      operation->is_turn = 1;
       sleep_on_other (operation, sleep, tail);
       /* Only now, since a receiver that has the lock just then wakes those who
          have said that they sleep.  */
@@ -365,17 +366,6 @@ make_copy (struct operation *operation, uint64_t length)
   if (scm_is_false (operation->copy)
       || SCM_BYTEVECTOR_LENGTH (operation->copy) != length)
     operation->copy = scm_c_make_bytevector ((size_t) length);
-}
-
-/* A receiver that a signal's handler is, in a thread that waits to send: let
-   others send meanwhile.  */
-static void
-give_up_turn (const struct operation *operation)
-{
-  uint64_t owner = gshm_load (&operation->other->owner);
-
-  if ((owner & TURN) && GSHM_WHO (owner) == self_in (operation))
-    gshm_unlock (&operation->other->owner, 0);
 }
 
 static int
@@ -412,7 +402,6 @@ attempt_to_receive (void *data, struct gshm_sleep *sleep)
     case GSHM_RING_WAIT:
       if (waits_for_self (operation))
         return WAITS_FOR_SELF;
-      give_up_turn (operation);
       sleep_on_other (operation, sleep, head);
       return 0;
     default:
@@ -432,10 +421,8 @@ leave_place (const struct operation *operation)
 static void
 give_up (const struct operation *operation)
 {
-  uint64_t owner = gshm_load (operation->lock.owner);
-
   leave_place (operation);
-  if (GSHM_WHO (owner) == self_in (operation) && (owner & TURN))
+  if (operation->is_turn && has_lock (operation, operation->side))
     unlock (operation);
   gshm_give_up_locking (&operation->lock);
   if (operation->announced)
@@ -489,11 +476,19 @@ wait_for (struct operation *operation, gshm_attempt *attempt, SCM scm_timeout)
       else
         give_up (operation);
     }
+  int is_sender = operation->side == &operation->ring.channel->senders;
   if (outcome == HELD_BY_SELF)
-    refuse_to_wait (operation, "this thread has a message of it in place");
+    refuse_to_wait (operation, is_sender
+                    ? "this thread is sending to it already: the message or "
+                      "call-with-shm-slot must end first"
+                    : "this thread is receiving from it already: "
+                      "call-with-shm-message must end first");
   if (outcome == WAITS_FOR_SELF)
-    refuse_to_wait (operation, "the other side waits for this thread, which "
-                               "has a message of it in place");
+    refuse_to_wait (operation, is_sender
+                    ? "no receiver can make room before this thread has left "
+                      "call-with-shm-message"
+                    : "no sender can send before this thread has sent its own "
+                      "message or left call-with-shm-slot");
   return outcome;
 }
 
@@ -507,6 +502,7 @@ init_channel (SCM bytevector)
                              sizeof (struct gshm_channel) + GSHM_RECORD_HEADER,
                              8, 1);
 
+  gshm_require_self (INIT);
   gshm_ring_init (memory, SCM_BYTEVECTOR_LENGTH (bytevector),
                   gshm_namespace ());
   scm_remember_upto_here_1 (bytevector);
@@ -534,7 +530,7 @@ wait_for_room (struct operation *operation, size_t length, SCM timeout)
 SCM_NORETURN static void
 refuse_bytevector (const char *subr, SCM object)
 {
-  scm_wrong_type_arg_msg (subr, 2, object, "bytevector");
+  gshm_wrong_type (subr, 2, object, "bytevector");
 }
 
 /* Whether BYTEVECTOR, which may be on memory of any kind, no longer has SIZE
@@ -716,7 +712,7 @@ begin_to_end (struct operation *operation, SCM view)
   gshm_set_empty (view);
   if (!has_lock (operation, operation->side))
     gshm_place_error (operation->subr, EPERM, what, operation->bytevector,
-                      SCM_INUM0, "this thread has no message of it in place");
+                      SCM_INUM0, "this thread no longer holds the message");
 }
 
 /* (CHANNEL VIEW SIZE): send what VIEW, of SIZE bytes, holds.  */
@@ -793,6 +789,39 @@ gshm_channel_is_mine (SCM bytevector, SCM is_sender)
 }
 
 
+/* Input ports.  Guile's custom ports do not tell char-ready? whether there is
+   something to read.  The stream is a pair of procedures.  */
+
+static scm_t_port_type *input_port_type;
+
+static size_t
+read_port (SCM port, SCM target, size_t start, size_t count)
+{
+  return scm_to_size_t (scm_call_3 (SCM_CAR (SCM_PACK (SCM_STREAM (port))),
+                                    target, scm_from_size_t (start),
+                                    scm_from_size_t (count)));
+}
+
+static int
+port_is_ready (SCM port)
+{
+  return scm_is_true (scm_call_0 (SCM_CDR (SCM_PACK (SCM_STREAM (port)))));
+}
+
+/* (READ! READY?) -> binary input port.  READ! stores bytes in a bytevector from
+   an index on, up to a count, and returns how many, 0 at the end; READY? tells
+   whether it would not wait.  */
+static SCM
+make_input_port (SCM read, SCM is_ready)
+{
+  return scm_c_make_port_with_encoding (input_port_type, SCM_OPN | SCM_RDNG,
+                                        scm_from_utf8_symbol ("ISO-8859-1"),
+                                        scm_from_utf8_symbol ("error"),
+                                        SCM_UNPACK (scm_cons (read,
+                                                              is_ready)));
+}
+
+
 /* The channel as a whole.  */
 
 /* (BYTEVECTOR SUBR) -> integer: the size of the ring of the channel there, for
@@ -849,6 +878,15 @@ gshm_channel_statistics (SCM bytevector)
 }
 
 void
+gshm_channel_start (void)
+{
+  static char name[] = "shm-channel";
+
+  input_port_type = scm_make_port_type (name, read_port, NULL);
+  scm_set_port_input_waiting (input_port_type, port_is_ready);
+}
+
+void
 gshm_channel_init (void)
 {
   gshm_define ("%shm-channel-init!", 1, 0, init_channel);
@@ -863,6 +901,7 @@ gshm_channel_init (void)
   gshm_define ("%shm-channel-leave!", 3, 0, gshm_channel_leave);
   gshm_define ("%shm-channel-mine?", 2, 0, gshm_channel_is_mine);
   gshm_define ("%shm-channel-size", 2, 0, gshm_channel_size);
+  gshm_define ("%shm-channel-input-port", 2, 0, make_input_port);
   gshm_define ("%shm-channel-close!", 1, 0, gshm_channel_close);
   gshm_define ("%shm-channel-statistics", 1, 0, gshm_channel_statistics);
   gshm_define_size ("shm-channel-header-size", sizeof (struct gshm_channel));

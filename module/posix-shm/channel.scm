@@ -12,9 +12,9 @@
 
 (define-module (posix-shm channel)
   #:use-module ((ice-9 binary-ports)
-                #:select (make-custom-binary-input-port
-                          make-custom-binary-output-port))
+                #:select (make-custom-binary-output-port))
   #:use-module ((ice-9 control) #:select (call-with-escape-continuation))
+  #:use-module ((ice-9 match) #:select (match-lambda))
   #:use-module ((ice-9 regex) #:select (list-matches match:substring))
   #:use-module (posix-shm atomic)
   #:use-module (posix-shm exceptions)
@@ -94,18 +94,11 @@
   ;; The bytevector that CH, the argument of SUBR, is in.
   (if (channel? ch)
       (channel-bytevector ch)
-      (no-channel subr ch)))
-
-(define (no-channel subr object)
-  (if (bytevector? object)
-      ;; It may be large, so it is not shown.
-      (scm-error 'wrong-type-arg subr
-                 "Wrong type argument (expecting a channel, as (shm-channel \
-bv) returns): a bytevector of ~S bytes"
-                 (list (bytevector-length object)) (list object))
-      (scm-error 'wrong-type-arg subr
-                 "Wrong type argument (expecting a channel): ~S"
-                 (list object) (list object))))
+      (wrong-type subr
+                  (if (bytevector? ch)
+                      "channel, as (shm-channel bv) returns"
+                      "channel")
+                  ch)))
 
 (define (channel-in subr bv)
   (make-channel bv (%shm-channel-size bv subr)))
@@ -114,14 +107,12 @@ bv) returns): a bytevector of ~S bytes"
   "Return CAPACITY, as the argument of SUBR, rounded up to what a ring can
 have."
   (unless (exact-integer? capacity)
-    (scm-error 'wrong-type-arg subr
-               "Wrong type argument in position 2 (expecting exact \
-integer): ~S"
-               (list capacity) (list capacity)))
+    (wrong-type subr "exact integer" capacity 2))
   (unless (<= shm-message-header-size capacity)
     (scm-error 'out-of-range subr
-               "A channel's capacity is at least ~A bytes: ~S"
-               (list shm-message-header-size capacity) (list capacity)))
+               "A channel's capacity is at least ~A bytes: ~A"
+               (list shm-message-header-size (shown capacity))
+               (list capacity)))
   (* 8 (ceiling-quotient capacity 8)))
 
 (define* (shm-channel-create name capacity #:key (mode #o600))
@@ -189,7 +180,7 @@ if there is no such object and no WAIT."
                 (if wait
                     (apply throw arguments)
                     ;; The object is empty.
-                    (raise-format subr "channel" (object->string name) 0))))))
+                    (raise-format subr "channel" (shown name) 0))))))
     ;; Not in the loop: Guile 3.0.10 would take the length of what is #f.
     (and bv
          (let again ()
@@ -214,9 +205,7 @@ multiple of 8."
 
 Raise @code{&shm-format} if there is none."
   (unless (bytevector? bv)
-    (scm-error 'wrong-type-arg "shm-channel"
-               "Wrong type argument (expecting bytevector): ~S"
-               (list bv) (list bv)))
+    (wrong-type "shm-channel" "bytevector" bv))
   (channel-in "shm-channel" bv))
 
 (define (shm-channel-close! ch)
@@ -457,18 +446,100 @@ there is not just one.  Nothing in there is evaluated."
            (and (< i (vector-length datum))
                 (or (too-deep? (vector-ref datum i) (- depth 1))
                     (next (+ i 1))))))
+        ((array-of-objects? datum)
+         (too-deep? (array->list datum) (- depth 1)))
         (else #f)))
+
+(define (array-of-objects? datum)
+  (and (array? datum)
+       (eq? #t (array-type datum))))
+
+;; write and read depend on options that a program sets, as guile --r7rs does.
+;; So characters, and those of symbols and strings that a reader may take for
+;; something else, are written in the one way that all readers take.
+
+(define plain-symbol (make-regexp "^[a-z][a-z-]*$"))
+
+(define (write-symbol symbol port)
+  (let ((name (symbol->string symbol)))
+    (if (regexp-exec plain-symbol name)
+        (display name port)
+        (begin
+          (display "#{" port)
+          (string-for-each (lambda (c)
+                             (display (string-append
+                                       "\\x"
+                                       (number->string (char->integer c) 16)
+                                       ";")
+                                      port))
+                           name)
+          (display "}#" port)))))
+
+(define (write-string string port)
+  (write-char #\" port)
+  (string-for-each (lambda (c)
+                     (when (memv c '(#\" #\\))
+                       (write-char #\\ port))
+                     (write-char c port))
+                   string)
+  (write-char #\" port))
+
+(define (write-array array port)
+  (write-char #\# port)
+  (display (array-rank array) port)
+  (for-each (match-lambda
+              ((lower upper)
+               (display (string-append "@" (number->string lower) ":"
+                                       (number->string (1+ (- upper lower))))
+                        port)))
+            (array-shape array))
+  (write-portably (if (zero? (array-rank array))
+                      (list (array-ref array))
+                      (array->list array))
+                  port))
+
+(define (write-portably datum port)
+  "Write DATUM to PORT so that any Guile reads it back."
+  (define (write-next datum)
+    (write-char #\space port)
+    (write-portably datum port))
+  (cond ((pair? datum)
+         (write-char #\( port)
+         (write-portably (car datum) port)
+         (let next ((rest (cdr datum)))
+           (cond ((pair? rest)
+                  (write-next (car rest))
+                  (next (cdr rest)))
+                 ((not (null? rest))
+                  (display " ." port)
+                  (write-next rest))))
+         (write-char #\) port))
+        ((vector? datum)
+         (write-char #\# port)
+         (write-portably (vector->list datum) port))
+        ((string? datum) (write-string datum port))
+        ((symbol? datum) (write-symbol datum port))
+        ((keyword? datum)
+         (display "#:" port)
+         (write-symbol (keyword->symbol datum) port))
+        ((char? datum)
+         (display (string-append "#\\x"
+                                 (number->string (char->integer datum) 16))
+                  port))
+        ((array-of-objects? datum) (write-array datum port))
+        (else (write datum port))))
 
 (define (datum->text datum)
   "Return DATUM, written so that it can be read back."
   (let ((text (and (not (too-deep? datum most-nesting))
-                   (object->string datum))))
+                   (call-with-output-string
+                     (lambda (port) (write-portably datum port))))))
     (unless (and text (equal? (list datum) (read-all text)))
       (scm-error 'wrong-type-arg "shm-channel-send-datum!"
                  "Wrong type argument in position 2 (expecting what can be \
 written and read back): ~A"
                  (list (if text
-                           text
+                           (shown datum)
                            "a list in which too many are, or itself"))
                  (list datum)))
     text))
@@ -514,26 +585,33 @@ Raise what @code{shm-channel-receive!} raises."
 (define (shm-channel-input-port ch)
   "Return a binary input port from which the bytes of all messages from the
 channel CH are read, one after the other.  It ends when the channel is closed
-and nothing is left in it.  Closing the port does not close the channel.
+and nothing is left in it.  @code{char-ready?} tells whether reading would
+wait; it may receive the next message.  Closing the port does not close the
+channel.
 
 Reading raises what @code{shm-channel-receive!} raises."
   (define bv (bytevector-of "shm-channel-input-port" ch))
   (define message #f)                   ; what is left of it, from OFFSET on
   (define offset 0)
+  (define (ready? timeout)
+    "Return whether there are bytes or the end, received within TIMEOUT."
+    (or (eof-object? message)
+        (and message (< offset (bytevector-length message)))
+        (begin
+          ;; What is raised here leaves nothing to be read twice.
+          (set! message #f)
+          (set! message (%shm-channel-receive! bv timeout #f))
+          (set! offset 0)
+          (and message (ready? timeout)))))
   (define (read! target start count)
-    (cond ((eof-object? message) 0)
-          ((and message (< offset (bytevector-length message)))
-           (let ((n (min count (- (bytevector-length message) offset))))
-             (bytevector-copy! message offset target start n)
-             (set! offset (+ offset n))
-             n))
-          (else
-           ;; What is raised here leaves nothing to be read twice.
-           (set! message #f)
-           (set! message (%shm-channel-receive! bv #f #f))
-           (set! offset 0)
-           (read! target start count))))
-  (make-custom-binary-input-port "shm-channel" read! #f #f #f))
+    (ready? #f)
+    (if (eof-object? message)
+        0
+        (let ((n (min count (- (bytevector-length message) offset))))
+          (bytevector-copy! message offset target start n)
+          (set! offset (+ offset n))
+          n)))
+  (%shm-channel-input-port read! (lambda () (ready? 0))))
 
 (define (shm-channel-output-port ch)
   "Return a binary output port that sends the bytes written to it to the
