@@ -38,6 +38,11 @@
 
 static size_t page_size;
 
+/* How many bytes are mapped here, without those that are borrowed; and up to
+   how many nothing needs to be collected.  */
+static atomic_size_t mapped_bytes;
+#define MIN_BYTES ((size_t) 16 << 20)
+
 /* Types of elements, by the tags that Guile has for them.  */
 static struct
 {
@@ -173,7 +178,11 @@ gshm_mapping_release (struct gshm_mapping *mapping)
   /* After the removal, since the kernel may give the addresses to another
      mapping.  */
   if (!mapping->is_borrowed)
-    unmap_addresses (mapping, was_unmapped);
+    {
+      unmap_addresses (mapping, was_unmapped);
+      if (!was_unmapped)
+        atomic_fetch_sub (&mapped_bytes, mapping->length);
+    }
   free (mapping->name);
   gshm_registry_lock ();
   gshm_registry_free (mapping);
@@ -350,19 +359,24 @@ advise (const struct request *request, char *base)
   return 0;
 }
 
-/* The collector sees a bytevector of a few words in a mapping, and the system
-   has a limit of how many there may be, which Guile needs some of, too.  So
-   collect when there are twice as many as were left the last time.  */
+/* The collector sees a bytevector of a few words in a mapping.  But the system
+   has a limit of how many mappings there may be, which Guile needs some of,
+   too, and their memory is the system's.  So collect when there are twice as
+   many, or with SIZE bytes more twice as large ones, as were left the last
+   time.  */
 static void
-collect_if_many (void)
+collect_if_many (size_t size)
 {
-  static atomic_size_t limit = 8192;
+  static atomic_size_t max_count = 8192, max_bytes = MIN_BYTES;
 
-  if (gshm_registry_count () >= atomic_load (&limit))
+  if (gshm_registry_count () >= atomic_load (&max_count)
+      || atomic_load (&mapped_bytes) + size > atomic_load (&max_bytes))
     {
       gshm_collect ();
-      size_t left = gshm_registry_count ();
-      atomic_store (&limit, left < 4096 ? 8192 : 2 * left);
+      size_t count = gshm_registry_count ();
+      size_t bytes = atomic_load (&mapped_bytes) + size;
+      atomic_store (&max_count, count < 4096 ? 8192 : 2 * count);
+      atomic_store (&max_bytes, bytes < MIN_BYTES / 2 ? MIN_BYTES : 2 * bytes);
     }
 }
 
@@ -395,6 +409,8 @@ new_mapping (const struct request *request, char *base, char *name)
         }
     }
   gshm_registry_unlock ();
+  if (mapping != NULL)
+    atomic_fetch_add (&mapped_bytes, mapping->length);
   return mapping;
 }
 
@@ -499,7 +515,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   check_range (scm_fd, scm_offset, scm_length, type, element_size, &request);
   request.protection = protection (request.fd, scm_fd, writable);
 
-  collect_if_many ();
+  collect_if_many (request.size);
   /* From here on an exception may have to undo something.  */
   scm_dynwind_begin (0);
   char *name = NULL;
@@ -717,6 +733,8 @@ unmap (struct gshm_mapping *mapping)
   if (done && atomic_load (&mapping->patches) > 0)
     gshm_patch_forget (mapping, 1);
   atomic_store (&mapping->state, done ? GSHM_UNMAPPED : GSHM_MAPPED);
+  if (done)
+    atomic_fetch_sub (&mapped_bytes, mapping->length);
   errno = err;
   return done ? 1 : -1;
 }
@@ -734,6 +752,7 @@ finish_unmapping (void)
         {
           gshm_put_zeros (mapping->base, mapping->length);
           atomic_store (&mapping->state, GSHM_UNMAPPED);
+          atomic_fetch_sub (&mapped_bytes, mapping->length);
         }
 }
 

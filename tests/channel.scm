@@ -748,6 +748,15 @@ already: the message or call-with-shm-slot must end first)" ,EDEADLK)
 
 ;;; Data.
 
+(define odd-data
+  (list (string #\esc #\[ #\m) (string #\nul #\\ #\" #\newline) "é" ""
+        (map string->symbol '("a b" "" "Foo" "foo:" ":foo" "a|b" "1+" "}"))
+        #:key (symbol->keyword (string->symbol "A b"))
+        (list #\delete #\a #\( #\space) 1/3 (vector "é" 2.5) '(1 . "x")
+        #vu8(1 2) #f64(1.5 -0.0) #t #f '() #nil +inf.0 +nan.0
+        (make-array "q" 2 3) (make-array (string->symbol "x Y") '(1 2) '(0 -1))
+        (make-array 7) #*101 (make-typed-array 'f64 1.5 2 2) (expt 10 50)))
+
 (define (test-data)
   (define (round-trip datum)
     (with-channel (ch 10000)
@@ -812,13 +821,34 @@ already: the message or call-with-shm-slot must end first)" ,EDEADLK)
              "#4611686018427387904()"
              "#2:1:2((1 2))"))))
   (test-equal "lists in lists, as deep as can be read back, and deeper"
-    '(returned wrong-type-arg wrong-type-arg)
+    '(returned wrong-type-arg wrong-type-arg wrong-type-arg)
     (with-channel (ch (* 4 1024 1024))
       (define (deep n)
         (if (zero? n) '() (list (deep (- n 1)))))
       (map (lambda (datum) (kind (shm-channel-send-datum! ch datum)))
            (list (deep 9000) (deep 100000)
-                 (let ((loop (list 1 2))) (set-car! loop loop) loop)))))
+                 (let ((loop (list 1 2))) (set-car! loop loop) loop)
+                 (let ((loop (make-array 0 1 1))) (array-set! loop loop 0 0)
+                      loop)))))
+  (test-equal "options of the programs do not matter" '(#t #t #t #t #t)
+    (map
+     (match-lambda
+       ((options . expressions)
+        (with-fresh-name name
+          (let ((ch (shm-channel-create name 4096)))
+            (shm-channel-send-datum! ch odd-data)
+            (apply run guile
+                   `("--no-auto-compile" ,@options "-c"
+                     ,(program
+                       `((use-modules (posix-shm channel))
+                         (define ch (shm-channel-attach ,name))
+                         ,@expressions
+                         (shm-channel-send-datum!
+                          ch (shm-channel-receive-datum! ch))))))
+            (equal? odd-data (shm-channel-receive-datum! ch #:timeout 0))))))
+     '((()) (("--r7rs")) (("--r6rs"))
+       (() (read-set! keywords 'prefix) (read-enable 'case-insensitive))
+       (() (print-enable 'r7rs-symbols) (read-enable 'r6rs-hex-escapes)))))
   (test-equal "a datum's procedures are named"
     '("shm-channel-send-datum!" "shm-channel-send-datum!"
       "shm-channel-receive-datum!")

@@ -167,6 +167,22 @@ memory object)" (strerror EINVAL) name)
 
 ;;; Limits.
 
+;; In a mount namespace of its own, which takes root.
+(define (test-in-memory-of size name expressions)
+  "Test that EXPRESSIONS print done where all shared memory has SIZE."
+  (unless (and linux? root?
+               (zero? (status:exit-val
+                       (system* "sh" "-c" "unshare --mount true 2> /dev/null"))))
+    (test-skip 1))
+  (test-equal name "done"
+    (let*-values
+        (((output status)
+          (run "unshare" "--mount" "sh" "-c"
+               "mount -t tmpfs -o size=$2 tmpfs /dev/shm && \
+exec \"$0\" --no-auto-compile -c \"$1\""
+               guile (program expressions) size)))
+      output)))
+
 (define (test-limits)
   (test-equal "the limit of file sizes"
     `(#t ,EFBIG ,EFBIG ,EFBIG ,EFBIG 100 #f)
@@ -208,24 +224,19 @@ memory object)" (strerror EINVAL) name)
                 (fdopen (shm-open-anonymous #:size 10) "r")
                 (loop (+ i 1))))))
      '(write made)))
-  (unless (and linux? root?
-               (zero? (status:exit-val
-                       (system* "sh" "-c" "unshare --mount true 2> /dev/null"))))
-    (test-skip 1))
-  (test-equal "memory that garbage holds" "20"
-    (let*-values
-        (((output status)
-          (run "unshare" "--mount" "sh" "-c"
-               "mount -t tmpfs -o size=16m tmpfs /dev/shm && \
-exec \"$0\" --no-auto-compile -c \"$1\""
-               guile
-               (program
-                '((do ((i 0 (+ i 1)))
-                      ((= i 20))
-                    (shm-create "/garbage" (* 4 1024 1024) #:reserve? #t)
-                    (shm-unlink "/garbage"))
-                  (display 20))))))
-      output)))
+  (test-in-memory-of "16m" "memory that garbage holds"
+    '((do ((i 0 (+ i 1)))
+          ((= i 20))
+        (shm-create "/garbage" (* 4 1024 1024) #:reserve? #t)
+        (shm-unlink "/garbage"))
+      (display "done")))
+  (test-in-memory-of "48m" "memory that garbage holds and nobody reserves"
+    '((use-modules (rnrs bytevectors))
+      (do ((i 0 (+ i 1)))
+          ((= i 20))
+        (bytevector-fill! (shm-create "/garbage" (* 8 1024 1024)) 1)
+        (shm-unlink "/garbage"))
+      (display "done"))))
 
 
 ;;; What the system refuses.
