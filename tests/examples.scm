@@ -224,19 +224,21 @@ The square root of 10000.0 is 100.0.\n")
 ;;; The picture.
 
 (define printed
-  (string-append "^1 worker: [0-9]+\\.[0-9]+ s\n"
-                 "([0-9]+) workers?: [0-9]+\\.[0-9]+ s\n"
-                 "[0-9]+\\.[0-9] times as fast; the picture is in (.*)\n$"))
+  (string-append "^((process [0-9]+ painted [0-9]+ rows?\n)+)"
+                 "the picture, [0-9]+x([0-9]+), is in (.*)\n$"))
 
 (define (painted command file)
-  "Run COMMAND, which paints FILE.  Return the number of workers that it tells,
+  "Run COMMAND, which paints FILE.  Return how many processes painted all rows,
 and the bytes of FILE."
   (match (says command)
     ((text 0)
-     (let ((found (string-match printed text)))
+     (let* ((found (string-match printed text))
+            (rows (map (lambda (m) (string->number (match:substring m 1)))
+                       (list-matches "painted ([0-9]+)" text))))
        (and found
-            (string=? file (match:substring found 2))
-            (list (string->number (match:substring found 1))
+            (string=? file (match:substring found 4))
+            (= (apply + rows) (string->number (match:substring found 3)))
+            (list (length rows)
                   (call-with-input-file file get-bytevector-all
                                         #:binary #t)))))
     (other other)))

@@ -15,17 +15,16 @@
 
 (use-modules ((ice-9 ftw) #:select (scandir))
              (ice-9 match)
-             (ice-9 popen)
              (ice-9 regex)
              ((ice-9 session) #:select (procedure-arguments))
              (ice-9 textual-ports)
-             ((posix-shm) #:select (posix-shm? shm-unlink))
-             ((posix-shm semaphore) #:select (semaphore-unlink))
+             ((posix-shm) #:select (posix-shm?))
              (srfi srfi-1)
              (srfi srfi-9)
              (srfi srfi-11)
              (srfi srfi-64)
              ((system vm program) #:select (program-arguments-alists))
+             (tests evaluating)
              (tests support))
 
 (define srcdir (or (getenv "abs_top_srcdir") "."))
@@ -208,17 +207,6 @@ arguments have no names."
        (next (regexp-substitute/global #f pattern line 'pre replacement 'post)
              rules)))))
 
-(define (read-all text)
-  (call-with-input-string text
-    (lambda (port)
-      (let next ((data '()))
-        (match (read port)
-          ((? eof-object?) (reverse data))
-          (datum (next (cons datum data))))))))
-
-(define (one-line text)
-  (string-join (string-tokenize text) " "))
-
 (define outcome (make-regexp "^@(result|error)\\{\\}(.*)$"))
 
 (define (steps lines)
@@ -349,128 +337,26 @@ them."
         ((vector? datum) (append-map names-in (vector->list datum)))
         (else '())))
 
-;; What a new Guile does with the blocks of a chapter, each (NEEDS FIRST
-;; STEPS).  It writes a datum for each block: a list of (result TEXT) or (error
-;; TEXT) of the steps that have an outcome, then, if another one raised
-;; something, of that; or the symbol skip.  What the examples print goes to the
-;; log.
-(define (evaluator prefix blocks)
-  `(let ((results (duplicate-port (current-output-port) "w"))
-         (user (make-fresh-user-module)))
-     (define (conditions exception)
-       (filter (lambda (type)
-                 (string-prefix? "&shm-" (symbol->string type)))
-               (map (lambda (part) (record-type-name (struct-vtable part)))
-                    (simple-exceptions exception))))
-     (define (told exception)
-       (if (and (pair? (conditions exception))
-                (exception-with-message? exception))
-           (format #f "~a: ~a" (car (conditions exception))
-                   (exception-message exception))
-           (call-with-output-string
-             (lambda (port)
-               (print-exception port #f (exception-kind exception)
-                                (exception-args exception))))))
-     (define (shown text)
-       ;; Without the prefix.
-       (let next ((text text))
-         (let ((at (string-contains text ,prefix)))
-           (if at
-               (string-append (substring text 0 at) "/"
-                              (next (substring text
-                                               (+ at ,(string-length prefix)))))
-               text))))
-     (define (evaluate expressions)
-       (let next ((expressions expressions) (result *unspecified*))
-         (if (null? expressions)
-             (list 'result (shown (object->string result)))
-             (next (cdr expressions)
-                   (call-with-values (lambda () (eval (car expressions) user))
-                     (lambda values
-                       (if (pair? values) (car values) *unspecified*)))))))
-     (define (outcome expressions)
-       (with-exception-handler
-           (lambda (exception)
-             (if (quit-exception? exception)
-                 (raise-exception exception)
-                 (list 'error (shown (told exception)))))
-         (lambda () (evaluate expressions))
-         #:unwind? #t))
-     (define (run-steps steps)
-       (let next ((steps steps) (outcomes '()))
-         (if (null? steps)
-             (reverse outcomes)
-             (let ((this (outcome (car (car steps)))))
-               (cond ((cadr (car steps)) (next (cdr steps) (cons this outcomes)))
-                     ((eq? (car this) 'error) (reverse (cons this outcomes)))
-                     (else (next (cdr steps) outcomes)))))))
-     (set-current-output-port (current-error-port))
-     (set-current-module user)
-     (for-each
-      (lambda (block)
-        ;; What raises is missing, too.
-        (let ((there? (outcome (list (car block)))))
-          (write (if (or (eq? (car there?) 'error)
-                         (equal? (cadr there?) "#f"))
-                     'skip
-                     (run-steps (cons (list (cadr block) #f) (caddr block))))
-                 results))
-        (newline results)
-        (force-output results))
-      ',blocks)
-     ;; No finalizers, nor anything that an example has asked for.
-     (force-output (current-error-port))
-     (primitive-_exit 0)))
-
-;; Messages of the system are in English there.
-(define (start-evaluating prefix blocks)
-  (setenv "LC_ALL" "C")
-  (start-guile
-   OPEN_READ
-   '(use-modules (ice-9 exceptions) ((srfi srfi-1) #:select (filter)))
-   (evaluator prefix
-              (map (lambda (block)
-                     (prefix-names prefix
-                                   (list (block-needs block) (block-first block)
-                                         (block-steps block))))
-                   blocks))))
-
-(define (normal outcome)
-  (match outcome
-    ((kind text) (list kind (one-line text)))))
-
 (define (test-chapter chapter)
-  (let* ((blocks (filter (lambda (block)
-                           (and (equal? (block-chapter block) chapter)
-                                (not (block-not-run block))))
-                         all-blocks))
-         (prefix (string-append (fresh-name) "-"))
-         (pipe (start-evaluating prefix blocks)))
-    (for-each (lambda (block)
-                (match (read pipe)
-                  ('skip
-                   (test-skip 1)
-                   (test-assert (block-name block) #f))
-                  ((? eof-object?)
-                   (test-assert (string-append (block-name block)
-                                               ": it came to its end")
-                     #f))
-                  (outcomes
-                   (test-equal (block-name block)
-                     (filter-map second (block-steps block))
-                     (map normal outcomes)))))
-              blocks)
-    (test-equal (string-append chapter ": Guile came to its end") 0
-      (close-pipe pipe))
-    (for-each (lambda (name)
-                (let ((name (prefix-names prefix name)))
-                  (false-if-exception (shm-unlink name))
-                  (false-if-exception (semaphore-unlink name))))
-              (delete-duplicates
-               (append-map (lambda (block)
-                             (names-in (list (block-first block)
-                                             (code-of block))))
-                           blocks)))))
+  (let ((blocks (filter (lambda (block)
+                          (and (equal? (block-chapter block) chapter)
+                               (not (block-not-run block))))
+                        all-blocks))
+        (prefix (string-append (fresh-name) "-")))
+    (test-examples
+     chapter prefix
+     (map (lambda (block)
+            (cons (block-name block)
+                  (prefix-names prefix
+                                (list (block-needs block) (block-first block)
+                                      (block-steps block)))))
+          blocks)
+     (prefix-names prefix
+                   (delete-duplicates
+                    (append-map (lambda (block)
+                                  (names-in (list (block-first block)
+                                                  (code-of block))))
+                                blocks))))))
 
 (define most-not-run 3)
 

@@ -46,11 +46,14 @@
                          texinfo))
     (inputs (list guile-3.0))
     (home-page "https://wiki.call-cc.org/eggref/5/posix-shm")
-    (synopsis "POSIX shared memory for Guile")
+    (synopsis "Shared memory for GNU Guile")
     (description
-     "Guile-SHM gives Guile programs POSIX shared memory objects, which they
-share with each other and with programs in other languages.  Its interface is
-that of the CHICKEN egg @code{posix-shm}, whose programs run unchanged.")
+     "guile-shm provides arrays, locks and message channels that Guile processes
+on one machine share with each other, and with programs in C and Python, without
+copying.  To a program, shared memory is an ordinary bytevector; the module is
+@code{(posix-shm)}.  A process that is killed harms no other, and a lost page or
+a refused store raises an exception.  Programs for the CHICKEN egg
+@code{posix-shm} run unchanged.")
     (license license:bsd-3)))
 
 guile-shm
