@@ -26,10 +26,10 @@
 
 #include <pthread.h>
 
-#include "gshm.h"
-#include "owner.h"
-#include "registry.h"
-#include "wait.h"
+#include "base/gshm.h"
+#include "core/owner.h"
+#include "core/wait.h"
+#include "memory/registry.h"
 
 static void
 start (void)

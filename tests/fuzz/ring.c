@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   ring.c - a fuzzer for src/ring.c: operations on memory that holds anything.
+   ring.c - a fuzzer for src/core/ring.c: operations on memory that holds anything.
 
    The input is what the channel's header is overwritten with, pairs of a place and
    8 bytes, and then operations.  Whatever they are, nothing outside of the ring is
@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mapping.h"
-#include "ring.h"
+#include "core/ring.h"
+#include "memory/mapping.h"
 
 /* Nobody sleeps here.  */
 int

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   wait.pml - waiting for a word to change: gshm_wait in src/wait.c, as
+   wait.pml - waiting for a word to change: gshm_wait in src/core/wait.c, as
    atomic-u32-wait uses it.
 
    The memory is sequentially consistent.  Each access to it is a step, and a

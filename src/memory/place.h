@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "owner.h"
+#include "core/owner.h"
 
 /* What a structure in shared memory begins with: "GSHM" on a little-endian
    machine, which kind it is of, and the version of its layout.  */

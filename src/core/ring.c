@@ -9,10 +9,10 @@
 #include <limits.h>
 #include <stdatomic.h>
 
-#include "lock.h"
-#include "mapping.h"
-#include "place.h"
-#include "ring.h"
+#include "core/lock.h"
+#include "core/ring.h"
+#include "memory/mapping.h"
+#include "memory/place.h"
 
 #define FORMAT GSHM_FORMAT (GSHM_CHANNEL, GSHM_CHANNEL_LAYOUT)
 

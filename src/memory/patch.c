@@ -30,10 +30,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "gshm.h"
-#include "patch.h"
-#include "mapping.h"
-#include "tls.h"
+#include "base/gshm.h"
+#include "core/tls.h"
+#include "memory/mapping.h"
+#include "memory/patch.h"
 
 /* Private memory that costs nothing until it is written to.  */
 #ifdef MAP_NORESERVE

@@ -22,8 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "registry.h"
-#include "tls.h"
+#include "core/tls.h"
+#include "memory/registry.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 

@@ -6,9 +6,9 @@
 #include <limits.h>
 #include <stdint.h>
 
-#include "gshm.h"
-#include "mapping.h"
-#include "place.h"
+#include "base/gshm.h"
+#include "memory/mapping.h"
+#include "memory/place.h"
 
 /* Procedures of Scheme: the exceptions' types are Scheme's, and printing is
    easier there.  */

@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "owner.h"
-#include "wait.h"
+#include "core/owner.h"
+#include "core/wait.h"
 
 /* Flags of an owner.  WAITERS: somebody may sleep until it changes.  MARK:
    what the structure wants it to mean.  */

@@ -22,13 +22,13 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "gshm.h"
-#include "lock.h"
-#include "mapping.h"
-#include "owner.h"
-#include "place.h"
-#include "ring.h"
-#include "wait.h"
+#include "base/gshm.h"
+#include "core/lock.h"
+#include "core/owner.h"
+#include "core/ring.h"
+#include "core/wait.h"
+#include "memory/mapping.h"
+#include "memory/place.h"
 
 #define INIT "shm-channel-init!"
 #define SEND "shm-channel-send!"

@@ -20,11 +20,11 @@
 #include <limits.h>
 #include <stdatomic.h>
 
-#include "gshm.h"
-#include "lock.h"
-#include "owner.h"
-#include "place.h"
-#include "wait.h"
+#include "base/gshm.h"
+#include "core/lock.h"
+#include "core/owner.h"
+#include "core/wait.h"
+#include "memory/place.h"
 
 #define LAYOUT 1
 #define FORMAT(kind) GSHM_FORMAT (kind, LAYOUT)

@@ -11,9 +11,9 @@
 #include <math.h>
 #include <stdatomic.h>
 
-#include "gshm.h"
-#include "place.h"
-#include "wait.h"
+#include "base/gshm.h"
+#include "core/wait.h"
+#include "memory/place.h"
 
 #define WAIT "atomic-u32-wait"
 #define NOTIFY "atomic-u32-notify!"

@@ -21,10 +21,10 @@
 # include <linux/futex.h>
 #endif
 
-#include "gshm.h"
-#include "mapping.h"
-#include "tls.h"
-#include "wait.h"
+#include "base/gshm.h"
+#include "core/tls.h"
+#include "core/wait.h"
+#include "memory/mapping.h"
 
 #if defined HAVE_LINUX_FUTEX_H && defined SYS_futex
 # define HAVE_FUTEX 1

@@ -20,7 +20,7 @@
 
 #include <stdint.h>
 
-#include "tls.h"
+#include "core/tls.h"
 
 #define GSHM_FOREIGN UINT64_C (2)
 #define GSHM_OWNER_FLAGS UINT64_C (7)

@@ -29,7 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "wait.h"
+#include "core/wait.h"
 
 #define GSHM_CHANNEL_LAYOUT 1
 #define GSHM_WAITING 64         /* threads of a side that are counted */

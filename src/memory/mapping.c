@@ -28,9 +28,9 @@
 #endif
 #include <unistd.h>
 
-#include "gshm.h"
-#include "mapping.h"
-#include "patch.h"
+#include "base/gshm.h"
+#include "memory/mapping.h"
+#include "memory/patch.h"
 
 #define MAP "shm-map"
 #define VIEW "shm-view"

@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "owner.h"
+#include "core/owner.h"
 
 /* Elsewhere, as on macOS, a call of this name may be another.  */
 #if defined __linux__ && defined SYS_gettid

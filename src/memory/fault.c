@@ -27,10 +27,10 @@
 #include <time.h>
 #include <ucontext.h>
 
-#include "gshm.h"
-#include "mapping.h"
-#include "patch.h"
-#include "tls.h"
+#include "base/gshm.h"
+#include "core/tls.h"
+#include "memory/mapping.h"
+#include "memory/patch.h"
 
 static int can_guard;
 static atomic_int wanted;

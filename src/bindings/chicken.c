@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gshm.h"
-#include "wait.h"
+#include "base/gshm.h"
+#include "core/wait.h"
 
 #define READ "file-read"
 #define WRITE "file-write"

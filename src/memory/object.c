@@ -26,8 +26,8 @@
 #endif
 #include <unistd.h>
 
-#include "gshm.h"
-#include "wait.h"
+#include "base/gshm.h"
+#include "core/wait.h"
 #include <gc/gc.h>
 
 #define OPEN "shm-open"

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "registry.h"
+#include "memory/registry.h"
 
 #if defined HAVE_MREMAP && defined HAVE_PROCESS_VM_READV \
   && defined HAVE_STRUCT_SCM_THREAD_PENDING_ASYNCS

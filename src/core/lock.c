@@ -6,7 +6,7 @@
 
 #include <config.h>
 
-#include "lock.h"
+#include "core/lock.h"
 
 int
 gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,

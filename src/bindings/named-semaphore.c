@@ -16,9 +16,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "gshm.h"
-#include "mapping.h"
-#include "wait.h"
+#include "base/gshm.h"
+#include "core/wait.h"
+#include "memory/mapping.h"
 
 #define OPEN "semaphore-open"
 #define POST "semaphore-post!"

@@ -7,7 +7,7 @@
 #include <libguile.h>
 #include <stddef.h>
 
-#include "registry.h"
+#include "memory/registry.h"
 
 /* The name of the object, a string, or #f.  */
 SCM gshm_mapping_name (const struct gshm_mapping *mapping);
