@@ -26,20 +26,20 @@
 
 #include <pthread.h>
 
-#include "base/gshm.h"
 #include "core/owner.h"
-#include "core/wait.h"
+#include "init.h"
 #include "memory/registry.h"
 
 static void
 start (void)
 {
-  gshm_object_start ();
+  gshm_guile_start ();
   gshm_owner_start ();
   gshm_registry_start ();
   gshm_fault_start ();
   gshm_mapping_start ();
-  gshm_semaphore_start ();
+  gshm_view_start ();
+  gshm_named_semaphore_start ();
   gshm_channel_start ();
 }
 
@@ -61,13 +61,18 @@ gshm_init (void)
 {
   scm_c_call_with_blocked_asyncs (start_once, NULL);
   gshm_error_init ();
-  gshm_wait_init ();
   gshm_object_init ();
+  gshm_size_init ();
+  gshm_seal_init ();
+  gshm_pass_init ();
   gshm_fault_init ();
-  gshm_mapping_init ();
+  gshm_map_init ();
+  gshm_view_init ();
+  gshm_place_init ();
+  gshm_wait_init ();
   gshm_atomic_init ();
   gshm_sync_init ();
-  gshm_semaphore_init ();
+  gshm_named_semaphore_init ();
   gshm_channel_init ();
   gshm_chicken_init ();
 }

@@ -152,7 +152,8 @@ unless something else was stored over it"
               "The channel in ~a is closed: nothing can be sent any more"
               where))
 
-(%shm-report-with! raise-format raise-closed shown)
+(%shm-show-with! shown)
+(%shm-raise-with! raise-format raise-closed)
 
 (define (raise-abandoned procedure where offset)
   "Raise the condition for a mutex at OFFSET in WHERE, a string."

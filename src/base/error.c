@@ -6,33 +6,17 @@
 #include <limits.h>
 #include <stdint.h>
 
-#include "base/gshm.h"
-#include "memory/mapping.h"
-#include "memory/place.h"
+#include "base/error.h"
+#include "base/guile.h"
+#include "init.h"
 
-/* Procedures of Scheme: the exceptions' types are Scheme's, and printing is
-   easier there.  */
-static SCM raise_format_error, raise_closed, show;
+/* A procedure of Scheme, where printing is easier.  */
+static SCM show;
 
 SCM
 gshm_shown (SCM object)
 {
   return scm_call_1 (show, object);
-}
-
-void
-gshm_define (const char *name, int required, int optional,
-             scm_t_subr function)
-{
-  scm_c_define_gsubr (name, required, optional, 0, function);
-  scm_c_export (name, NULL);
-}
-
-void
-gshm_define_size (const char *name, size_t size)
-{
-  scm_c_define (name, scm_from_size_t (size));
-  scm_c_export (name, NULL);
 }
 
 void
@@ -47,61 +31,6 @@ gshm_system_error (const char *subr, int err, SCM object, const char *hint)
     scm_syserror_msg (subr, "~A: ~A (~A)",
                       scm_list_3 (cause, shown, scm_from_utf8_string (hint)),
                       err);
-}
-
-void
-gshm_place_error (const char *subr, int err, const char *what, SCM bytevector,
-                  SCM k, const char *hint)
-{
-  scm_syserror_msg (subr, "~A: the ~A at offset ~A of ~A (~A)",
-                    scm_list_5 (scm_strerror (scm_from_int (err)),
-                                scm_from_utf8_string (what), gshm_shown (k),
-                                gshm_describe (bytevector),
-                                scm_from_utf8_string (hint)),
-                    err);
-}
-
-void
-gshm_unmapped_error (const char *subr, SCM k)
-{
-  scm_error (scm_out_of_range_key, subr,
-             "The memory at offset ~A was unmapped",
-             scm_list_1 (gshm_shown (k)), scm_list_1 (k));
-}
-
-void
-gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
-{
-  /* If the memory is lost, or was given back, that is what there is to
-     say.  */
-  SCM_TICK;
-  if (gshm_is_unmapped (bytevector))
-    gshm_unmapped_error (subr, k);
-  scm_call_4 (raise_format_error, scm_from_utf8_string (subr),
-              scm_from_utf8_string (what), gshm_describe (bytevector), k);
-  scm_misc_error (subr, "There is no ~A at offset ~A",
-                  scm_list_2 (scm_from_utf8_string (what), k));
-}
-
-void
-gshm_closed_error (const char *subr, SCM bytevector)
-{
-  scm_call_2 (raise_closed, scm_from_utf8_string (subr),
-              gshm_describe (bytevector));
-  scm_misc_error (subr, "The channel is closed", SCM_EOL);
-}
-
-/* (FORMAT CLOSED SHOW): call these.  FORMAT and CLOSED do not return: FORMAT
-   gets a procedure's name, what is missing, where, and at which offset, CLOSED
-   a procedure's name and where the channel is.  SHOW returns the string that
-   stands for an object in a message.  */
-static SCM
-gshm_set_reporters (SCM format, SCM closed, SCM shown)
-{
-  raise_format_error = scm_permanent_object (format);
-  raise_closed = scm_permanent_object (closed);
-  show = scm_permanent_object (shown);
-  return SCM_UNSPECIFIED;
 }
 
 void
@@ -147,8 +76,8 @@ position_out_of_range (const char *subr, int pos, SCM value)
              scm_list_1 (value));
 }
 
-static void
-check_exact_integer (const char *subr, int pos, SCM value)
+void
+gshm_check_exact_integer (const char *subr, int pos, SCM value)
 {
   if (!scm_is_exact_integer (value))
     gshm_wrong_type (subr, pos, value, "exact integer");
@@ -157,7 +86,7 @@ check_exact_integer (const char *subr, int pos, SCM value)
 int
 gshm_to_int (const char *subr, int pos, SCM value, int min, int max)
 {
-  check_exact_integer (subr, pos, value);
+  gshm_check_exact_integer (subr, pos, value);
   if (!scm_is_signed_integer (value, min, max))
     position_out_of_range (subr, pos, value);
   return scm_to_int (value);
@@ -177,7 +106,7 @@ gshm_to_size (const char *subr, int pos, SCM value, size_t max)
   if (SCM_I_INUMP (value) && SCM_I_INUM (value) >= 0
       && (size_t) SCM_I_INUM (value) <= max)
     return (size_t) SCM_I_INUM (value);
-  check_exact_integer (subr, pos, value);
+  gshm_check_exact_integer (subr, pos, value);
   if (!scm_is_unsigned_integer (value, 0, max))
     position_out_of_range (subr, pos, value);
   return scm_to_size_t (value);
@@ -199,56 +128,16 @@ gshm_to_off (const char *subr, const char *what, SCM value)
   return (off_t) scm_to_int64 (value);
 }
 
-void *
-gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
-                 size_t alignment, int is_written)
+/* (SHOW): SHOW returns the string that stands for an object in a message.  */
+static SCM
+show_with (SCM procedure)
 {
-  if (!scm_is_bytevector (bytevector))
-    gshm_wrong_type (subr, 1, bytevector, "bytevector");
-  if (is_written && !SCM_MUTABLE_BYTEVECTOR_P (bytevector))
-    gshm_wrong_type (subr, 1, bytevector, "mutable bytevector");
-  check_exact_integer (subr, 2, k);
-
-  size_t length = SCM_BYTEVECTOR_LENGTH (bytevector);
-  if (length == 0 && gshm_is_unmapped (bytevector))
-    gshm_unmapped_error (subr, k);
-  if (length < size
-      || !scm_is_unsigned_integer (k, 0, length - size))
-    scm_error (scm_out_of_range_key, subr,
-               "There are not ~A bytes from offset ~A on in a bytevector of "
-               "~A",
-               scm_list_3 (scm_from_size_t (size), gshm_shown (k),
-                           scm_from_size_t (length)),
-               scm_list_1 (k));
-  size_t offset = scm_to_size_t (k);
-  signed char *address = SCM_BYTEVECTOR_CONTENTS (bytevector) + offset;
-  if (offset % alignment != 0)
-    scm_error (scm_out_of_range_key, subr,
-               "Offset is not a multiple of ~A: ~A",
-               scm_list_2 (scm_from_size_t (alignment), k), scm_list_1 (k));
-  if ((uintptr_t) address % alignment != 0)
-    scm_error (scm_out_of_range_key, subr,
-               "The bytevector's memory is not at a multiple of ~A bytes: ~A",
-               scm_list_2 (scm_from_size_t (alignment), k), scm_list_1 (k));
-  return address;
-}
-
-void
-gshm_find_out_self (const char *subr)
-{
-  int err, attempts = 0;
-
-  do
-    err = gshm_learn_self ();
-  while (err != 0 && gshm_collect_for (err, &attempts));
-  if (err != 0)
-    gshm_system_error (subr, err, scm_from_utf8_string ("/proc/self"),
-                       "a thread's first use of a lock or channel reads from "
-                       "there");
+  show = scm_permanent_object (procedure);
+  return SCM_UNSPECIFIED;
 }
 
 void
 gshm_error_init (void)
 {
-  gshm_define ("%shm-report-with!", 3, 0, gshm_set_reporters);
+  gshm_define ("%shm-show-with!", 1, 0, show_with);
 }

@@ -11,8 +11,10 @@
 #include <math.h>
 #include <stdatomic.h>
 
-#include "base/gshm.h"
-#include "core/wait.h"
+#include "base/error.h"
+#include "base/guile.h"
+#include "bindings/waiting.h"
+#include "init.h"
 #include "memory/place.h"
 
 #define WAIT "atomic-u32-wait"
@@ -182,7 +184,7 @@ gshm_atomic_wait (SCM bytevector, SCM k, SCM scm_old, SCM scm_timeout)
                            .old = u32_from_scm (WAIT, 3, scm_old) };
   int64_t timeout = gshm_to_timeout (WAIT, 4, scm_timeout);
 
-  int changed = gshm_wait (WAIT, k, timeout, is_changed, &change);
+  int changed = gshm_guile_wait (WAIT, k, timeout, is_changed, &change);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (changed);
 }

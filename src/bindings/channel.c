@@ -22,13 +22,18 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "base/gshm.h"
+#include "base/error.h"
+#include "base/guile.h"
+#include "bindings/waiting.h"
+#include "core/format.h"
 #include "core/lock.h"
 #include "core/owner.h"
 #include "core/ring.h"
-#include "core/wait.h"
+#include "init.h"
+#include "memory/fault.h"
 #include "memory/mapping.h"
 #include "memory/place.h"
+#include "memory/view.h"
 
 #define INIT "shm-channel-init!"
 #define SEND "shm-channel-send!"
@@ -91,6 +96,9 @@ refuse_format (const struct operation *operation)
   gshm_format_error (operation->subr, what, operation->bytevector, SCM_INUM0);
 }
 
+static const struct gshm_host publisher
+  = { .is_fault_pending = gshm_fault_is_pending };
+
 /* Begin an operation on the channel in BYTEVECTOR, in the name of SUBR.  */
 static void
 begin (struct operation *operation, const char *subr, SCM bytevector)
@@ -103,6 +111,7 @@ begin (struct operation *operation, const char *subr, SCM bytevector)
 
   gshm_require_self (subr);
   *operation = (struct operation) { .subr = subr, .bytevector = bytevector };
+  operation->ring.host = &publisher;
   if (!gshm_ring_find (&operation->ring, memory,
                        SCM_BYTEVECTOR_LENGTH (bytevector)))
     refuse_format (operation);
@@ -467,7 +476,7 @@ wait_for (struct operation *operation, gshm_attempt *attempt, SCM scm_timeout)
         {
           scm_dynwind_begin (0);
           scm_dynwind_unwind_handler (unwind, operation, 0);
-          outcome = gshm_wait (operation->subr, SCM_INUM0, timeout, attempt,
+          outcome = gshm_guile_wait (operation->subr, SCM_INUM0, timeout, attempt,
                                operation);
           scm_dynwind_end ();
         }

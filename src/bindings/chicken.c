@@ -15,8 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/gshm.h"
-#include "core/wait.h"
+#include "base/error.h"
+#include "base/guile.h"
+#include "init.h"
 
 #define READ "file-read"
 #define WRITE "file-write"

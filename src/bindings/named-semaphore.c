@@ -16,9 +16,12 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "base/gshm.h"
-#include "core/wait.h"
+#include "base/error.h"
+#include "base/guile.h"
+#include "bindings/waiting.h"
+#include "init.h"
 #include "memory/mapping.h"
+#include "memory/name.h"
 
 #define OPEN "semaphore-open"
 #define POST "semaphore-post!"
@@ -348,7 +351,7 @@ gshm_semaphore_wait (SCM object, SCM scm_timeout)
       scm_dynwind_begin (0);
       scm_dynwind_unwind_handler (stop_using, semaphore,
                                   SCM_F_WIND_EXPLICITLY);
-      outcome = gshm_wait (WAIT, SCM_BOOL_F, timeout, attempt_to_take,
+      outcome = gshm_guile_wait (WAIT, SCM_BOOL_F, timeout, attempt_to_take,
                            &taking);
       scm_dynwind_end ();
     }
@@ -397,14 +400,14 @@ gshm_semaphore_unlink (SCM scm_name)
 }
 
 void
-gshm_semaphore_start (void)
+gshm_named_semaphore_start (void)
 {
   semaphore_tag = scm_make_smob_type ("semaphore", 0);
   scm_set_smob_print (semaphore_tag, print_semaphore);
 }
 
 void
-gshm_semaphore_init (void)
+gshm_named_semaphore_init (void)
 {
   gshm_define ("%semaphore-open", 4, 0, gshm_semaphore_open);
   gshm_define (POST, 1, 0, gshm_semaphore_post);

@@ -20,10 +20,13 @@
 #include <limits.h>
 #include <stdatomic.h>
 
-#include "base/gshm.h"
+#include "base/error.h"
+#include "base/guile.h"
+#include "bindings/waiting.h"
+#include "core/format.h"
 #include "core/lock.h"
 #include "core/owner.h"
-#include "core/wait.h"
+#include "init.h"
 #include "memory/place.h"
 
 #define LAYOUT 1
@@ -276,7 +279,7 @@ lock (const struct use *use, struct mutex *mutex, int64_t timeout)
     return DONE;
   scm_dynwind_begin (0);
   scm_dynwind_unwind_handler (give_up_locking, &locking, 0);
-  int outcome = gshm_wait (use->subr, use->k, timeout, attempt_to_lock,
+  int outcome = gshm_guile_wait (use->subr, use->k, timeout, attempt_to_lock,
                            &locking);
   scm_dynwind_end ();
   if (outcome == 0)
@@ -530,7 +533,7 @@ gshm_condition_wait (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
       is_over = left == 0;
       give_up (mutex);
       SCM_TICK;
-      outcome = gshm_wait (CONDITION_WAIT, k, left, attempt_to_be_signalled,
+      outcome = gshm_guile_wait (CONDITION_WAIT, k, left, attempt_to_be_signalled,
                            &awaiting);
       locked = lock (&mutex_use, mutex, GSHM_FOREVER);
       if (awaiting.mends && locked == ABANDONED)
@@ -702,7 +705,7 @@ take (struct taking *taking, int64_t timeout)
 {
   scm_dynwind_begin (0);
   scm_dynwind_unwind_handler (give_up_taking, taking, 0);
-  int outcome = gshm_wait (SEMAPHORE_WAIT, taking->use->k, timeout,
+  int outcome = gshm_guile_wait (SEMAPHORE_WAIT, taking->use->k, timeout,
                            attempt_to_take, taking);
   scm_dynwind_end ();
   if (outcome == 0)
@@ -965,7 +968,7 @@ gshm_barrier_wait (SCM bytevector, SCM k, SCM scm_timeout)
     gshm_format_error (BARRIER_WAIT, kinds[BARRIER], bytevector, k);
   scm_dynwind_begin (0);
   scm_dynwind_unwind_handler (give_up_arriving, &arriving, 0);
-  int outcome = gshm_wait (BARRIER_WAIT, k, timeout, attempt_to_pass,
+  int outcome = gshm_guile_wait (BARRIER_WAIT, k, timeout, attempt_to_pass,
                            &arriving);
   scm_dynwind_end ();
   if (outcome == 0 && !stop_arriving (&arriving))
@@ -1183,7 +1186,7 @@ enter (const char *subr, SCM bytevector, SCM k, SCM scm_timeout,
   scm_dynwind_begin (0);
   scm_dynwind_unwind_handler (give_up_writing, &entering,
                               SCM_F_WIND_EXPLICITLY);
-  int outcome = gshm_wait (subr, k, timeout, attempt, &entering);
+  int outcome = gshm_guile_wait (subr, k, timeout, attempt, &entering);
   scm_dynwind_end ();
   SCM result = locked_to_scm (&use, &rwlock->format, outcome);
   scm_remember_upto_here_1 (bytevector);

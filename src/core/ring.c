@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause ring.c - a queue of messages in memory
-   that processes share.
+/* SPDX-License-Identifier: BSD-3-Clause
+   ring.c - a queue of messages in memory that processes share.
 
    The steps have the names that tests/models/ring.pml gives them, in
    brackets.  */
@@ -9,10 +9,9 @@
 #include <limits.h>
 #include <stdatomic.h>
 
+#include "core/format.h"
 #include "core/lock.h"
 #include "core/ring.h"
-#include "memory/mapping.h"
-#include "memory/place.h"
 
 #define FORMAT GSHM_FORMAT (GSHM_CHANNEL, GSHM_CHANNEL_LAYOUT)
 
@@ -132,13 +131,13 @@ prepare_tally (struct gshm_side *side, uint64_t from, uint64_t to,
    Release: what was done with the bytes in between, and the tally, are seen by
    whoever sees the position.  */
 static enum gshm_ring_state
-publish (struct gshm_side *side, uint64_t from, uint64_t to, uint64_t messages,
-         uint64_t bytes)
+publish (const struct gshm_ring *ring, struct gshm_side *side, uint64_t from,
+         uint64_t to, uint64_t messages, uint64_t bytes)
 {
   uint64_t word = gshm_load (&side->position);
 
   prepare_tally (side, from, to, messages, bytes);
-  if (gshm_fault_is_pending ())
+  if (ring->host != NULL && ring->host->is_fault_pending ())
     return GSHM_RING_BROKEN;
   for (int i = 0; i < TRIES && GSHM_POSITION (word) == from; i++)
     {
@@ -222,7 +221,7 @@ gshm_ring_room (const struct gshm_ring *ring, uint64_t length, char **bytes,
         }
       /* [skip] */
       set (length_at (ring, offset), GSHM_SKIP);
-      enum gshm_ring_state state = publish (senders, head, head + rest, 0, 0);
+      enum gshm_ring_state state = publish (ring, senders, head, head + rest, 0, 0);
       if (state != GSHM_RING_READY)
         return state;
       head += rest;
@@ -240,7 +239,7 @@ gshm_ring_send (const struct gshm_ring *ring, uint64_t length)
   if (ring->size - offset < record_size (length))
     return GSHM_RING_BROKEN;
   set (length_at (ring, offset), length);
-  return publish (senders, head, head + record_size (length), 1, length);
+  return publish (ring, senders, head, head + record_size (length), 1, length);
 }
 
 int
@@ -322,7 +321,8 @@ gshm_ring_next (const struct gshm_ring *ring, char **bytes, uint64_t *length)
                   ? GSHM_RING_READY : GSHM_RING_BROKEN);
         }
       if (offset == 0 || rest > used
-          || publish (receivers, tail, tail + rest, 0, 0) != GSHM_RING_READY)
+          || publish (ring, receivers, tail, tail + rest, 0, 0)
+             != GSHM_RING_READY)
         return GSHM_RING_BROKEN;
       tail += rest;
     }
@@ -358,7 +358,8 @@ gshm_ring_receive (const struct gshm_ring *ring, uint64_t length)
   struct gshm_side *receivers = &ring->channel->receivers;
   uint64_t tail = GSHM_POSITION (gshm_load (&receivers->position));
 
-  return publish (receivers, tail, tail + record_size (length), 1, length);
+  return publish (ring, receivers, tail, tail + record_size (length), 1,
+                  length);
 }
 
 

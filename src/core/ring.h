@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause ring.h - a queue of messages in memory
-   that processes share.
+/* SPDX-License-Identifier: BSD-3-Clause
+   ring.h - a queue of messages in memory that processes share.
 
    All positions count bytes from the first one ever sent, in multiples of 8,
    and never wrap; modulo the ring's size they say where in the ring something
@@ -29,7 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/wait.h"
+#include "core/host.h"
 
 #define GSHM_CHANNEL_LAYOUT 1
 #define GSHM_WAITING 64         /* threads of a side that are counted */
@@ -82,6 +82,7 @@ struct gshm_ring
   struct gshm_channel *channel;
   char *bytes;
   uint64_t size;
+  const struct gshm_host *host; /* or NULL */
 };
 
 /* Make the LENGTH bytes at MEMORY, which are enough for a ring of some bytes,

@@ -1,36 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   wait.c - waiting that lets signals, asyncs and the collector through.
+   wait.c - waiting for a word that threads share.
 
-   There is one way to wait for a word in memory that threads share
-   (gshm_wait): try; try for some microseconds again, letting whoever it is
-   that is waited for have the processor if there is but one; then leave Guile
-   and sleep in slices, between which Guile runs what it has to.  A signal's
-   handler may be queued only after a system call was interrupted and called
-   again: hence the slices.  They also bound what a waker that was killed can
-   cost.  */
+   There is one way to wait (gshm_wait): attempt; spin for some microseconds,
+   yielding the processor if there is but one, and attempt again; then sleep,
+   outside of the host language and for a bounded time, and let the host run
+   what it has to between two sleeps.  A signal's handler may be queued only
+   after a system call was interrupted and called again: hence the bound.  It
+   also bounds what a waker that was killed can cost.  */
 
 #include <config.h>
 
-#include <math.h>
-#include <poll.h>
+#include <errno.h>
 #include <sched.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
-#ifdef HAVE_LINUX_FUTEX_H
-# include <linux/futex.h>
-#endif
 
-#include "base/gshm.h"
 #include "core/tls.h"
 #include "core/wait.h"
-#include "memory/mapping.h"
-
-#if defined HAVE_LINUX_FUTEX_H && defined SYS_futex
-# define HAVE_FUTEX 1
-#else
-# define HAVE_FUTEX 0
-#endif
 
 #define SECOND GSHM_SECOND
 #define SLICE (SECOND / 20)
@@ -45,31 +30,8 @@
    what it waits for.  */
 #define LONG 100000
 
-void
-gshm_wait_until_ready (int fd, short events)
-{
-  struct pollfd descriptor = { .fd = fd, .events = events };
-  int ready;
-
-  do
-    {
-      SCM_TICK;
-      ready = poll (&descriptor, 1, (int) (SLICE / 1000000));
-    }
-  while (ready == 0 || (ready < 0 && errno == EINTR));
-}
-
 
 /* Time.  */
-
-int64_t
-gshm_now (void)
-{
-  struct timespec time;
-
-  clock_gettime (CLOCK_MONOTONIC, &time);
-  return (int64_t) time.tv_sec * SECOND + time.tv_nsec;
-}
 
 static int64_t
 end_of (int64_t start, int64_t timeout)
@@ -77,134 +39,12 @@ end_of (int64_t start, int64_t timeout)
   return timeout < GSHM_FOREVER - start ? start + timeout : GSHM_FOREVER;
 }
 
-int64_t
-gshm_to_timeout (const char *subr, int pos, SCM timeout)
-{
-  if (SCM_UNBNDP (timeout) || scm_is_false (timeout))
-    return GSHM_FOREVER;
-  if (!scm_is_real (timeout))
-    gshm_wrong_type (subr, pos, timeout, "real number of seconds, or #f");
 
-  double nanoseconds = ceil (scm_to_double (timeout) * SECOND);
-  if (isnan (nanoseconds))
-    gshm_out_of_range (subr, timeout, "Not a number of seconds");
-  if (nanoseconds <= 0)
-    return 0;
-  return nanoseconds < 9e18 ? (int64_t) nanoseconds : GSHM_FOREVER;
-}
+/* Sleeping.  */
 
-
-/* Sleeping and waking, outside of Guile.  */
-
-struct sleeping
-{
-  gshm_word *word;
-  uint32_t value;
-  int64_t nanoseconds;
-  int error;            /* 0: woken */
-};
-
-void
-gshm_pause (int64_t nanoseconds)
-{
-  struct timespec time = { .tv_sec = (time_t) (nanoseconds / SECOND),
-                           .tv_nsec = (long) (nanoseconds % SECOND) };
-
-  nanosleep (&time, NULL);
-}
-
-#if HAVE_FUTEX
-
-/* The kernel's timespec for this system call, whatever size time_t has.  */
-struct futex_time
-{
-  long seconds, nanoseconds;
-};
-
-static void *
-sleep_outside (void *data)
-{
-  struct sleeping *sleeping = data;
-  struct futex_time time
-    = { .seconds = (long) (sleeping->nanoseconds / SECOND),
-        .nanoseconds = (long) (sleeping->nanoseconds % SECOND) };
-
-  long result = syscall (SYS_futex, sleeping->word, FUTEX_WAIT,
-                         sleeping->value, &time, NULL, 0);
-  sleeping->error = result == 0 ? 0 : errno;
-  if (sleeping->error == EFAULT)
-    /* The page is lost, as whoever tries to read it will find.  */
-    gshm_pause (SECOND / 1000);
-  return NULL;
-}
-
-static int
-is_word_there (gshm_word *word)
-{
-  /* Move none of those who sleep there to where they are.  To wait for no time
-     would enter the queue, where who wakes others would count this thread.  */
-  return syscall (SYS_futex, word, FUTEX_CMP_REQUEUE, 0, NULL, word, 0) == 0
-         || errno != EFAULT;
-}
-
-int
-gshm_is_there (gshm_word *word, size_t size)
-{
-  return is_word_there (word)
-         && is_word_there (word + size / sizeof *word - 1);
-}
-
-int
-gshm_wake (gshm_word *word, int count)
-{
-  long woken = syscall (SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
-
-  return woken < 0 ? 0 : (int) woken;
-}
-
-#else /* !HAVE_FUTEX */
-
-static void *
-sleep_outside (void *data)
-{
-  struct sleeping *sleeping = data;
-  int64_t end = gshm_now () + sleeping->nanoseconds;
-
-  sleeping->error = 0;
-  while (atomic_load (sleeping->word) == sleeping->value)
-    {
-      int64_t left = end - gshm_now ();
-      if (left <= 0)
-        {
-          sleeping->error = ETIMEDOUT;
-          break;
-        }
-      gshm_pause (left < SECOND / 1000 ? left : SECOND / 1000);
-    }
-  return NULL;
-}
-
-int
-gshm_is_there (gshm_word *word, size_t size)
-{
-  (void) word;
-  (void) size;
-  return 1;
-}
-
-int
-gshm_wake (gshm_word *word, int count)
-{
-  (void) word;
-  (void) count;
-  return 0;
-}
-
-#endif /* !HAVE_FUTEX */
-
-/* How long a slice of at most MOST that begins now may last.  */
+/* How long a sleep of at most MOST that begins now may last.  */
 static int64_t
-slice_before (int64_t deadline, int64_t most)
+bounded_by (int64_t deadline, int64_t most)
 {
   if (deadline == GSHM_FOREVER)
     return most;
@@ -212,34 +52,45 @@ slice_before (int64_t deadline, int64_t most)
   return left < 0 ? 0 : left < most ? left : most;
 }
 
-/* Sleep until WORD is not VALUE, DEADLINE or the end of a slice.  Return 0 if
-   somebody woke this thread.  */
-static int
-sleep_for_a_slice (gshm_word *word, uint32_t value, int64_t deadline,
-                   int64_t most)
+/* A sleep, as the host calls it.  */
+struct sleeping
 {
-  struct sleeping sleeping = { .word = word, .value = value,
-                               .nanoseconds = slice_before (deadline, most) };
-
-  scm_without_guile (sleep_outside, &sleeping);
-  return sleeping.error;
-}
-
-struct napping
-{
-  int (*nap) (void *data, int64_t nanoseconds);
+  const struct gshm_sleep *sleep;
   void *data;
   int64_t nanoseconds;
-  int error;
+  int error;            /* 0: woken */
 };
 
 static void *
-nap_outside (void *data)
+sleep_outside (void *data)
 {
-  struct napping *napping = data;
+  struct sleeping *sleeping = data;
+  const struct gshm_sleep *sleep = sleeping->sleep;
 
-  napping->error = napping->nap (napping->data, napping->nanoseconds);
+  sleeping->error = (sleep->word == NULL
+                     ? sleep->nap (sleeping->data, sleeping->nanoseconds)
+                     : gshm_futex_wait (sleep->word, sleep->value,
+                                        sleeping->nanoseconds));
   return NULL;
+}
+
+/* Sleep as SLEEP says, for at most that long.  Return 0 if another thread woke
+   this one, else an errno.  */
+static int
+sleep_once (const struct gshm_host *host, const struct gshm_sleep *sleep,
+            void *data, int64_t nanoseconds)
+{
+  struct sleeping sleeping = { .sleep = sleep, .data = data,
+                               .nanoseconds = nanoseconds };
+
+  if (host == NULL)
+    sleep_outside (&sleeping);
+  else
+    {
+      host->outside (sleep_outside, &sleeping);
+      host->woken (host->data, sleep->word);
+    }
+  return sleeping.error;
 }
 
 
@@ -364,28 +215,9 @@ spin (struct spinning *spinning, const gshm_word *word, uint32_t value)
 
 /* Waiting.  */
 
-static void
-check_mapped (const char *subr, SCM k, const gshm_word *word)
-{
-  struct gshm_mapping mapping;
-
-  if (gshm_registry_find ((const void *) (uintptr_t) word, &mapping) != NULL
-      && mapping.state != GSHM_MAPPED)
-    gshm_unmapped_error (subr, k);
-}
-
-/* Where asyncs are blocked a fault would be raised only after the wait, which
-   what it waits for, in memory that is lost, never ends.  */
-static void
-run_asyncs (void)
-{
-  SCM_TICK;
-  gshm_fault_raise ();
-}
-
 int
-gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
-           void *data)
+gshm_wait (const struct gshm_host *host, int64_t timeout,
+           gshm_attempt *attempt, void *data)
 {
   struct gshm_sleep sleep = { .look = timeout == 0 };
   int result = attempt (data, &sleep);
@@ -404,20 +236,8 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
     return result;
   for (int64_t slice = SLICE;;)
     {
-      int err;
-      if (sleep.word == NULL)
-        {
-          struct napping napping
-            = { .nap = sleep.nap, .data = data,
-                .nanoseconds = slice_before (deadline, slice) };
-          scm_without_guile (nap_outside, &napping);
-          err = napping.error;
-        }
-      else
-        {
-          err = sleep_for_a_slice (sleep.word, sleep.value, deadline, slice);
-          check_mapped (subr, k, sleep.word);
-        }
+      int err = sleep_once (host, &sleep, data, bounded_by (deadline, slice));
+
       /* What a signal asks for comes a little after it.  */
       slice = (err == EINTR ? SHORT_SLICE
                : 2 * slice < SLICE ? 2 * slice : SLICE);
@@ -425,24 +245,12 @@ gshm_wait (const char *subr, SCM k, int64_t timeout, gshm_attempt *attempt,
       sleep.look = time >= next_look || time >= deadline;
       if (sleep.look)
         next_look = time + SLICE;
-      /* Before anything can leave, so that nothing is given to a thread that
+      /* Before the host can leave, so that nothing is given to a thread that
          goes away.  */
       result = attempt (data, &sleep);
       if (result != 0 || time >= deadline)
         return result;
-      run_asyncs ();
+      if (host != NULL)
+        host->between (host->data);
     }
-}
-
-/* () -> integer: nanoseconds, of a clock that nobody sets.  */
-static SCM
-now_to_scm (void)
-{
-  return scm_from_int64 (gshm_now ());
-}
-
-void
-gshm_wait_init (void)
-{
-  gshm_define ("%shm-now", 0, 0, now_to_scm);
 }

@@ -27,9 +27,13 @@
 #include <time.h>
 #include <ucontext.h>
 
-#include "base/gshm.h"
+#include "base/error.h"
+#include "base/guile.h"
 #include "core/tls.h"
+#include "init.h"
+#include "memory/fault.h"
 #include "memory/mapping.h"
+#include "memory/name.h"
 #include "memory/patch.h"
 
 static int can_guard;

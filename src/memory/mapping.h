@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   mapping.h - what a mapping is, for the rooms that deal with its memory.  */
+   mapping.h - the life of a mapping.  */
 
 #ifndef GSHM_MAPPING_H
 #define GSHM_MAPPING_H
@@ -12,18 +12,19 @@
 /* The name of the object, a string, or #f.  */
 SCM gshm_mapping_name (const struct gshm_mapping *mapping);
 
-/* Whether BYTEVECTOR is on a mapping that was unmapped.  */
-int gshm_is_unmapped (SCM bytevector);
+/* The size of a page, and how many bytes are mapped here without those that are
+   borrowed.  */
+size_t gshm_page_size (void);
+size_t gshm_mapped_bytes (void);
 
-/* A bytevector on the LENGTH bytes at ADDRESS, which are part of BYTEVECTOR
-   and live as long.  */
-SCM gshm_view_bytes (SCM bytevector, char *address, size_t length);
+/* A mapping with the range, object, name and access of MODEL, in the registry,
+   with one reference.  Return NULL if there is no memory for it, and leave the
+   range and the name to the caller.  */
+struct gshm_mapping *gshm_mapping_new (const struct gshm_mapping *model);
 
-/* Make BYTEVECTOR one of no bytes.  */
-void gshm_set_empty (SCM bytevector);
-
-/* What to call BYTEVECTOR in a message, a string.  */
-SCM gshm_describe (SCM bytevector);
+/* Unmap MAPPING, if it is mapped, and return whether it was.  Return -1 and set
+   errno if that fails.  */
+int gshm_mapping_unmap (struct gshm_mapping *mapping);
 
 /* Give up a reference; the last one gives back the range.  */
 void gshm_mapping_release (struct gshm_mapping *mapping);
@@ -33,19 +34,5 @@ void gshm_mapping_release (struct gshm_mapping *mapping);
    for it.  It is given up with a reference, before that page is unmapped.  */
 struct gshm_mapping *gshm_mapping_borrow (void *address, size_t size,
                                           const char *name);
-
-/* Install the guard of faults, unless the user does not want that, or it was
-   installed before.  */
-void gshm_fault_watch (void);
-
-/* Whether they are, so that a store into the memory of a mapping that was
-   unmapped makes that memory writable.  */
-int gshm_fault_is_guarded (void);
-
-/* Whether this thread has had a fault that it has not raised yet.  */
-int gshm_fault_is_pending (void);
-
-/* If so, raise it.  */
-void gshm_fault_raise (void);
 
 #endif /* GSHM_MAPPING_H */

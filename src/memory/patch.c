@@ -22,6 +22,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -30,9 +31,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/gshm.h"
 #include "core/tls.h"
-#include "memory/mapping.h"
+#include "memory/fault.h"
 #include "memory/patch.h"
 
 /* Private memory that costs nothing until it is written to.  */

@@ -1,5 +1,6 @@
-/* SPDX-License-Identifier: BSD-3-Clause place.h - what and where in a
-   bytevector something is that threads share.  */
+/* SPDX-License-Identifier: BSD-3-Clause
+   place.h - where in a bytevector something is that threads share, and errors
+   that say so.  */
 
 #ifndef GSHM_PLACE_H
 #define GSHM_PLACE_H
@@ -10,21 +11,20 @@
 
 #include "core/owner.h"
 
-/* What a structure in shared memory begins with: "GSHM" on a little-endian
-   machine, which kind it is of, and the version of its layout.  */
-#define GSHM_FORMAT(kind, version)                      \
-  (UINT64_C (0x4d485347) | (uint64_t) (kind) << 32      \
-   | (uint64_t) (version) << 48)
+/* The same of what is at offset K of BYTEVECTOR, a WHAT such as "mutex".  */
+SCM_NORETURN void gshm_place_error (const char *subr, int err,
+                                    const char *what, SCM bytevector, SCM k,
+                                    const char *hint);
 
-enum gshm_kind
-{
-  GSHM_MUTEX = 1,
-  GSHM_CONDITION,
-  GSHM_SEMAPHORE,
-  GSHM_BARRIER,
-  GSHM_RWLOCK,
-  GSHM_CHANNEL
-};
+/* The memory at offset K that was to be used was unmapped.  */
+SCM_NORETURN void gshm_unmapped_error (const char *subr, SCM k);
+
+/* Raise &shm-format: there is no such thing.  */
+SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
+                                     SCM bytevector, SCM k);
+
+/* Raise &shm-closed: nothing can be sent to the channel in BYTEVECTOR.  */
+SCM_NORETURN void gshm_closed_error (const char *subr, SCM bytevector);
 
 /* The same as below, or an exception that says what is wrong.  */
 void *gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   guile.c - what all that knows Guile shares.  */
+
+#include <config.h>
+
+#include <errno.h>
+#include <gc/gc.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "base/guile.h"
+#include "init.h"
+
+/* For how long to poll before asyncs run, in milliseconds.  */
+#define SLICE 50
+
+void
+gshm_define (const char *name, int required, int optional,
+             scm_t_subr function)
+{
+  scm_c_define_gsubr (name, required, optional, 0, function);
+  scm_c_export (name, NULL);
+}
+
+void
+gshm_define_size (const char *name, size_t size)
+{
+  scm_c_define (name, scm_from_size_t (size));
+  scm_c_export (name, NULL);
+}
+
+
+static atomic_flag detached = ATOMIC_FLAG_INIT;
+static GC_finalizer_notifier_proc notifier;     /* belongs to who set that */
+
+static void
+attach_notifier (void *data)
+{
+  (void) data;
+  /* A fork ends Guile's thread, and puts there what will start another.  */
+  if (GC_get_finalizer_notifier () == NULL)
+    GC_set_finalizer_notifier (notifier);
+  atomic_flag_clear (&detached);
+}
+
+/* In the child of a fork, where who would do so may be no more.  */
+static void
+attach_in_child (void)
+{
+  if (atomic_flag_test_and_set (&detached))
+    attach_notifier (NULL);
+  else
+    atomic_flag_clear (&detached);
+}
+
+static SCM
+run_finalizers (void *data)
+{
+  (void) data;
+  scm_run_finalizers ();
+  return SCM_UNSPECIFIED;
+}
+
+/* Collect, and run the finalizers before this returns.  The collector is kept
+   from starting Guile's own thread for them meanwhile, since that needs
+   descriptors, and where there are none Guile aborts.  A finalizer that raises
+   an exception says so, as it would in that thread, and one may get here
+   again.  */
+void
+gshm_collect (void)
+{
+  scm_dynwind_begin (0);
+  if (!atomic_flag_test_and_set (&detached))
+    {
+      notifier = GC_get_finalizer_notifier ();
+      scm_dynwind_unwind_handler (attach_notifier, NULL,
+                                  SCM_F_WIND_EXPLICITLY);
+      GC_set_finalizer_notifier (NULL);
+    }
+  GC_gcollect ();
+  scm_internal_catch (SCM_BOOL_T, run_finalizers, NULL,
+                      scm_handle_by_message_noexit, NULL);
+  scm_dynwind_end ();
+}
+
+int
+gshm_collect_for (int err, int *attempts)
+{
+  /* Twice, since what garbage with a finalizer refers to goes only after
+     that.  */
+  if (++*attempts > 2 || (err != EMFILE && err != ENFILE && err != ENOMEM
+                          && err != ENOSPC))
+    return 0;
+  gshm_collect ();
+  errno = err;
+  return 1;
+}
+
+void
+gshm_block_sigxfsz (sigset_t *before)
+{
+  sigset_t set;
+
+  sigemptyset (&set);
+  sigaddset (&set, SIGXFSZ);
+  pthread_sigmask (SIG_BLOCK, &set, before);
+}
+
+void
+gshm_unblock_sigxfsz (const sigset_t *before)
+{
+  int saved = errno, signal;
+  sigset_t pending, set;
+
+  sigemptyset (&set);
+  sigaddset (&set, SIGXFSZ);
+  /* The kernel sent it to this thread.  */
+  if (!sigismember (before, SIGXFSZ) && sigpending (&pending) == 0
+      && sigismember (&pending, SIGXFSZ))
+    sigwait (&set, &signal);
+  pthread_sigmask (SIG_SETMASK, before, NULL);
+  errno = saved;
+}
+
+void
+gshm_set_finalizer (SCM object, void (*finalize) (void *object, void *data),
+                    void *data)
+{
+  GC_register_finalizer_unreachable (SCM_UNPACK_POINTER (object), finalize,
+                                     data, NULL, NULL);
+}
+
+
+void
+gshm_wait_until_ready (int fd, short events)
+{
+  struct pollfd descriptor = { .fd = fd, .events = events };
+  int ready;
+
+  do
+    {
+      SCM_TICK;
+      ready = poll (&descriptor, 1, SLICE);
+    }
+  while (ready == 0 || (ready < 0 && errno == EINTR));
+}
+
+void
+gshm_guile_start (void)
+{
+  pthread_atfork (NULL, NULL, attach_in_child);
+}

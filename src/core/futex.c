@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   futex.c - the clock, and sleeping until a word in shared memory changes.  */
+
+#include <config.h>
+
+#include <errno.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef HAVE_LINUX_FUTEX_H
+# include <linux/futex.h>
+#endif
+
+#include "core/futex.h"
+
+#if defined HAVE_LINUX_FUTEX_H && defined SYS_futex
+# define HAVE_FUTEX 1
+#else
+# define HAVE_FUTEX 0
+#endif
+
+#define SECOND GSHM_SECOND
+
+int64_t
+gshm_now (void)
+{
+  struct timespec time;
+
+  clock_gettime (CLOCK_MONOTONIC, &time);
+  return (int64_t) time.tv_sec * SECOND + time.tv_nsec;
+}
+
+void
+gshm_pause (int64_t nanoseconds)
+{
+  struct timespec time = { .tv_sec = (time_t) (nanoseconds / SECOND),
+                           .tv_nsec = (long) (nanoseconds % SECOND) };
+
+  nanosleep (&time, NULL);
+}
+
+#if HAVE_FUTEX
+
+/* The kernel's timespec for this system call, whatever size time_t has.  */
+struct futex_time
+{
+  long seconds, nanoseconds;
+};
+
+int
+gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
+{
+  struct futex_time time = { .seconds = (long) (nanoseconds / SECOND),
+                             .nanoseconds = (long) (nanoseconds % SECOND) };
+
+  if (syscall (SYS_futex, word, FUTEX_WAIT, value, &time, NULL, 0) == 0)
+    return 0;
+  int err = errno;
+  if (err == EFAULT)
+    /* The page is lost, as the next read of it will find.  */
+    gshm_pause (SECOND / 1000);
+  return err;
+}
+
+static int
+is_word_there (gshm_word *word)
+{
+  /* Move none of those who sleep there to where they are.  To wait for no time
+     would enter the queue, where who wakes others would count this thread.  */
+  return syscall (SYS_futex, word, FUTEX_CMP_REQUEUE, 0, NULL, word, 0) == 0
+         || errno != EFAULT;
+}
+
+int
+gshm_is_there (gshm_word *word, size_t size)
+{
+  return is_word_there (word)
+         && is_word_there (word + size / sizeof *word - 1);
+}
+
+int
+gshm_wake (gshm_word *word, int count)
+{
+  long woken = syscall (SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+
+  return woken < 0 ? 0 : (int) woken;
+}
+
+#else /* !HAVE_FUTEX */
+
+int
+gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
+{
+  int64_t end = gshm_now () + nanoseconds;
+
+  while (atomic_load (word) == value)
+    {
+      int64_t left = end - gshm_now ();
+      if (left <= 0)
+        return ETIMEDOUT;
+      gshm_pause (left < SECOND / 1000 ? left : SECOND / 1000);
+    }
+  return 0;
+}
+
+int
+gshm_is_there (gshm_word *word, size_t size)
+{
+  (void) word;
+  (void) size;
+  return 1;
+}
+
+int
+gshm_wake (gshm_word *word, int count)
+{
+  (void) word;
+  (void) count;
+  return 0;
+}
+
+#endif /* !HAVE_FUTEX */

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   map.c - mapping an object, and unmapping it.  */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#ifdef HAVE_LINUX_MAGIC_H
+# include <linux/magic.h>
+# include <sys/vfs.h>
+#endif
+
+#include "base/error.h"
+#include "base/guile.h"
+#include "init.h"
+#include "memory/fault.h"
+#include "memory/mapping.h"
+#include "memory/name.h"
+#include "memory/object.h"
+#include "memory/view.h"
+
+#define MAP "shm-map"
+#define UNMAP "shm-unmap!"
+
+/* Up to so many bytes nothing needs to be collected.  */
+#define MIN_BYTES ((size_t) 16 << 20)
+
+static void
+release (void *mapping)
+{
+  gshm_mapping_release (mapping);
+}
+
+static void
+finalize (void *pointer, void *mapping)
+{
+  (void) pointer;
+  gshm_mapping_release (mapping);
+}
+
+/* What is asked for, as C has it.  */
+struct request
+{
+  int fd;
+  size_t skip;                  /* bytes from the page to the offset */
+  size_t size;
+  off_t page_offset;
+  int protection;
+  int populate, lock, huge_pages;
+  struct stat status;
+};
+
+/* How many mappings there may be, so that the system's limit leaves some for
+   Guile, and for patching faults.  */
+static size_t
+most_mappings (void)
+{
+  static atomic_size_t most;
+  size_t known = atomic_load (&most);
+
+  if (known == 0)
+    {
+      unsigned long limit = 65530;
+      FILE *file = fopen ("/proc/sys/vm/max_map_count", "re");
+      if (file != NULL)
+        {
+          if (fscanf (file, "%lu", &limit) != 1)
+            limit = 65530;
+          fclose (file);
+        }
+      known = limit > 16384 ? limit - 8192 : limit / 2;
+      atomic_store (&most, known);
+    }
+  return known;
+}
+
+/* Map what REQUEST asks for.  Return where, or MAP_FAILED and errno.  */
+static char *
+map_pages (const struct request *request)
+{
+  int flags = MAP_SHARED;
+
+  if (gshm_registry_count () >= most_mappings ())
+    {
+      errno = ENOMEM;
+      return MAP_FAILED;
+    }
+#ifdef MAP_POPULATE
+  if (request->populate)
+    flags |= MAP_POPULATE;
+#endif
+  return mmap (NULL, request->skip + request->size, request->protection,
+               flags, request->fd, request->page_offset);
+}
+
+/* Map what REQUEST asks for, if need be read-only unless IS_FIXED, and if need
+   be after a collection.  Return where, or MAP_FAILED and errno.  */
+static char *
+map_anyhow (struct request *request, int is_fixed)
+{
+  char *base = map_pages (request);
+
+  if (base == MAP_FAILED && errno == EPERM && !is_fixed)
+    {
+      /* The descriptor could, but a seal forbids it.  */
+      request->protection = PROT_READ;
+      base = map_pages (request);
+    }
+  for (int attempts = 0;
+       base == MAP_FAILED && gshm_collect_for (errno, &attempts);)
+    base = map_pages (request);
+  return base;
+}
+
+/* What can only be asked for once there is memory.  Return 0, or an errno.  */
+static int
+advise (const struct request *request, char *base)
+{
+  size_t length = request->skip + request->size;
+
+#ifndef MAP_POPULATE
+  int err = request->populate ? posix_madvise (base, length,
+                                               POSIX_MADV_WILLNEED) : 0;
+  if (err != 0)
+    return err;
+#endif
+  if (request->huge_pages)
+    {
+#ifdef MADV_HUGEPAGE
+      if (madvise (base, length, MADV_HUGEPAGE) < 0)
+        return errno == EINVAL ? ENOTSUP : errno;
+#else
+      return ENOTSUP;
+#endif
+    }
+  if (request->lock && mlock (base, length) < 0)
+    return errno;
+  return 0;
+}
+
+/* The collector sees a bytevector of a few words in a mapping.  But the system
+   has a limit of how many mappings there may be, which Guile needs some of,
+   too, and their memory is the system's.  So collect when there are twice as
+   many, or with SIZE bytes more twice as large ones, as were left the last
+   time.  */
+static void
+collect_if_many (size_t size)
+{
+  static atomic_size_t max_count = 8192, max_bytes = MIN_BYTES;
+
+  if (gshm_registry_count () >= atomic_load (&max_count)
+      || gshm_mapped_bytes () + size > atomic_load (&max_bytes))
+    {
+      gshm_collect ();
+      size_t count = gshm_registry_count ();
+      size_t bytes = gshm_mapped_bytes () + size;
+      atomic_store (&max_count, count < 4096 ? 8192 : 2 * count);
+      atomic_store (&max_bytes, bytes < MIN_BYTES / 2 ? MIN_BYTES : 2 * bytes);
+    }
+}
+
+/* The mapping of the pages at BASE, in the registry.  NAME, allocated or NULL,
+   becomes its own.  Return NULL and leave NAME alone if there is no memory for
+   that.  */
+static struct gshm_mapping *
+new_mapping (const struct request *request, char *base, char *name)
+{
+  size_t length = request->skip + request->size, page = gshm_page_size ();
+  /* The length is at most the address space, since mmap took it.  */
+  struct gshm_mapping model
+    = { .base = base, .length = (length + page - 1) / page * page,
+        .skip = request->skip, .size = request->size,
+        .device = request->status.st_dev, .inode = request->status.st_ino,
+        .name = name, .is_writable = (request->protection & PROT_WRITE) != 0 };
+
+  return gshm_mapping_new (&model);
+}
+
+static void
+check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
+             size_t element_size, struct request *request)
+{
+  off_t offset = gshm_to_off (MAP, "Offset", scm_offset);
+  off_t object_size = request->status.st_size;
+
+  if (offset > object_size)
+    gshm_out_of_range_of (MAP, scm_offset, "Offset is beyond the end of",
+                          gshm_descriptor_object (scm_fd));
+  off_t left = object_size - offset, size = left;
+  if (scm_is_true (scm_length))
+    size = gshm_to_off (MAP, "Length", scm_length);
+  if (size > left)
+    gshm_out_of_range_of (MAP, scm_length,
+                          "Offset and length reach beyond the end of",
+                          gshm_descriptor_object (scm_fd));
+  if (object_size == 0 && size == 0)
+    scm_error (scm_out_of_range_key, MAP,
+               "The object ~A is empty: give it a size first, as with "
+               "(shm-resize! ~A 4096)",
+               scm_list_2 (gshm_shown (gshm_descriptor_object (scm_fd)),
+                           scm_fd),
+               scm_list_1 (SCM_INUM0));
+  if (size == 0)
+    gshm_out_of_range_of (MAP, SCM_INUM0, "No bytes are to be mapped of",
+                          gshm_descriptor_object (scm_fd));
+  if ((uintmax_t) offset % element_size != 0)
+    gshm_out_of_range_of (MAP, scm_offset,
+                          "Offset is not a multiple of the size of type",
+                          type);
+  if ((uintmax_t) size % element_size != 0)
+    gshm_out_of_range_of (MAP, scm_from_intmax (size),
+                          "Length is not a multiple of the size of type",
+                          type);
+
+  request->skip = (size_t) ((uintmax_t) offset % gshm_page_size ());
+  request->page_offset = offset - (off_t) request->skip;
+  if ((uintmax_t) size > SIZE_MAX / 2 - gshm_page_size ())
+    gshm_out_of_range_of (MAP, scm_from_intmax (size),
+                          "Length is more than a process of this system can "
+                          "map of",
+                          gshm_descriptor_object (scm_fd));
+  request->size = (size_t) size;
+}
+
+/* What WRITABLE means for mmap: what is no boolean follows the descriptor.  */
+static int
+protection (int fd, SCM scm_fd, SCM writable)
+{
+  if (!scm_is_bool (writable))
+    {
+      int flags = fcntl (fd, F_GETFL);
+      if (flags < 0)
+        gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd), NULL);
+      writable = scm_from_bool ((flags & O_ACCMODE) == O_RDWR);
+    }
+  return scm_is_true (writable) ? PROT_READ | PROT_WRITE : PROT_READ;
+}
+
+/* Whether the object consists of huge pages only, of which the system moves
+   and replaces no part, so that faults there cannot be caught, nor less than
+   all of one be unmapped.  */
+static int
+has_only_huge_pages (int fd)
+{
+#ifdef HAVE_LINUX_MAGIC_H
+  struct statfs status;
+
+  return fstatfs (fd, &status) == 0
+         && (uint32_t) status.f_type == (uint32_t) HUGETLBFS_MAGIC;
+#else
+  (void) fd;
+  return 0;
+#endif
+}
+
+/* (FD OFFSET LENGTH TYPE WRITABLE POPULATE LOCK HUGE-PAGES NAME) ->
+   bytevector.  LENGTH #f reaches to the end; NAME is #f where it is not
+   known.  */
+static SCM
+gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
+          SCM populate, SCM lock, SCM huge_pages, SCM scm_name)
+{
+  struct request request
+    = { .populate = scm_is_true (populate), .lock = scm_is_true (lock),
+        .huge_pages = scm_is_true (huge_pages) };
+  request.fd = gshm_to_descriptor (MAP, 1, scm_fd);
+  size_t element_size = gshm_type_size (MAP, type);
+  if (fstat (request.fd, &request.status) < 0)
+    gshm_system_error (MAP, errno, scm_fd, NULL);
+  if (!S_ISREG (request.status.st_mode))
+    gshm_system_error (MAP, ENODEV, scm_fd,
+                       "the descriptor is not one of a shared memory object");
+  if (has_only_huge_pages (request.fd))
+    gshm_system_error (MAP, ENODEV, scm_fd,
+                       "it is one of a file of huge pages; #:huge-pages? uses "
+                       "them for a shared memory object");
+  check_range (scm_fd, scm_offset, scm_length, type, element_size, &request);
+  request.protection = protection (request.fd, scm_fd, writable);
+
+  collect_if_many (request.size);
+  /* From here on an exception may have to undo something.  */
+  scm_dynwind_begin (0);
+  char *name = NULL;
+  if (scm_is_true (scm_name))
+    {
+      name = scm_to_utf8_string (scm_name);
+      scm_dynwind_free (name);
+    }
+  char *base = map_anyhow (&request, scm_is_bool (writable));
+  if (base == MAP_FAILED)
+    gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd),
+                       errno == EACCES ? "the descriptor is not open for what "
+                                         "is asked"
+                       : errno == EPERM ? "a seal forbids writing to it"
+                       : NULL);
+  int err = advise (&request, base);
+  struct gshm_mapping *mapping = NULL;
+  if (err == 0)
+    {
+      char *own_name = name == NULL ? NULL : strdup (name);
+      if (name == NULL || own_name != NULL)
+        mapping = new_mapping (&request, base, own_name);
+      if (mapping == NULL)
+        {
+          free (own_name);
+          err = ENOMEM;
+        }
+    }
+  if (err != 0)
+    {
+      munmap (base, request.skip + request.size);
+      gshm_system_error (MAP, err, gshm_descriptor_object (scm_fd),
+                         err == ENOTSUP ? "this system has no huge pages"
+                         : err == ENOMEM && request.lock ? "see ulimit -l"
+                         : err == EPERM ? "this user may not lock memory"
+                         : NULL);
+    }
+  scm_dynwind_unwind_handler (release, mapping, 0);
+  gshm_fault_watch ();
+
+  SCM pointer = scm_from_pointer (base + request.skip, NULL);
+  SCM bytevector
+    = scm_pointer_to_bytevector (pointer,
+                                 scm_from_size_t (request.size / element_size),
+                                 SCM_INUM0, type);
+  gshm_set_finalizer (pointer, finalize, mapping);
+  scm_dynwind_end ();
+  scm_remember_upto_here_1 (pointer);
+  return bytevector;
+}
+
+/* (BYTEVECTOR) -> boolean.  */
+static SCM
+gshm_unmap (SCM bytevector)
+{
+  struct gshm_mapping *mapping = gshm_mapping_wanted (UNMAP, bytevector);
+  int result = gshm_mapping_unmap (mapping), err = errno;
+
+  if (result < 0)
+    gshm_system_error (UNMAP, err, gshm_mapping_name (mapping), NULL);
+  gshm_set_empty (bytevector);
+  scm_remember_upto_here_1 (bytevector);
+  return scm_from_bool (result);
+}
+
+/* (BYTEVECTOR) -> boolean: unlink the object's name, if it is still its
+   name.  */
+static SCM
+gshm_unlink_mapped (SCM bytevector)
+{
+  struct gshm_mapping *mapping
+    = gshm_mapping_wanted ("call-with-shm", bytevector);
+  SCM result = gshm_unlink_same ("call-with-shm", gshm_mapping_name (mapping),
+                                 mapping->device, mapping->inode);
+
+  scm_remember_upto_here_1 (bytevector);
+  return result;
+}
+
+void
+gshm_map_init (void)
+{
+  gshm_define ("%shm-map", 9, 0, gshm_map);
+  gshm_define ("%shm-unmap!", 1, 0, gshm_unmap);
+  gshm_define ("%shm-unlink-mapped", 1, 0, gshm_unlink_mapped);
+}

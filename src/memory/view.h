@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   view.h - bytevectors on parts of a mapping, and types of elements.  */
+
+#ifndef GSHM_VIEW_H
+#define GSHM_VIEW_H
+
+#include <libguile.h>
+#include <stddef.h>
+
+/* The mapping that BYTEVECTOR is on; where it is on none, raise an exception in
+   the name of SUBR.  */
+struct gshm_mapping *gshm_mapping_wanted (const char *subr, SCM bytevector);
+
+/* Whether BYTEVECTOR is on a mapping that was unmapped.  */
+int gshm_is_unmapped (SCM bytevector);
+
+/* What to call BYTEVECTOR in a message, a string.  */
+SCM gshm_describe (SCM bytevector);
+
+/* The size of the elements of TYPE, a symbol; else raise an exception in the
+   name of SUBR.  */
+size_t gshm_type_size (const char *subr, SCM type);
+
+/* A bytevector on the LENGTH bytes at ADDRESS, which are part of BYTEVECTOR
+   and live as long.  */
+SCM gshm_view_bytes (SCM bytevector, char *address, size_t length);
+
+/* Make BYTEVECTOR one of no bytes.  */
+void gshm_set_empty (SCM bytevector);
+
+#endif /* GSHM_VIEW_H */
