@@ -98,7 +98,11 @@
   (filter-map (lambda (fd)
                 (and=> (false-if-exception
                         (readlink (string-append "/proc/self/fd/" fd)))
-                       (lambda (target) (cons (string->number fd) target))))
+                       (lambda (target)
+                         ;; What the library keeps for itself.
+                         (and (not (string-prefix? "/memfd:guile-shm-reserve"
+                                                   target))
+                              (cons (string->number fd) target)))))
               (or (scandir "/proc/self/fd" string->number) '())))
 
 ;; Guile's threads for finalizers and for signals come and go with collections

@@ -849,6 +849,27 @@ already: the message or call-with-shm-slot must end first)" ,EDEADLK)
      '((()) (("--r7rs")) (("--r6rs"))
        (() (read-set! keywords 'prefix) (read-enable 'case-insensitive))
        (() (print-enable 'r7rs-symbols) (read-enable 'r6rs-hex-escapes)))))
+  (test-assert "many elements that begin with #"
+    (let ((data (iota 50000)))
+      (with-channel (ch (* 4 1024 1024))
+        (let ((datum (map even? data)))
+          (shm-channel-send-datum! ch datum)
+          (equal? datum (shm-channel-receive-datum! ch))))))
+  (test-equal "any locale will do" "(#t #t)"
+    (call-with-values
+        (lambda ()
+          (run "env" "LC_ALL=C" guile "--no-auto-compile" "-c"
+               (program
+                '((use-modules (posix-shm channel))
+                  (define ch (shm-channel-create #f 1000))
+                  (define (same? datum)
+                    (shm-channel-send-datum! ch datum)
+                    (equal? datum (shm-channel-receive-datum! ch)))
+                  (display
+                   (list (same? (string #\a #\nul #\b))
+                         (same? (string->symbol
+                                 (string (integer->char 955))))))))))
+      (lambda (output status) output)))
   (test-equal "a datum's procedures are named"
     '("shm-channel-send-datum!" "shm-channel-send-datum!"
       "shm-channel-receive-datum!")
@@ -906,6 +927,13 @@ already: the message or call-with-shm-slot must end first)" ,EDEADLK)
                  (none (begin (get-u8 port) (char-ready? port))))
             (shm-channel-close! ch)
             (list empty nothing two one none (char-ready? port)))))))
+  (test-equal "char-ready? ends though many messages are empty" '(#f #t)
+    (with-channel (ch 8000)
+      (let ((port (shm-channel-input-port ch)))
+        (for-each (lambda (_) (shm-channel-send! ch #vu8())) (iota 150))
+        (shm-channel-send! ch #vu8(1))
+        (let ((first (char-ready? port)))
+          (list first (char-ready? port))))))
   (test-equal "what is flushed is there" '("a line" "two")
     (with-channel (ch 1000)
       (let ((port (shm-channel-output-port ch)))

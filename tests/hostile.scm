@@ -185,10 +185,10 @@ exec \"$0\" --no-auto-compile -c \"$1\""
 
 (define (test-limits)
   (test-equal "the limit of file sizes"
-    `(#t ,EFBIG ,EFBIG ,EFBIG ,EFBIG 100 #f)
+    `(#t ,EFBIG ,EFBIG ,EFBIG ,EFBIG 100 #f ,EFBIG #f)
     (with-fresh-name name
       (guile-says
-       '(use-modules (posix-shm chicken) (posix-shm channel))
+       '(use-modules (posix-shm chicken) (posix-shm semaphore))
        `(define name ,name)
        '(define-syntax-rule (errno-of body)
           (catch 'system-error
@@ -211,7 +211,41 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                        results
                        (list (shm-size fd)
                              (and (member (string-append name "b") (shm-list))
-                                  #t)))))))
+                                  #t))
+                       (begin
+                         (setrlimit 'fsize 0 #f)
+                         (list (errno-of (semaphore-open name (list O_CREAT)))
+                               (file-exists?
+                                (string-append "/dev/shm/sem."
+                                               (substring name 1))))))))))
+  (test-on-linux "a shortage does not make later objects visible early"
+    `(,EMFILE #f 10)
+    (with-fresh-name name
+      (guile-says
+       `(define name ,name)
+       set-descriptor-limit
+       '(define held (fill))
+       '(define refused
+          (catch 'system-error
+            (lambda () (shm-create name 10) 'made)
+            (lambda arguments (system-error-errno arguments))))
+       '(for-each close-fdes held)
+       '(define visible? #t)
+       '(define bv
+          (shm-create name 10
+                      #:initialize
+                      (lambda (bv)
+                        (set! visible? (->bool (member name (shm-list)))))))
+       '(write (list refused visible? (shm-size (shm-open name
+                                                          (list O_RDWR))))))))
+  (test-on-linux "a socket that cannot be polled" EINVAL
+    (guile-says
+     '(define ends (socketpair AF_UNIX SOCK_STREAM 0))
+     '(define fd (shm-open-anonymous))
+     '(setrlimit 'nofile 0 0)
+     '(write (catch 'system-error
+               (lambda () (shm-send-fd (car ends) fd))
+               (lambda arguments (system-error-errno arguments))))))
   (test-equal "descriptors that garbage holds" 200
     (guile-says
      '(setrlimit 'nofile 60 60)
@@ -232,6 +266,10 @@ exec \"$0\" --no-auto-compile -c \"$1\""
       (display "done")))
   (test-in-memory-of "48m" "memory that garbage holds and nobody reserves"
     '((use-modules (rnrs bytevectors))
+      ;; Nor does an object that is too large to be mapped change that.
+      (define fd (shm-open "/large" (list O_RDWR O_CREAT) #o600))
+      (shm-resize! fd (expt 2 62))
+      (catch 'system-error (lambda () (shm-attach "/large")) list)
       (do ((i 0 (+ i 1)))
           ((= i 20))
         (bytevector-fill! (shm-create "/garbage" (* 8 1024 1024)) 1)
@@ -288,13 +326,17 @@ exec \"$0\" --no-auto-compile -c \"$1\""
 (define (test-credentials)
   (define so-passcred 16)
   (define so-passsec 34)
+  (define so-passpidfd 76)
   (for-each
    (match-lambda
      ((what . options)
-      (test-on-linux (string-append "received with " what) 4096
-        (let ((ends (socketpair AF_UNIX SOCK_STREAM 0)))
+      (test-on-linux (string-append "received with " what) '(4096 0)
+        (let ((ends (socketpair AF_UNIX SOCK_STREAM 0))
+              (before (descriptor-count)))
           (for-each (lambda (option)
-                      (setsockopt (cdr ends) SOL_SOCKET option 1))
+                      ;; A system may not have it.
+                      (false-if-exception
+                       (setsockopt (cdr ends) SOL_SOCKET option 1)))
                     options)
           (let ((fd (shm-open-anonymous #:size 4096)))
             (shm-send-fd (car ends) fd)
@@ -302,12 +344,14 @@ exec \"$0\" --no-auto-compile -c \"$1\""
           (let* ((fd (shm-receive-fd (cdr ends)))
                  (size (shm-size fd)))
             (close-fdes fd)
-            (close-port (car ends))
-            (close-port (cdr ends))
-            size)))))
+            (let ((more (- (descriptor-count) before)))
+              (close-port (car ends))
+              (close-port (cdr ends))
+              (list size more)))))))
    `(("credentials" ,so-passcred)
      ("a security label" ,so-passsec)
-     ("both" ,so-passcred ,so-passsec)))
+     ("a descriptor of the sender" ,so-passpidfd)
+     ("all of them" ,so-passcred ,so-passsec ,so-passpidfd)))
   (test-equal "with no descriptor free, the message stays" `(,EMFILE 10)
     (guile-says
      set-descriptor-limit

@@ -15,7 +15,6 @@
                 #:select (make-custom-binary-output-port))
   #:use-module ((ice-9 control) #:select (call-with-escape-continuation))
   #:use-module ((ice-9 match) #:select (match-lambda))
-  #:use-module ((ice-9 regex) #:select (list-matches match:substring))
   #:use-module (posix-shm atomic)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm mapping)
@@ -27,7 +26,6 @@
                           bytevector?
                           string->utf8
                           utf8->string))
-  #:use-module ((srfi srfi-1) #:select (any))
   #:use-module ((system vm vm) #:select (call-with-stack-overflow-handler))
   #:re-export (;; Sizes.
                shm-channel-header-size
@@ -387,23 +385,40 @@ Raise what @code{shm-channel-receive!} and PROC raise."
 (define most-stack 10000000)
 (define most-nesting 10000)
 
-;; What an array begins with, as in #2(...) or #2f64:3@1:4(...): its rank, and
-;; its dimensions.
-(define array-prefix
-  (make-regexp "#([0-9]*)[a-z]*[0-9]*((@-?[0-9]+)?(:[0-9]+))*"))
-(define dimension (make-regexp ":([0-9]+)"))
+(define digit (string->char-set "0123456789"))
+(define lower (string->char-set "abcdefghijklmnopqrstuvwxyz"))
 
 (define (claims-too-much? text)
-  "Return whether an array in TEXT claims to be larger than TEXT."
-  (define (number match)
-    (or (string->number (match:substring match 1)) 0))
-  (any (lambda (prefix)
-         (< (string-length text)
-            (max (number prefix)
-                 (apply * (map number
-                               (list-matches dimension
-                                             (match:substring prefix)))))))
-       (list-matches array-prefix text)))
+  "Return whether an array in TEXT, which begins as in #2(...) or
+#2f64:3@1:4(...), claims to be larger than TEXT by its rank or its dimensions."
+  (define end (string-length text))
+  (define (char-at i)
+    (if (< i end) (string-ref text i) #\space))
+  (define (after i set)
+    (or (and (< i end) (string-skip text set i)) end))
+  (define (number i j)
+    (cond ((>= i j) 0)
+          ((> (- j i) 12) (+ end 1))
+          (else (string->number (substring text i j)))))
+  (define (dimensions-too-large? k size)
+    (case (char-at k)
+      ((#\@)
+       (dimensions-too-large?
+        (after (if (char=? #\- (char-at (+ k 1))) (+ k 2) (+ k 1)) digit)
+        size))
+      ((#\:)
+       (let* ((next (after (+ k 1) digit))
+              (size (* size (number (+ k 1) next))))
+         (or (> size end)
+             (dimensions-too-large? next size))))
+      (else (any-after? k))))
+  (define (any-after? k)
+    (let ((i (and (< k end) (string-index text #\# k))))
+      (and i
+           (let ((rank (after (+ i 1) digit)))
+             (or (> (number (+ i 1) rank) end)
+                 (dimensions-too-large? (after (after rank lower) digit) 1))))))
+  (any-after? 0))
 
 (define (read-all text)
   "Return the one datum that is written in TEXT, a string, in a list, or #f if
@@ -458,11 +473,16 @@ there is not just one.  Nothing in there is evaluated."
 ;; So characters, and those of symbols and strings that a reader may take for
 ;; something else, are written in the one way that all readers take.
 
-(define plain-symbol (make-regexp "^[a-z][a-z-]*$"))
+(define plain (char-set-adjoin lower #\-))
+
+(define (plain? name)
+  (and (not (string-null? name))
+       (char-set-contains? lower (string-ref name 0))
+       (string-every plain name)))
 
 (define (write-symbol symbol port)
   (let ((name (symbol->string symbol)))
-    (if (regexp-exec plain-symbol name)
+    (if (plain? name)
         (display name port)
         (begin
           (display "#{" port)
@@ -593,25 +613,32 @@ Reading raises what @code{shm-channel-receive!} raises."
   (define bv (bytevector-of "shm-channel-input-port" ch))
   (define message #f)                   ; what is left of it, from OFFSET on
   (define offset 0)
-  (define (ready? timeout)
-    "Return whether there are bytes or the end, received within TIMEOUT."
+  (define (ready?)
     (or (eof-object? message)
-        (and message (< offset (bytevector-length message)))
-        (begin
-          ;; What is raised here leaves nothing to be read twice.
-          (set! message #f)
-          (set! message (%shm-channel-receive! bv timeout #f))
-          (set! offset 0)
-          (and message (ready? timeout)))))
+        (and message (< offset (bytevector-length message)))))
+  (define (receive! timeout)
+    ;; What is raised here leaves nothing to be read twice.
+    (set! message #f)
+    (set! message (%shm-channel-receive! bv timeout #f))
+    (set! offset 0)
+    message)
   (define (read! target start count)
-    (ready? #f)
-    (if (eof-object? message)
-        0
-        (let ((n (min count (- (bytevector-length message) offset))))
-          (bytevector-copy! message offset target start n)
-          (set! offset (+ offset n))
-          n)))
-  (%shm-channel-input-port read! (lambda () (ready? 0))))
+    (cond ((not (ready?))
+           (receive! #f)
+           (read! target start count))
+          ((eof-object? message) 0)
+          (else
+           (let ((n (min count (- (bytevector-length message) offset))))
+             (bytevector-copy! message offset target start n)
+             (set! offset (+ offset n))
+             n))))
+  (define (ready-now? tries)
+    ;; Others may send empty messages for ever.
+    (or (ready?)
+        (and (positive? tries)
+             (receive! 0)
+             (ready-now? (- tries 1)))))
+  (%shm-channel-input-port read! (lambda () (ready-now? 100))))
 
 (define (shm-channel-output-port ch)
   "Return a binary output port that sends the bytes written to it to the

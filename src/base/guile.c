@@ -134,7 +134,7 @@ gshm_set_finalizer (SCM object, void (*finalize) (void *object, void *data),
 }
 
 
-void
+int
 gshm_wait_until_ready (int fd, short events)
 {
   struct pollfd descriptor = { .fd = fd, .events = events };
@@ -146,6 +146,7 @@ gshm_wait_until_ready (int fd, short events)
       ready = poll (&descriptor, 1, SLICE);
     }
   while (ready == 0 || (ready < 0 && errno == EINTR));
+  return ready < 0 ? -1 : 0;
 }
 
 void

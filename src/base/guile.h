@@ -48,9 +48,9 @@ void gshm_set_finalizer (SCM object,
     }                                                           \
   while (0)
 
-/* Wait until FD is ready for EVENTS, as poll has them, or for an error.
-   Asyncs run meanwhile and may leave by an exception: own nothing that needs
-   releasing.  */
-void gshm_wait_until_ready (int fd, short events);
+/* Wait until FD is ready for EVENTS, as poll has them, or has an error.  Return
+   0, or -1 and errno if it cannot be polled.  Asyncs run meanwhile and may leave
+   by an exception: own nothing that needs releasing.  */
+int gshm_wait_until_ready (int fd, short events);
 
 #endif /* GSHM_GUILE_H */

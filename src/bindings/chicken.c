@@ -58,7 +58,8 @@ wait_if_needed (int fd, mode_t type, short events)
   /* Some answer at once, perhaps with an error that poll does not know.  */
   if (type != S_IFREG && flags >= 0 && !(flags & O_NONBLOCK)
       && (flags & O_ACCMODE) != wrong_way)
-    gshm_wait_until_ready (fd, events);
+    /* Where it cannot be polled the call itself waits, or says why not.  */
+    (void) gshm_wait_until_ready (fd, events);
 }
 
 /* Read up to SIZE bytes: fewer at the end of a file, and from a pipe, which

@@ -103,6 +103,7 @@ refuse (const char *subr, int err, SCM name)
 {
   gshm_system_error (subr, err, name,
                      err == ENOSYS ? "this system has no named semaphores"
+                     : err == EFBIG ? "see ulimit -f"
                      : err == EINVAL ? "there is no semaphore under this "
                                        "name, but something else"
                      : NULL);
@@ -230,6 +231,18 @@ file_error (const char *name)
   return 0;
 }
 
+/* glibc writes a new semaphore to a file.  */
+static sem_t *
+open_within_limit (const char *name, int flags, mode_t mode, unsigned value)
+{
+  sigset_t before;
+
+  gshm_block_sigxfsz (&before);
+  sem_t *semaphore = open_semaphore (name, flags, mode, value);
+  gshm_unblock_sigxfsz (&before);
+  return semaphore;
+}
+
 /* (NAME OFLAGS MODE VALUE) -> semaphore.  */
 static SCM
 gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
@@ -256,10 +269,15 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
     refuse (OPEN, err, scm_name);
   int tries = 0, attempts = 0;
   do
-    semaphore->system = open_semaphore (name.bytes, flags, mode, value);
+    semaphore->system = open_within_limit (name.bytes, flags, mode, value);
   while (semaphore->system == SEM_FAILED
          && ((errno == EINTR && ++tries < 1000)
              || gshm_collect_for (errno, &attempts)));
+  if (semaphore->system == SEM_FAILED && errno == ENOENT && (flags & O_CREAT))
+    /* glibc has written a part of the file.  */
+    gshm_system_error (OPEN, errno, scm_name,
+                       "it could not be written: see ulimit -f, and whether "
+                       "/dev/shm is full");
   if (semaphore->system == SEM_FAILED)
     refuse (OPEN, errno, scm_name);
   semaphore->mapping = gshm_mapping_borrow (semaphore->system, sizeof (sem_t),

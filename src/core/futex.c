@@ -56,8 +56,9 @@ gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
   if (syscall (SYS_futex, word, FUTEX_WAIT, value, &time, NULL, 0) == 0)
     return 0;
   int err = errno;
-  if (err == EFAULT)
-    /* The page is lost, as the next read of it will find.  */
+  if (err != EAGAIN && err != EINTR && err != ETIMEDOUT)
+    /* The page is lost, as the next read of it will find, or the system refuses
+       the call: the caller must not spin.  */
     gshm_pause (SECOND / 1000);
   return err;
 }

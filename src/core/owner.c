@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    owner.c - which thread of which process holds something, and does it live?
 
-   A thread is dead if there is none of its id, or one that has no memory, as a
-   zombie has none, or one that started at another time.  What cannot be told
-   counts as alive: no probe but that of the start needs /proc, or a descriptor.
-   Starting another program (exec) does not end a thread.  */
+   A thread is dead if there is none of its id, or one that has ended and whose
+   parent has not waited for it, or another one.  What cannot be told counts as
+   alive.  From Linux 6.9 on a descriptor of the thread (pidfd) tells all that,
+   without /proc and without waiting for the thread.  Before, its line in /proc
+   does; but to read that waits while the thread starts another program (exec),
+   which does not end it.  */
 
 #include <config.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -17,10 +20,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
-#include <sys/uio.h>
+#ifdef __linux__
+# include <sys/vfs.h>
+#endif
 #include <time.h>
 #include <unistd.h>
 
@@ -48,25 +54,10 @@ static _Atomic uint64_t own_namespace;
 #define IS_KNOWN (UINT64_C (1) << 32)
 #define PROC_IS_OURS (UINT64_C (1) << 33)
 #define STARTS_ARE_SHARED (UINT64_C (1) << 34)
+#define HAS_SERIALS (UINT64_C (1) << 35)
 
-/* Read the beginning of the file PATH, SIZE - 1 bytes at most, as a string.
-   Return 0 and set errno if that fails.  */
-static int
-read_text (const char *path, char *text, size_t size)
-{
-  int fd = open (path, O_RDONLY | O_CLOEXEC);
-
-  if (fd < 0)
-    return 0;
-  ssize_t length = read (fd, text, size - 1);
-  int err = errno;
-  close (fd);
-  errno = err;
-  if (length <= 0)
-    return 0;
-  text[length] = '\0';
-  return 1;
-}
+/* Of what stands for a thread's start: whether it is a serial number.  */
+#define IS_SERIAL UINT64_C (1)
 
 /* Whether ERR says nothing of what was asked for, but of what this process
    lacks.  */
@@ -76,10 +67,83 @@ is_shortage (int err)
   return err == EMFILE || err == ENFILE || err == ENOMEM;
 }
 
+/* A descriptor in reserve, so that it can be asked whether an owner lives where
+   no other is free; and the inode behind it, by which it is known, in case the
+   program has closed it.  */
+static atomic_int reserve = -1;
+static ino_t reserve_inode;
+
+static void
+fill_reserve (void)
+{
+#ifdef HAVE_MEMFD_CREATE
+  struct stat status;
+  int none = -1;
+
+  if (atomic_load (&reserve) >= 0)
+    return;
+  int fd = memfd_create ("guile-shm-reserve", MFD_CLOEXEC);
+  if (fd < 0)
+    return;
+  if (fstat (fd, &status) == 0)
+    reserve_inode = status.st_ino;
+  if (!atomic_compare_exchange_strong (&reserve, &none, fd))
+    close (fd);
+#endif
+}
+
+/* Return whether a descriptor was freed, so that it is worth trying again; then
+   fill the reserve afterwards.  */
+static int
+use_reserve (void)
+{
+  struct stat status;
+  int fd = atomic_exchange (&reserve, -1);
+
+  return (fd >= 0 && fstat (fd, &status) == 0
+          && status.st_ino == reserve_inode && close (fd) == 0);
+}
+
+/* Read the beginning of the file PATH, SIZE - 1 bytes at most, as a string.
+   Return 0 and set errno if that fails.  */
+static int
+read_text (const char *path, char *text, size_t size)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  int is_last = fd < 0 && (errno == EMFILE || errno == ENFILE)
+                && use_reserve ();
+
+  if (is_last)
+    fd = open (path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return 0;
+  ssize_t length = read (fd, text, size - 1);
+  int err = errno;
+  close (fd);
+  if (is_last)
+    fill_reserve ();
+  errno = err;
+  if (length <= 0)
+    return 0;
+  text[length] = '\0';
+  return 1;
+}
+
+static long
+thread_id (void)
+{
+#if HAVE_THREAD_IDS
+  return syscall (SYS_gettid);
+#else
+  return (long) getpid ();
+#endif
+}
+
 /* Bits that no other thread has.  */
 static uint64_t random_bits (void);
 
 #ifdef __linux__
+/* The inode of the file PATH, or 0 and errno.  */
 static uint64_t
 inode_of (const char *path)
 {
@@ -96,27 +160,82 @@ inode_of (const char *path)
 # define FIRST_TIME_NAMESPACE UINT64_C (0xeffffffa)
 
 /* The inode of the PID namespace of this process, as in /proc, which may be
-   missing.  Linux tells it from 6.11 on.  0 if it does not.  */
+   missing.  Linux tells it from 6.11 on.  0 if it does not; if that is for a
+   shortage, store its errno.  */
 static uint64_t
-inode_by_pidfd (void)
+inode_by_pidfd (int *shortage)
 {
   uint64_t inode = 0;
 # ifdef SYS_pidfd_open
   struct stat status;
   int process = (int) syscall (SYS_pidfd_open, getpid (), 0);
+  int namespace = process < 0 ? -1 : ioctl (process, GET_PID_NAMESPACE, 0);
 
-  if (process < 0)
-    return 0;
-  int namespace = ioctl (process, GET_PID_NAMESPACE, 0);
+  if (namespace < 0 && is_shortage (errno))
+    *shortage = errno;
   if (namespace >= 0)
     {
       if (fstat (namespace, &status) == 0)
         inode = (uint64_t) status.st_ino;
       close (namespace);
     }
-  close (process);
+  if (process >= 0)
+    close (process);
+# else
+  (void) shortage;
 # endif
   return inode;
+}
+
+/* From linux/pidfd.h and linux/magic.h.  */
+# define THREAD_ONLY O_EXCL
+# define PID_FILE_SYSTEM 0x50494446
+
+/* Open a descriptor of the thread ID; if no other is free, with the reserve,
+   which IS_LAST then says.  Return -1 and errno if that fails.  */
+static int
+open_thread (long id, int *is_last)
+{
+# ifdef SYS_pidfd_open
+  int fd = (int) syscall (SYS_pidfd_open, id, THREAD_ONLY);
+
+  *is_last = fd < 0 && (errno == EMFILE || errno == ENFILE) && use_reserve ();
+  if (*is_last)
+    fd = (int) syscall (SYS_pidfd_open, id, THREAD_ONLY);
+  return fd;
+# else
+  *is_last = 0;
+  (void) id;
+  errno = ENOSYS;
+  return -1;
+# endif
+}
+
+/* What the thread ID is told from others by, of which none since the boot has
+   the same, and whether it has ended.  Return 0 and set errno if that cannot be
+   told.  */
+static int
+ask_thread (long id, uint64_t *serial, int *has_ended)
+{
+  struct stat status;
+  struct statfs system;
+  int is_last, fd = open_thread (id, &is_last);
+
+  if (fd < 0)
+    return 0;
+  int known = (fstatfs (fd, &system) == 0
+               && (unsigned long) system.f_type == PID_FILE_SYSTEM
+               && fstat (fd, &status) == 0);
+  struct pollfd thread = { .fd = fd, .events = POLLIN };
+  *has_ended = poll (&thread, 1, 0) == 1 && (thread.revents & POLLIN) != 0;
+  close (fd);
+  if (is_last)
+    fill_reserve ();
+  if (known)
+    *serial = ((uint64_t) status.st_ino << 1 | IS_SERIAL) & START_MASK;
+  else
+    errno = ENOSYS;
+  return known;
 }
 
 /* Whether /proc tells of this process's namespace: then it knows the process by
@@ -144,18 +263,28 @@ is_proc_ours (int *shortage)
 static uint64_t
 namespace_of_process (int *shortage)
 {
-  uint64_t ids = inode_of ("/proc/self/ns/pid");
   uint64_t clocks = inode_of ("/proc/self/ns/time");
+  /* Linux before 5.6 has no time namespaces.  */
+  int is_first = clocks == FIRST_TIME_NAMESPACE
+                 || (clocks == 0 && errno == ENOENT);
+  uint64_t ids = inode_of ("/proc/self/ns/pid");
 
-  if (ids == 0)
-    ids = inode_by_pidfd ();
+  if (ids == 0 && is_shortage (errno))
+    *shortage = errno;
+  else if (ids == 0)
+    ids = inode_by_pidfd (shortage);
   uint64_t known = (ids == 0 ? random_bits () >> 32 : ids & UINT32_MAX);
   known |= IS_KNOWN;
   if (is_proc_ours (shortage))
     known |= PROC_IS_OURS;
-  /* Linux before 5.6 has no time namespaces.  */
-  if (clocks == 0 || clocks == FIRST_TIME_NAMESPACE)
+  if (is_first)
     known |= STARTS_ARE_SHARED;
+  uint64_t serial;
+  int has_ended;
+  if (ask_thread (thread_id (), &serial, &has_ended))
+    known |= HAS_SERIALS;
+  else if (is_shortage (errno))
+    *shortage = errno;
   return known;
 }
 #else
@@ -240,18 +369,8 @@ read_life (long id, struct life *life, int *shortage)
       field++;
     }
   life->start = (namespace & STARTS_ARE_SHARED
-                 ? strtoull (field, NULL, 10) & START_MASK : 0);
+                 ? strtoull (field, NULL, 10) << 1 & START_MASK : 0);
   return 1;
-}
-
-static long
-thread_id (void)
-{
-#if HAVE_THREAD_IDS
-  return syscall (SYS_gettid);
-#else
-  return (long) getpid ();
-#endif
 }
 
 /* Where a thread has no id of its own it is told from the others of its
@@ -261,7 +380,19 @@ thread_start (long id, int *shortage)
 {
 #if HAVE_THREAD_IDS
   struct life life;
+# ifdef __linux__
+  uint64_t serial;
+  int has_ended;
 
+  if (find_namespace (shortage) & HAS_SERIALS)
+    {
+      if (ask_thread (id, &serial, &has_ended))
+        return serial;
+      if (is_shortage (errno))
+        *shortage = errno;
+      return 0;
+    }
+# endif
   return read_life (id, &life, shortage) ? life.start : 0;
 #else
   static atomic_ulong count;
@@ -336,6 +467,16 @@ gshm_find_self (uint32_t namespace)
   return self->foreign;
 }
 
+/* Whether START, of which the bits MEANS are known, is that of another thread
+   than FOUND, where both are known and of the same kind.  */
+static int
+is_another (uint64_t start, uint64_t means, uint64_t found)
+{
+  return ((start & means) != 0 && found != 0
+          && ((start ^ found) & IS_SERIAL) == 0
+          && ((start ^ found) & means) != 0);
+}
+
 int
 gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
 {
@@ -347,24 +488,22 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
     return 1;
   if (kill ((pid_t) id, 0) < 0 && errno == ESRCH)
     return 1;
-#ifdef HAVE_PROCESS_VM_READV
-  /* Whether this process may read that memory or not, it is told if there is
-     none.  */
-  char byte;
-  struct iovec local = { &byte, 1 }, remote = { NULL, 1 };
-  if (process_vm_readv ((pid_t) id, &local, 1, &remote, 1, 0) < 0
-      && errno == ESRCH)
-    return 1;
-#endif
 #if HAVE_THREAD_IDS
-  struct life life;
   uint64_t start = owner >> START_SHIFT, means = known >> START_SHIFT;
+  struct life life;
   int shortage;
+# ifdef __linux__
+  uint64_t serial;
+  int has_ended;
 
-  return read_life (id, &life, &shortage)
-         && (life.state == 'Z' || life.state == 'X'
-             || ((start & means) != 0 && life.start != 0
-                 && ((life.start ^ start) & means) != 0));
+  if (find_namespace (&shortage) & HAS_SERIALS)
+    return (ask_thread (id, &serial, &has_ended)
+            ? has_ended || is_another (start, means, serial)
+            : errno == ESRCH);
+# endif
+  return (read_life (id, &life, &shortage)
+          && (life.state == 'Z' || life.state == 'X'
+              || is_another (start, means, life.start)));
 #else
   return 0;
 #endif
@@ -381,4 +520,5 @@ void
 gshm_owner_start (void)
 {
   pthread_atfork (NULL, NULL, forget);
+  fill_reserve ();
 }

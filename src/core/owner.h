@@ -6,14 +6,16 @@
      bits 0 to 2    flags, free for the structure that the owner is in, but for
                     GSHM_FOREIGN
      bits 3 to 24   the thread's id
-     bits 25 to 63  when it started, in the system's clock ticks since the
-                    boot, 0 where that is not known
+     bits 25 to 63  what tells it from others of its id: where bit 25 is set the
+                    serial number that the kernel gave it (the inode of its
+                    pidfd), else when it started, in clock ticks since the
+                    boot, or 0 where neither is known
 
    Ids mean something in one PID namespace (as containers have their own).  A
    structure records the one in which it was initialized; an owner of another
    one says so, has random bits for its id and start there, and is taken to
-   live.  Starts mean something in the boot's time namespace; in another one
-   they are not known, and not compared.  */
+   live.  Times of the start mean something in the boot's time namespace; in
+   another one they are not known, and not compared.  */
 
 #ifndef GSHM_OWNER_H
 #define GSHM_OWNER_H

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #ifdef HAVE_LINUX_MAGIC_H
 # include <linux/magic.h>
 # include <sys/vfs.h>
@@ -30,7 +31,7 @@
 #define MAP "shm-map"
 #define UNMAP "shm-unmap!"
 
-/* Up to so many bytes nothing needs to be collected.  */
+/* So many bytes more than were left by a collection may always be mapped.  */
 #define MIN_BYTES ((size_t) 16 << 20)
 
 static void
@@ -146,24 +147,37 @@ advise (const struct request *request, char *base)
   return 0;
 }
 
+/* Up to how many bytes may be mapped before the next collection, where MAPPED
+   are now: twice as many, within what the system's memory can take.  */
+static size_t
+next_limit (size_t mapped)
+{
+  size_t most = (size_t) sysconf (_SC_PHYS_PAGES) / 4;
+  size_t more = mapped / gshm_page_size () < most ? mapped
+                : most * gshm_page_size ();
+
+  return mapped + (more > MIN_BYTES ? more : MIN_BYTES);
+}
+
 /* The collector sees a bytevector of a few words in a mapping.  But the system
    has a limit of how many mappings there may be, which Guile needs some of,
    too, and their memory is the system's.  So collect when there are twice as
-   many, or with SIZE bytes more twice as large ones, as were left the last
-   time.  */
+   many, or twice as large ones, as there were at least since the last time.  */
 static void
-collect_if_many (size_t size)
+collect_if_many (void)
 {
-  static atomic_size_t max_count = 8192, max_bytes = MIN_BYTES;
+  static atomic_size_t max_count = 8192, max_bytes = SIZE_MAX;
+  size_t bytes = gshm_mapped_bytes (), limit = next_limit (bytes);
 
+  if (limit < atomic_load (&max_bytes))
+    atomic_store (&max_bytes, limit);
   if (gshm_registry_count () >= atomic_load (&max_count)
-      || gshm_mapped_bytes () + size > atomic_load (&max_bytes))
+      || bytes > atomic_load (&max_bytes))
     {
       gshm_collect ();
       size_t count = gshm_registry_count ();
-      size_t bytes = gshm_mapped_bytes () + size;
       atomic_store (&max_count, count < 4096 ? 8192 : 2 * count);
-      atomic_store (&max_bytes, bytes < MIN_BYTES / 2 ? MIN_BYTES : 2 * bytes);
+      atomic_store (&max_bytes, next_limit (gshm_mapped_bytes ()));
     }
 }
 
@@ -285,7 +299,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   check_range (scm_fd, scm_offset, scm_length, type, element_size, &request);
   request.protection = protection (request.fd, scm_fd, writable);
 
-  collect_if_many (request.size);
+  collect_if_many ();
   /* From here on an exception may have to undo something.  */
   scm_dynwind_begin (0);
   char *name = NULL;

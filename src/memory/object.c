@@ -338,8 +338,17 @@ link_object (int fd, const char *to)
   return linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW);
 }
 
+/* Whether ERR says nothing of what the system can, but of what it lacks now.  */
+static int
+is_shortage (int err)
+{
+  return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOSPC
+         || err == EDQUOT;
+}
+
 /* Try once whether objects can be linked to names.  /proc, the file system and
-   filters of system calls may refuse that in any way.  */
+   filters of system calls may refuse that in any way.  Return -1 and set errno
+   if a shortage keeps it from being told.  */
 static int
 try_to_publish (void)
 {
@@ -348,27 +357,37 @@ try_to_publish (void)
   int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
   if (fd < 0)
-    return 0;
+    return is_shortage (errno) ? -1 : 0;
   clock_gettime (CLOCK_REALTIME, &time);
   snprintf (name, sizeof name, GSHM_FOLDER "/gshm-try-%lx-%lx",
             (unsigned long) getpid (), (unsigned long) time.tv_nsec);
-  int done = link_object (fd, name) == 0;
+  int done = link_object (fd, name) == 0, err = errno;
   if (done)
     unlink (name);
-  else
-    /* Another process's attempt: then they can be linked.  */
-    done = errno == EEXIST;
   close (fd);
-  return done;
+  if (done || err == EEXIST)
+    /* Another process's attempt: then they can be linked.  */
+    return 1;
+  errno = err;
+  return is_shortage (err) ? -1 : 0;
 }
 
 static int
 can_publish (void)
 {
   static atomic_int known;      /* 1: no, 2: yes */
+  int result, attempts = 0;
 
   if (atomic_load (&known) == 0)
-    atomic_store (&known, 1 + try_to_publish ());
+    {
+      do
+        result = try_to_publish ();
+      while (result < 0 && gshm_collect_for (errno, &attempts));
+      if (result < 0)
+        gshm_system_error (CREATE, errno, scm_from_utf8_string (GSHM_FOLDER),
+                           NULL);
+      atomic_store (&known, 1 + result);
+    }
   return atomic_load (&known) == 2;
 }
 #endif
@@ -395,7 +414,7 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
   if (fd >= 0)
     return scm_from_int (fd);
   int err = errno;
-  if (err == EMFILE || err == ENFILE || err == ENOSPC)
+  if (is_shortage (err))
     gshm_system_error (CREATE, err, scm_from_utf8_string (GSHM_FOLDER), NULL);
 #else
   (void) mode;

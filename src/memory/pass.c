@@ -56,7 +56,8 @@ gshm_send_fd (SCM scm_socket, SCM scm_fd)
   ssize_t sent;
   do
     {
-      gshm_wait_until_ready (socket, POLLOUT);
+      if (gshm_wait_until_ready (socket, POLLOUT) < 0)
+        gshm_system_error (SEND, errno, scm_socket, NULL);
       sent = sendmsg (socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
   while (sent < 0 && (errno == EINTR || errno == EAGAIN));
@@ -67,8 +68,11 @@ gshm_send_fd (SCM scm_socket, SCM scm_fd)
   return SCM_UNSPECIFIED;
 }
 
-/* Take the descriptors out of MESSAGE: return the first, and close the others,
-   which nobody asked for.  */
+/* SCM_PIDFD, from linux/socket.h.  */
+#define PIDFD 4
+
+/* Take the descriptors out of MESSAGE: return the first of an object, and close
+   the others.  */
 static int
 take_descriptor (struct msghdr *message)
 {
@@ -76,14 +80,15 @@ take_descriptor (struct msghdr *message)
 
   for (struct cmsghdr *header = CMSG_FIRSTHDR (message); header != NULL;
        header = CMSG_NXTHDR (message, header))
-    if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+    if (header->cmsg_level == SOL_SOCKET
+        && (header->cmsg_type == SCM_RIGHTS || header->cmsg_type == PIDFD))
       {
         size_t bytes = header->cmsg_len - CMSG_LEN (0);
         for (size_t i = 0; i + sizeof (int) <= bytes; i += sizeof (int))
           {
             int fd;
             memcpy (&fd, CMSG_DATA (header) + i, sizeof fd);
-            if (first < 0)
+            if (first < 0 && header->cmsg_type == SCM_RIGHTS)
               first = fd;
             else
               close (fd);
@@ -120,7 +125,8 @@ gshm_receive_fd (SCM scm_socket)
   ssize_t received;
   do
     {
-      gshm_wait_until_ready (socket, POLLIN);
+      if (gshm_wait_until_ready (socket, POLLIN) < 0)
+        gshm_system_error (RECEIVE, errno, scm_socket, NULL);
       require_descriptor (socket);
       message = (struct msghdr) { .msg_iov = &data, .msg_iovlen = 1,
                                   .msg_control = control.bytes,
