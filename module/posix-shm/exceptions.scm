@@ -21,6 +21,8 @@
             ;; For the other rooms.
             check-procedure
             document
+            fail
+            naming
             raise-abandoned
             raise-format
             raise-no-datum
@@ -92,6 +94,16 @@ POSITION, is not what is EXPECTED, a string."
   "Raise wrong-type-arg in the name of SUBR unless OBJECT is a procedure."
   (unless (procedure? object)
     (wrong-type subr "procedure" object)))
+
+(define (fail err what)
+  (scm-error 'system-error "guild shm" "~A: ~A" (list (strerror err) what)
+             (list err)))
+
+(define-syntax-rule (naming what body ...)
+  ;; Guile's procedures do not say what they failed on.
+  (catch 'system-error
+    (lambda () body ...)
+    (lambda arguments (fail (system-error-errno arguments) what))))
 
 ;; The type of the condition for memory that does not hold what it should.
 (define &shm-format
