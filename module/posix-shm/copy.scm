@@ -26,7 +26,7 @@
            ;; A signal's handler that exits does so afterwards.
            (call-with-blocked-asyncs
             (lambda () (false-if-exception (open (dup->fdes fd))))))
-      (fail EBADF what)))
+      (raise-system-error EBADF what)))
 
 ;; Where the object has no name before it is whole, nobody needs to clean up.
 (define (exit-on-signals)
@@ -106,7 +106,7 @@ fewer only at the end."
         count
         (begin
           (await-input in)
-          (let ((more (naming what
+          (let ((more (with-error-context what
                         (get-bytevector-some! in bv count (- chunk count)))))
             (if (eof-object? more)
                 count
@@ -121,7 +121,7 @@ holds nothing yet."
     (let ((count (read-chunk! in from bv)))
       (cond ((zero? count) done)
             (else
-             (naming to
+             (with-error-context to
                (if sparse?
                    (for-each-run bv count
                      (lambda (start size)
@@ -147,7 +147,7 @@ holds nothing yet."
       (lambda (progress)
         (if (eqv? start 0)
             (let ((size (copy-bytes in from out to progress #t)))
-              (naming to (truncate-file out size)))
+              (with-error-context to (truncate-file out size)))
             (copy-bytes in from out to progress #f))))
     (close-port in)
     (close-port out)))
@@ -162,6 +162,6 @@ holds nothing yet."
         (call-with-progress (and (regular-file? in) (stat:size (stat in)))
           (lambda (progress)
             (let ((size (copy-bytes in from out to progress #t)))
-              (naming to (truncate-file out size)))))
+              (with-error-context to (truncate-file out size)))))
         (close-port in)
         (close-port out)))))

@@ -21,12 +21,12 @@
             ;; For the other rooms.
             check-procedure
             document
-            fail
-            naming
             raise-abandoned
             raise-format
             raise-no-datum
+            raise-system-error
             shown
+            with-error-context
             wrong-type))
 
 (define-syntax-rule (document procedure text)
@@ -95,15 +95,17 @@ POSITION, is not what is EXPECTED, a string."
   (unless (procedure? object)
     (wrong-type subr "procedure" object)))
 
-(define (fail err what)
-  (scm-error 'system-error "guild shm" "~A: ~A" (list (strerror err) what)
-             (list err)))
+(define (raise-system-error errno what)
+  "Raise system-error for ERRNO; WHAT, a string, is what the call failed on."
+  (scm-error 'system-error #f "~A: ~A" (list (strerror errno) what)
+             (list errno)))
 
-(define-syntax-rule (naming what body ...)
-  ;; Guile's procedures do not say what they failed on.
+(define-syntax-rule (with-error-context what body ...)
+  ;; Guile's procedures do not tell which file or stream they failed on.
   (catch 'system-error
     (lambda () body ...)
-    (lambda arguments (fail (system-error-errno arguments) what))))
+    (lambda arguments
+      (raise-system-error (system-error-errno arguments) what))))
 
 ;; The type of the condition for memory that does not hold what it should.
 (define &shm-format

@@ -133,7 +133,8 @@ objects can be listed."
                       (and=> (false-if-exception (stat file))
                              (lambda (s) (cons (stat:dev s) (stat:ino s))))))
                (or (scandir folder string->number)
-                   (fail (if (file-exists? folder) EACCES ENOENT) folder)))))
+                   (raise-system-error (if (file-exists? folder) EACCES ENOENT)
+                                       folder)))))
 
 (define (all-holders)
   "Return the processes that map objects or have some open, and whether that is

@@ -17,7 +17,8 @@
   #:use-module (posix-shm)
   #:use-module ((posix-shm config) #:select (%version))
   #:use-module (posix-shm copy)
-  #:use-module ((posix-shm exceptions) #:select (fail naming))
+  #:use-module ((posix-shm exceptions)
+                #:select (raise-system-error with-error-context))
   #:use-module (posix-shm holders)
   #:use-module (posix-shm json)
   #:use-module ((posix-shm object) #:select (in-the-name-of))
@@ -58,7 +59,7 @@ command line.
   (throw 'usage (apply format #f message arguments)))
 
 (define (complain message . arguments)
-  (naming "standard output" (force-output))
+  (with-error-context "standard output" (force-output))
   (format (current-error-port) "guild shm: ~?~%" message arguments))
 
 (define (message-of key arguments)
@@ -110,14 +111,15 @@ returns, or 1 if it, or writing, fails."
                            (thunk)))
                        (lambda (key . arguments)
                          (if (unwritten? arguments)
-                             (fail (system-error-errno (cons key arguments))
-                                   "standard output")
+                             (raise-system-error
+                              (system-error-errno (cons key arguments))
+                              "standard output")
                              (apply throw key arguments))))))
          (when (and none (not (string-null? (get-output-string none))))
-           (fail EBADF "standard output"))
+           (raise-system-error EBADF "standard output"))
          ;; Else Guile would do so when it exits, and would not tell by the
          ;; status whether it could.
-         (naming "standard output" (force-output))
+         (with-error-context "standard output" (force-output))
          (set! result status))))
     result))
 
