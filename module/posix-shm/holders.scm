@@ -24,13 +24,11 @@
 
             ;; Holders.
             all-holders
-            all-holders-if-known
-            call-with-process-file
-            holder-command
-            holder-pid
             holders-of
-            maps?
-            opened?))
+            holder-pid
+            holder-command
+            holder-has-open?
+            holder-maps?))
 
 
 ;;; Objects.
@@ -49,12 +47,13 @@
   (inode object-inode))
 
 (define (all-objects)
+  "Return all objects, sorted by name."
   (sort (map (lambda (entry) (apply make-object entry)) (%shm-list))
         (lambda (a b) (string<? (object-name a) (object-name b)))))
 
 (define (object-named name)
-  "Return the object NAME, which this user need not be allowed to open where
-objects can be listed."
+  "Return the object NAME.  Where the system lists objects, this user needs no
+permission to open it."
   (catch 'system-error
     (lambda ()
       (let* ((fd (shm-open name (list O_RDONLY)))
@@ -69,14 +68,14 @@ objects can be listed."
                      (or (false-if-exception (all-objects)) '())))
           (apply throw arguments)))))
 
-(define (identity-of object)
+(define (object-identity object)
   (cons (object-device object) (object-inode object)))
 
 
-;;; Who holds them, as Linux tells.
+;;; Holders, from the files of proc(5).
 
-;; Of one process: the identities of objects that it maps, and those that it
-;; has open.
+;; A process, the identities of the objects that it maps, and of those that it
+;; has open.  An identity is a pair of a device and an inode.
 (define-record-type <holder>
   (make-holder pid command mapped open)
   holder?
@@ -88,24 +87,23 @@ objects can be listed."
 (define (process-file pid file)
   (format #f "/proc/~a/~a" pid file))
 
-(define* (call-with-process-file pid file proc
-                                 #:optional (encoding "ISO-8859-1"))
+(define (call-with-process-file pid file encoding proc)
   (call-with-input-file (process-file pid file) proc #:encoding encoding))
 
 (define (command-of pid)
   (string-map (lambda (c) (if (char=? c #\nul) #\space c))
               (string-trim-right
-               (call-with-process-file pid "cmdline" get-string-all "UTF-8")
+               (call-with-process-file pid "cmdline" "UTF-8" get-string-all)
                #\nul)))
 
-;; How the kernel makes one number of the two of a device.
 (define (device-number major minor)
+  "Return the st_dev of stat(2) for MAJOR and MINOR, as makedev(3) does."
   (logior (logand minor #xff) (ash (logand major #xfff) 8)
           (ash (logand minor (lognot #xff)) 12)
           (ash (logand major (lognot #xfff)) 32)))
 
-(define (mapped-by pid)
-  (call-with-process-file pid "maps"
+(define (objects-mapped-by pid)
+  (call-with-process-file pid "maps" "ISO-8859-1"
     (lambda (port)
       (let next ((found '()))
         (match (read-line port)
@@ -123,7 +121,7 @@ objects can be listed."
                             found))))))
                (next found))))))))
 
-(define (open-in pid)
+(define (objects-open-in pid)
   (define folder (process-file pid "fd"))
   (delete-duplicates
    (filter-map (lambda (fd)
@@ -136,45 +134,39 @@ objects can be listed."
                    (raise-system-error (if (file-exists? folder) EACCES ENOENT)
                                        folder)))))
 
+(define (try-process pid)
+  "Return a holder, which may hold nothing, for the process PID, or the errno
+with which the system refuses to tell."
+  (catch 'system-error
+    (lambda ()
+      (make-holder pid (command-of pid) (objects-mapped-by pid)
+                   (objects-open-in pid)))
+    (lambda arguments (system-error-errno arguments))))
+
 (define (all-holders)
-  "Return the processes that map objects or have some open, and whether that is
-all of them: other users' processes need not let us look."
-  (let ((pids (sort (filter-map string->number (or (scandir "/proc") '())) <)))
-    (when (null? pids)
-      (scm-error 'system-error "guild shm" "~A"
-                 '("this system does not tell who holds an object")
-                 (list ENOSYS)))
-    ;; The first process is always there, and hidden where others are, too.
-    (let next ((pids pids) (holders '()) (all? (= 1 (car pids))))
-      (match pids
-        (() (values (reverse holders) all?))
-        ((pid . rest)
-         (match (catch 'system-error
-                  (lambda ()
-                    (make-holder pid (command-of pid) (mapped-by pid)
-                                 (open-in pid)))
-                  (lambda arguments (system-error-errno arguments)))
-           ((? holder? holder)
-            (next rest
-                  (if (and (null? (holder-mapped holder))
-                           (null? (holder-open holder)))
-                      holders
-                      (cons holder holders))
-                  all?))
-           (err (next rest holders (and all? (not (= err EACCES)))))))))))
+  "Return two values: the processes that map objects or have them open, and #t
+if those are all, #f if processes of other users may be missing.  Return #f and
+#f where the system has no proc(5)."
+  (match (sort (filter-map string->number (or (scandir "/proc") '())) <)
+    (() (values #f #f))
+    (pids
+     (let ((found (map try-process pids)))
+       (values (filter (match-lambda
+                         (($ <holder> _ _ mapped open)
+                          (or (pair? mapped) (pair? open)))
+                         (_ #f))
+                       found)
+               ;; Where /proc hides processes of other users, 1 is hidden, too.
+               (and (= 1 (car pids)) (not (memv EACCES found))))))))
 
-(define (maps? holder object)
-  (->bool (member (identity-of object) (holder-mapped holder))))
+(define (holder-maps? holder object)
+  (->bool (member (object-identity object) (holder-mapped holder))))
 
-(define (opened? holder object)
-  (->bool (member (identity-of object) (holder-open holder))))
+(define (holder-has-open? holder object)
+  (->bool (member (object-identity object) (holder-open holder))))
 
 (define (holders-of object holders)
-  (filter (lambda (holder) (or (maps? holder object) (opened? holder object)))
+  "Return those of HOLDERS that map OBJECT or have it open."
+  (filter (lambda (holder)
+            (or (holder-maps? holder object) (holder-has-open? holder object)))
           holders))
-
-;; Where the system does not tell who holds what, the rest still can be told.
-(define (all-holders-if-known)
-  (catch 'system-error
-    all-holders
-    (lambda _ (values #f #f))))

@@ -199,8 +199,8 @@ returns, or 1 if it, or writing, fails."
 ;;; Holders.
 
 (define (how-held holder object)
-  (string-join (append (if (maps? holder object) '("mapped") '())
-                       (if (opened? holder object) '("open") '()))
+  (string-join (append (if (holder-maps? holder object) '("mapped") '())
+                       (if (holder-has-open? holder object) '("open") '()))
                ", "))
 
 (define (print-holders object holders)
@@ -224,8 +224,8 @@ be more that hold objects")))
 (define (holder-json object holder)
   `(("pid" . ,(holder-pid holder))
     ("command" . ,(holder-command holder))
-    ("mapped" . ,(maps? holder object))
-    ("open" . ,(opened? holder object))))
+    ("mapped" . ,(holder-maps? holder object))
+    ("open" . ,(holder-has-open? holder object))))
 
 (define (object-json object holders all?)
   `(("name" . ,(object-name object))
@@ -253,7 +253,7 @@ be more that hold objects")))
 
 (define (list-objects options)
   (let ((objects (all-objects)))
-    (call-with-values all-holders-if-known
+    (call-with-values all-holders
       (lambda (holders all?)
         (define (row object)
           (list (short-size (object-size object))
@@ -305,7 +305,7 @@ be more that hold objects")))
 
 ;; What INFO and WHO do with those of NAMES that there are.
 (define* (describe names options print #:key warn?)
-  (call-with-values all-holders-if-known
+  (call-with-values all-holders
     (lambda (holders all?)
       (define objects '())
       (define result
@@ -468,7 +468,8 @@ a command"))
 UTF-8, which names are in any locale."
   (define n (length arguments))
   (define (command-line-bytes)
-    (string-split (call-with-process-file "self" "cmdline" get-string-all)
+    (string-split (call-with-input-file "/proc/self/cmdline" get-string-all
+                                        #:encoding "ISO-8859-1")
                   #\nul))
   (define bytes
     (and (any (lambda (argument) (string-index argument #\?)) arguments)
