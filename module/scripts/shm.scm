@@ -100,7 +100,7 @@ status to exit with."
 (define (call-writing thunk)
   "Call THUNK, which writes to standard output, and return the status that it
 returns, or 1 if it, or writing, fails."
-  (define none (and (closed? 1) (open-output-string)))
+  (define none (and (closed-at-start? 1) (open-output-string)))
   (let ((result 1))
     (call-reporting
      (lambda ()
@@ -371,15 +371,12 @@ be more that hold objects")))
 (define (remove-objects options . names)
   (for-all names shm-unlink))
 
-
-;;; Copying.
-
 (define progress-interval (quotient internal-time-units-per-second 10))
 
 (define (call-with-progress total proc)
   "Call PROC with a procedure that takes how many bytes have been copied, of
-TOTAL, or of nobody knows how many if that is #f, and shows it if somebody
-looks."
+TOTAL or, if that is #f, of an unknown number.  It shows this if standard error
+is a terminal."
   (define shown? (isatty? (current-error-port)))
   (define last #f)
   (define (show text)
