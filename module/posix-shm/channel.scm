@@ -19,6 +19,7 @@
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm mapping)
   #:use-module (posix-shm object)
+  #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
   #:use-module ((rnrs bytevectors)
                 #:select (bytevector-copy!
@@ -150,8 +151,6 @@ there is an object NAME, @code{out-of-range} for a CAPACITY that cannot be."
                bv))
            (lambda () (close-fdes fd))))))))
 
-(define attach-interval 1000)           ; microseconds
-
 (define* (shm-channel-attach name #:key wait)
   "Return the channel in the shared memory object NAME, which another process
 has made.  WAIT is a real number of seconds to wait for it; if there is none in
@@ -161,31 +160,27 @@ Raise @code{&shm-format} if there is something else in the object, or part of a
 channel, and @code{system-error} as @code{shm-attach} does, with @code{ENOENT}
 if there is no such object and no WAIT."
   (define subr "shm-channel-attach")
-  (define start (%shm-now))
-  (define (is-being-made? bv)
-    ;; Where an object can be seen before its channel, that has not begun yet.
-    (or (< (bytevector-length bv) 8)
-        (zero? (atomic-u64-ref bv 0))))
-  (define (late?)
-    (or (not wait)
-        (>= (- (%shm-now) start) (* wait #e1e9))))
+  (define (begun? bv)
+    ;; The first word of an object is 0 until its creator initializes it.
+    (and (>= (bytevector-length bv) 8)
+         (not (zero? (atomic-u64-ref bv 0)))))
   (require-shm subr name)
-  (let ((bv (catch 'out-of-range
-              (lambda ()
-                (in-the-name-of subr name
-                  (shm-attach name #:writable? #t #:wait wait)))
-              (lambda arguments
-                (if wait
-                    (apply throw arguments)
-                    ;; The object is empty.
-                    (raise-format subr "channel" (shown name) 0))))))
-    ;; Not in the loop: Guile 3.0.10 would take the length of what is #f.
+  (let* ((deadline (deadline-after subr wait))
+         (bv (catch 'out-of-range
+               (lambda ()
+                 (in-the-name-of subr name
+                   (shm-attach name #:writable? #t #:wait wait)))
+               (lambda arguments
+                 (if wait
+                     (apply throw arguments)
+                     ;; The object is empty.
+                     (raise-format subr "channel" (shown name) 0))))))
+    ;; Test BV before the loop: Guile 3.0.10 hoists the load of its length.
     (and bv
-         (let again ()
-           (cond ((and (is-being-made? bv) (not (late?)))
-                  (usleep attach-interval)
-                  (again))
-                 (else (channel-in subr bv)))))))
+         (begin
+           (when wait
+             (poll-until deadline (lambda () (begun? bv))))
+           (channel-in subr bv)))))
 
 (define (shm-channel-init! bv)
   "Make the bytevector BV, usually a mapping, an empty channel.  Of its bytes

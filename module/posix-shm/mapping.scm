@@ -5,6 +5,7 @@
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm fault)
   #:use-module (posix-shm object)
+  #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
   #:export (;; Mappings.
             shm-map
@@ -181,7 +182,6 @@ bytevector in one step with giving the object its name."
          (keep bv)))
       bv)))
 
-(define attach-interval 1000)           ; microseconds
 (define lease-patience #e1e8)           ; nanoseconds
 
 (define (try-attach name type writable? wait? lease?)
@@ -209,14 +209,6 @@ this waits until somebody gives it a size" name)))
             #f
             (apply throw arguments))))))
 
-(define (deadline subr seconds)
-  (unless (real? seconds)
-    (wrong-type subr "real number of seconds" seconds))
-  (when (nan? seconds)
-    (scm-error 'out-of-range subr "Not a number of seconds: ~A"
-               (list (shown seconds)) (list seconds)))
-  (+ (%shm-now) (* seconds #e1e9)))
-
 (define* (shm-attach name #:key (type 'vu8) writable? wait)
   "Return a bytevector on the whole shared memory object NAME, for reading only
 unless WRITABLE?.  TYPE is as for @code{shm-map}.
@@ -229,17 +221,14 @@ is no such object and no WAIT, and @code{out-of-range} if its size is 0 and
 there is no WAIT, or not a multiple of the size of TYPE."
   (require-shm "shm-attach" name)
   (%shm-check-type "shm-attach" type)
-  (let* ((patience (+ (%shm-now) lease-patience))
-         (deadline (and wait (deadline "shm-attach" wait))))
-    (let again ()
-      (or (in-the-name-of "shm-attach" name
-            (without-asyncs
-             (try-attach name type writable? (->bool wait)
-                         (or wait (< (%shm-now) patience)))))
-          (and (or (not wait) (< (%shm-now) deadline))
-               (begin
-                 (usleep attach-interval)
-                 (again)))))))
+  (let ((deadline (deadline-after "shm-attach" wait))
+        (patience (+ (%shm-now) lease-patience)))
+    (poll-until deadline
+      (lambda ()
+        (in-the-name-of "shm-attach" name
+          (without-asyncs
+           (try-attach name type writable? (->bool wait)
+                       (or wait (< (%shm-now) patience)))))))))
 
 (define* (call-with-shm name size proc
                         #:key (mode #o600) (type 'vu8) reserve? populate? lock?
