@@ -550,13 +550,11 @@ there is not just one.  Nothing in there is evaluated."
                    (call-with-output-string
                      (lambda (port) (write-portably datum port))))))
     (unless (and text (equal? (list datum) (read-all text)))
-      (scm-error 'wrong-type-arg "shm-channel-send-datum!"
-                 "Wrong type argument in position 2 (expecting what can be \
-written and read back): ~A"
-                 (list (if text
+      (wrong-type "shm-channel-send-datum!" "what can be written and read back"
+                  datum 2
+                  #:as (if text
                            (shown datum)
-                           "a list in which too many are, or itself"))
-                 (list datum)))
+                           "a list in which too many are, or itself")))
     text))
 
 (define (bytes->text bytes)

@@ -79,15 +79,16 @@ it, but part of a line, however large OBJECT is."
   (map (lambda (bounds) (1+ (- (cadr bounds) (car bounds))))
        (array-shape array)))
 
-(define* (wrong-type subr expected object #:optional position)
-  "Raise wrong-type-arg in the name of SUBR, since OBJECT, its argument at
-POSITION, is not what is EXPECTED, a string."
+(define* (wrong-type subr expected object #:optional position
+                     #:key (as (shown object)))
+  "Raise wrong-type-arg in the name of SUBR: OBJECT, its argument at POSITION,
+is not what is EXPECTED, a string.  The message shows OBJECT AS another one."
   (scm-error 'wrong-type-arg subr
              (string-append "Wrong type argument "
                             (if position "in position ~A " "")
                             "(expecting ~A): ~A")
              (append (if position (list position) '())
-                     (list expected (shown object)))
+                     (list expected as))
              (list object)))
 
 (define (check-procedure subr object)
