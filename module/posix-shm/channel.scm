@@ -131,14 +131,14 @@ there is an object NAME, @code{out-of-range} for a CAPACITY that cannot be."
                  (ring-size "shm-channel-create" capacity))))
     (channel-in "shm-channel-create"
                 (if name
-                    (in-the-name-of "shm-channel-create" name
+                    (with-errors-from "shm-channel-create" name
                       (shm-create name size #:mode mode
                                   #:initialize shm-channel-init!))
                     (anonymous size)))))
 
 (define (anonymous size)
   (define label "guile-shm-channel")
-  (in-the-name-of "shm-channel-create" label
+  (with-errors-from "shm-channel-create" label
     ;; A signal's handler that leaves by an exception leaves no descriptor.
     (call-with-blocked-asyncs
      (lambda ()
@@ -168,7 +168,7 @@ if there is no such object and no WAIT."
   (let* ((deadline (deadline-after subr wait))
          (bv (catch 'out-of-range
                (lambda ()
-                 (in-the-name-of subr name
+                 (with-errors-from subr name
                    (shm-attach name #:writable? #t #:wait wait)))
                (lambda arguments
                  (if wait

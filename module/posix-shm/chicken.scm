@@ -77,7 +77,7 @@
 (define (file-truncate file size)
   "Set the size of FILE, a file descriptor or a string that names a file, to
 SIZE bytes.  Raise @code{system-error} where the system refuses."
-  (in-the-name-of "file-truncate" file
+  (with-errors-from "file-truncate" file
     (%call-without-sigxfsz (lambda () (truncate-file file size)))))
 
 (define* (file-write fd buffer #:optional size)
@@ -104,19 +104,19 @@ Raise @code{out-of-range} for a SIZE above the length of BUFFER, and
 (define (file-close fd)
   "Close the file descriptor FD.  Raise @code{system-error} where it is not
 open."
-  (in-the-name-of "file-close" fd (close-fdes fd)))
+  (with-errors-from "file-close" fd (close-fdes fd)))
 
 (define (file-size file)
   "Return the size in bytes of FILE, a file descriptor, a port or a string
 that names a file.  Raise @code{system-error} where there is none."
-  (in-the-name-of "file-size" file (stat:size (stat file))))
+  (with-errors-from "file-size" file (stat:size (stat file))))
 
 (define* (set-file-position! fd position #:optional (whence seek/set))
   "Set the position of FD, a file descriptor or port, to POSITION, an integer
 of bytes counted from WHENCE: the start (@code{seek/set}), the present
 position (@code{seek/cur}) or the end of the file (@code{seek/end}).  Raise
 @code{system-error} where there can be no such position."
-  (in-the-name-of "set-file-position!" fd (seek fd position whence))
+  (with-errors-from "set-file-position!" fd (seek fd position whence))
   *unspecified*)
 
 (define file-position
@@ -125,7 +125,7 @@ position (@code{seek/cur}) or the end of the file (@code{seek/end}).  Raise
      "Return the position of FD, a file descriptor or port, in bytes.  Raise
 @code{system-error} where it has none.  It can be set with @code{set!}, as by
 @code{set-file-position!}."
-     (in-the-name-of "file-position" fd (seek fd 0 SEEK_CUR)))
+     (with-errors-from "file-position" fd (seek fd 0 SEEK_CUR)))
    set-file-position!))
 
 (define (sprintf template . arguments)

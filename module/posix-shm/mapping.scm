@@ -158,7 +158,7 @@ bytevector in one step with giving the object its name."
             (%shm-unmap! bv))
           (close-fdes fd)
           (set! fd #f))
-      (in-the-name-of subr name
+      (with-errors-from subr name
         (without-asyncs
          (set! fd (%shm-open-unnamed name mode (->bool initialize)))
          (if fd
@@ -174,7 +174,7 @@ bytevector in one step with giving the object its name."
         (scm-error 'misc-error subr
                    "The object was given up when initialize was left: ~A"
                    (list (shown name)) #f))
-      (in-the-name-of subr name
+      (with-errors-from subr name
         (without-asyncs
          (when (and unnamed? (not made?))
            (%shm-publish fd name))
@@ -225,7 +225,7 @@ there is no WAIT, or not a multiple of the size of TYPE."
         (patience (+ (%shm-now) lease-patience)))
     (poll-until deadline
       (lambda ()
-        (in-the-name-of "shm-attach" name
+        (with-errors-from "shm-attach" name
           (without-asyncs
            (try-attach name type writable? (->bool wait)
                        (or wait (< (%shm-now) patience)))))))))

@@ -24,8 +24,8 @@
 
             ;; For the other rooms.
             fresh-name
-            in-the-name-of
-            require-shm))
+            require-shm
+            with-errors-from))
 
 ;; Whether this platform has POSIX shared memory.  Where it is #f, each
 ;; procedure raises system-error with ENOSYS.
@@ -41,11 +41,11 @@
                    "this system has no POSIX shared memory")
              (list ENOSYS)))
 
-(define-syntax-rule (in-the-name-of procedure object body)
-  ;; The procedures that BODY calls do not say which object the user meant, and
-  ;; Guile's not even who they are.
+(define-syntax-rule (with-errors-from procedure object body ...)
+  ;; Have errors in BODY name PROCEDURE, which the user called, and OBJECT, its
+  ;; argument.
   (catch #t
-    (lambda () body)
+    (lambda () body ...)
     (lambda (key . arguments)
       (case key
         ((system-error)
@@ -111,7 +111,7 @@ where the system refuses.  See memfd_create(2)."
                 (open-and-unlink))))
     (catch #t
       (lambda ()
-        (in-the-name-of "shm-open-anonymous" label (shm-resize! fd size)))
+        (with-errors-from "shm-open-anonymous" label (shm-resize! fd size)))
       (lambda arguments
         (close-fdes fd)
         (apply throw arguments)))

@@ -21,7 +21,7 @@
                 #:select (raise-system-error with-error-context))
   #:use-module (posix-shm holders)
   #:use-module (posix-shm json)
-  #:use-module ((posix-shm object) #:select (in-the-name-of))
+  #:use-module ((posix-shm object) #:select (with-errors-from))
   #:use-module (rnrs bytevectors)
   #:use-module (srfi srfi-1)
   #:use-module (srfi srfi-37)
@@ -362,11 +362,10 @@ be more that hold objects")))
       (lambda (name)
         (call-with-new-object name
           (lambda (fd)
-            (in-the-name-of "guild shm" name
-              (begin
-                (shm-resize! fd size #:reserve? (assq-ref options 'reserve))
-                (when mode
-                  (chmod fd mode))))))))))
+            (with-errors-from "guild shm" name
+              (shm-resize! fd size #:reserve? (assq-ref options 'reserve))
+              (when mode
+                (chmod fd mode)))))))))
 
 (define (remove-objects options . names)
   (for-all names shm-unlink))
