@@ -1,5 +1,5 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; (posix-shm exceptions) - the conditions that more than one room raises.
+;;; (posix-shm exceptions) - conditions that more than one component raises.
 
 (define-module (posix-shm exceptions)
   #:use-module ((ice-9 exceptions)
@@ -18,7 +18,7 @@
             &shm-closed
             shm-closed?
 
-            ;; For the other rooms.
+            ;; For other components.
             check-procedure
             document
             raise-abandoned
@@ -140,8 +140,7 @@ it does.")
 (define shm-closed? (exception-predicate &shm-closed))
 (document shm-closed?
   "Return #t if the argument, any object, is a condition of type
-@code{&shm-closed}: somebody closed the channel to which something was to be
-sent.")
+@code{&shm-closed}: the channel to which something was to be sent is closed.")
 
 (define (raise-with make procedure message . arguments)
   (raise-exception

@@ -22,7 +22,7 @@
             shm-send-fd
             shm-receive-fd
 
-            ;; For the other rooms.
+            ;; For other components.
             fresh-name
             require-shm
             with-errors-from))
@@ -80,10 +80,9 @@ Guile's own procedures take the descriptor: @code{truncate-file},
 Raise @code{wrong-type-arg} or @code{out-of-range} for an argument that
 cannot be, and @code{system-error} where the system refuses: @code{ENOENT}
 (no such object), @code{EEXIST}, @code{EACCES}, @code{EINVAL} (not a name, or
-what has this name is not an object), @code{EWOULDBLOCK} (another process has had a
-lease on it for 100 ms),
-@code{ENAMETOOLONG}, @code{EMFILE} (too many descriptors), @code{ENOSYS} (no
-POSIX shared memory here).  See shm_open(3)."
+what has this name is not an object), @code{EWOULDBLOCK} (another process has
+had a lease on it for 100 ms), @code{ENAMETOOLONG}, @code{EMFILE} (too many
+descriptors), @code{ENOSYS} (no POSIX shared memory here).  See shm_open(3)."
   (%shm-open name oflags keyword-mode #t))
 
 (define (shm-unlink name)
@@ -127,7 +126,7 @@ where the system refuses.  See memfd_create(2)."
 ;; Of 14 bytes, which every platform takes.  Neither from the program's own
 ;; random numbers, nor from a state that forked processes share.
 (define (fresh-name)
-  "Return a name that most probably nobody uses."
+  "Return a random name."
   (let ((state (random-state-from-platform)))
     (string-append "/gshm-"
                    (string-unfold (lambda (i) (= i 8))

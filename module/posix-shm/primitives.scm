@@ -1,13 +1,13 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; (posix-shm primitives) - the C extension's %procedures, for the rooms.
+;;; (posix-shm primitives) - the %procedures of the C extension.
 
 (define-module (posix-shm primitives)
   #:use-module ((posix-shm config)
                 #:select (%extension-directory %site-directory)))
 
-;; Where the extension is, most wanted first: where the environment says, as a
-;; build tree does; where it was installed to, below the directory, if any,
-;; that the whole installation was moved into (DESTDIR); where Guile looks.
+;; Where to look for the extension, in this order: where the environment says,
+;; as in a build tree; where it was installed, below the DESTDIR, if any, that
+;; the modules are in; where Guile looks.
 (define (extension)
   (define (staging-root)
     (let* ((config "/posix-shm/config.scm")
@@ -22,6 +22,6 @@
                    "libguile-shm.so")
       "libguile-shm"))
 
-;; The extension exports what it defines here.  Loading it when a room is
-;; compiled, too, tells the compiler which names there are.
+;; The extension exports what it defines here.  The compiler loads this module
+;; with those that import it, and so knows the names.
 (load-extension (extension) "gshm_init")
