@@ -3,8 +3,8 @@
 
 ;;; Commentary:
 
-;; List, describe, make, remove, copy shared memory objects, and say who holds
-;; them.
+;; List, describe, make, remove and copy shared memory objects, and list the
+;; processes that hold them.
 
 ;;; Code:
 
@@ -54,11 +54,13 @@ command line.
 
 ;;; Mistakes and failures.
 
-;; What the user meant is known by then, and what is wrong with that.
 (define (usage-error message . arguments)
+  "End the command for a mistake in the command line.  MESSAGE, for format with
+ARGUMENTS, tells what it is."
   (throw 'usage (apply format #f message arguments)))
 
 (define (complain message . arguments)
+  "Print MESSAGE to standard error, after what standard output has."
   (with-error-context "standard output" (force-output))
   (format (current-error-port) "guild shm: ~?~%" message arguments))
 
@@ -68,14 +70,16 @@ command line.
      (apply format #f message (or message-arguments '())))
     (_ (format #f "~a ~s" key arguments))))
 
-;; What writes a buffer that is full does not know where to.
 (define (unwritten? arguments)
+  "Return whether ARGUMENTS are those of a system-error that Guile raised when
+it wrote the buffer of a port, which they do not name."
   (match arguments
     (("fport_write" . _) #t)
     (_ #f)))
 
 (define (call-reporting thunk)
-  "Call THUNK, and return whether it raised no exception; if it did, say so."
+  "Call THUNK and return #t; or, if it raises an exception, print that and
+return #f."
   (catch #t
     (lambda ()
       (thunk)
@@ -88,8 +92,8 @@ command line.
              #f)))))
 
 (define (for-all names proc)
-  "Call PROC with each of NAMES, go on whatever it raises, and return the
-status to exit with."
+  "Call PROC with each of NAMES, also after it raised an exception for one, and
+return the status to exit with."
   (status (fold (lambda (name good?)
                   (and (call-reporting (lambda () (proc name))) good?))
                 #t names)))
@@ -98,8 +102,8 @@ status to exit with."
   (if good? 0 1))
 
 (define (call-writing thunk)
-  "Call THUNK, which writes to standard output, and return the status that it
-returns, or 1 if it, or writing, fails."
+  "Call THUNK, which writes to standard output and returns a status to exit
+with.  Return that, or 1 if THUNK raises an exception or writing fails."
   (define none (and (closed-at-start? 1) (open-output-string)))
   (let ((result 1))
     (call-reporting
@@ -117,8 +121,8 @@ returns, or 1 if it, or writing, fails."
                              (apply throw key arguments))))))
          (when (and none (not (string-null? (get-output-string none))))
            (raise-system-error EBADF "standard output"))
-         ;; Else Guile would do so when it exits, and would not tell by the
-         ;; status whether it could.
+         ;; Guile would write it at exit, whose status does not tell if that
+         ;; fails.
          (with-error-context "standard output" (force-output))
          (set! result status))))
     result))
@@ -126,9 +130,10 @@ returns, or 1 if it, or writing, fails."
 
 ;;; Text for people.
 
-;; Names and commands may have anything in them, and a terminal does what it is
-;; told.
+;; Names and commands may contain control sequences of a terminal.
 (define (printable text)
+  "Return TEXT with escapes for backslashes and for what is neither graphic nor
+a space."
   (string-concatenate
    (map (lambda (c)
           (cond ((char=? c #\newline) "\\n")
@@ -180,9 +185,9 @@ returns, or 1 if it, or writing, fails."
 (define (group-name gid)
   (or (false-if-exception (group:name (getgrgid gid))) (number->string gid)))
 
-;; Each column as wide as it must be, numbers to the right; the last one, which
-;; may have anything in it, as it comes.
 (define (column-lines alignments rows)
+  "Return the lines of a table of ROWS, lists of strings.  ALIGNMENTS has
+@code{left} or @code{right} for each column, or #f to leave it as it is."
   (define widths
     (apply map (lambda cells (apply max (map string-length cells))) rows))
   (map (lambda (row)
@@ -303,8 +308,10 @@ be more that hold objects")))
   (when holders
     (print-holders object (holders-of object holders))))
 
-;; What INFO and WHO do with those of NAMES that there are.
 (define* (describe names options print #:key warn?)
+  "Call PRINT with each object of NAMES that there is, the holders, and whether
+those are all; or print JSON, if OPTIONS has that.  With WARN?, tell if there
+may be more holders."
   (call-with-values all-holders
     (lambda (holders all?)
       (define objects '())
@@ -415,7 +422,8 @@ a command"))
 
 ;;; The command line.
 
-;; Name, options, how many arguments at least and at most, and the procedure.
+;; The name, the options, the least and the largest number of arguments, and
+;; the procedure.
 (define commands
   `(("list" (json long) 0 0 ,list-objects)
     ("info" (json) 1 #f ,info)
@@ -457,11 +465,11 @@ a command"))
     (lambda (key . arguments)
       (usage-error "~a: ~a" command (message-of key arguments)))))
 
-;; Guile has question marks for bytes that the locale does not know, and so
-;; what may be the name of another object.
+;; Guile decodes arguments by the locale, with question marks for bytes that it
+;; does not know; the result can be the name of another object.
 (define (as-typed arguments)
-  "Return ARGUMENTS, those of the process, with the bytes that they had: as
-UTF-8, which names are in any locale."
+  "Return ARGUMENTS, those of the process, decoded as UTF-8, which names are in
+any locale."
   (define n (length arguments))
   (define (command-line-bytes)
     (string-split (call-with-input-file "/proc/self/cmdline" get-string-all
@@ -526,7 +534,7 @@ UTF-8, which names are in any locale."
 (define (main . arguments)
   (for-each (lambda (port) (set-port-conversion-strategy! port 'escape))
             (list (current-output-port) (current-error-port)))
-  ;; A write beyond the limit of file sizes fails then.
+  ;; Beyond RLIMIT_FSIZE, a write fails with EFBIG then.
   (sigaction SIGXFSZ SIG_IGN)
   (catch 'usage
     (lambda ()
