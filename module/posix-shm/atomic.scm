@@ -6,9 +6,9 @@
 ;;; Commentary:
 ;;;
 ;;; Integers in a bytevector that threads and processes change in one step,
-;;; such as (atomic-u64-fetch-add! bv k v), and atomic-u32-wait and atomic-u32-notify!
-;;; for sleeping until one has changed.  The manual is in Info: info guile-shm
-;;; Atomics.
+;;; such as (atomic-u64-fetch-add! bv k v), and atomic-u32-wait and
+;;; atomic-u32-notify! for sleeping until one has changed.  The manual is in
+;;; Info: info guile-shm Atomics.
 ;;;
 ;;; Code:
 
@@ -110,9 +110,9 @@ or no exact integer."
 
 (document atomic-u32-wait
   "Wait until the u32 at byte offset K of the bytevector BV is not OLD, an
-unsigned integer of 32 bits.  Return #t then, at once if it is not OLD now, and #f
-after TIMEOUT, a real number of seconds; without it, or if it is #f, wait for
-ever.
+unsigned integer of 32 bits.  Return #t then, at once if it is not OLD now, and
+#f after TIMEOUT, a real number of seconds; without it, or if it is #f, wait
+for ever.
 
 Change the value, then call @code{atomic-u32-notify!}, as with
 @code{atomic::wait} of C++20.  A change that is undone may go unseen.
@@ -123,8 +123,9 @@ meanwhile, and @code{wrong-type-arg} for an argument of another type.")
 
 (document atomic-u32-notify!
   "Wake at most COUNT of the threads that are in @code{atomic-u32-wait} for the
-u32 at byte offset K of the bytevector BV, so that they see its new value.  COUNT
-is an exact integer; without it, or if it is #f or @code{+inf.0}, wake all.
+u32 at byte offset K of the bytevector BV, so that they see its new value.
+COUNT is an exact integer; without it, or if it is #f or @code{+inf.0}, wake
+all.
 
 Raise @code{out-of-range} if K is not a multiple of 4 or not within BV, or if
 COUNT is negative, and @code{wrong-type-arg} for an argument of another type.")

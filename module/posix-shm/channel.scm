@@ -186,7 +186,7 @@ if there is no such object and no WAIT."
   "Make the bytevector BV, usually a mapping, an empty channel.  Of its bytes
 @code{shm-channel-header-size} are for the channel itself, the others, at least
 8, are the capacity, as for @code{shm-channel-create}.  Do this once, before
-anyone uses it.
+any thread uses it.
 
 Raise @code{out-of-range} if there are too few bytes, or if they are not at a
 multiple of 8."
@@ -202,10 +202,10 @@ Raise @code{&shm-format} if there is none."
   (channel-in "shm-channel" bv))
 
 (define (shm-channel-close! ch)
-  "Let nothing more be sent to the channel CH, by anyone.  What was sent before
-can still be received; then, receivers get the end-of-file object.  All who
-wait to send raise @code{&shm-closed}.  Return #t, or #f if the channel was
-closed before.
+  "Close the channel CH, so that nothing more can be sent to it.  What was sent
+before can still be received; then, receivers get the end-of-file object.
+Senders that wait raise @code{&shm-closed}.  Return #t, or #f if the channel
+was closed before.
 
 The object and its name stay: see @code{shm-unlink}.  Raise @code{&shm-format}
 if the channel is no more."
@@ -375,9 +375,9 @@ Raise what @code{shm-channel-receive!} and PROC raise."
 
 ;;; Data.
 
-;; Words of a reader's stack, which nobody who sends makes larger, and how many
-;; lists may be in each other, since write crashes on too many.
-(define most-stack 10000000)
+;; Limits for a datum, of which a peer sends any: the stack of the reader, and
+;; how deep lists nest, since write crashes on too many.
+(define most-stack 10000000)            ; words
 (define most-nesting 10000)
 
 (define digit (string->char-set "0123456789"))

@@ -82,8 +82,9 @@ process.  If ENABLED?, a boolean, is there, set that, and return what it was
 before.
 
 The guard is a handler of the signals SIGBUS and SIGSEGV, installed with the
-first mapping.  It passes what is not about a mapping on to the handler that was
-there before.  #t also installs it again, in front of handlers that replaced it.
+first mapping.  It passes what is not about a mapping on to the handler that
+was there before.  #t also installs it again, in front of handlers that
+replaced it.
 
 Raise @code{wrong-type-arg} if ENABLED? is not a boolean, and
 @code{system-error} with @code{ENOSYS} for #t where the system cannot do this."

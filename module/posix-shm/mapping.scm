@@ -30,7 +30,7 @@
                   populate? lock? huge-pages?)
   "Return a bytevector on the memory of the object behind the descriptor FD:
 LENGTH bytes from OFFSET on, both integers, by default all from there to the
-object's end.  What is stored there, others who map the object see at once.
+object's end.  All processes that map the object see at once what is stored.
 The bytevector does not need the descriptor, which can be closed.
 
 TYPE is @code{vu8}, for a bytevector, or one of the tags of SRFI-4 (@code{u8 s8
@@ -71,7 +71,7 @@ that is not a multiple of the size of TYPE."
 (define (shm-unmap! bv)
   "Give back the shared memory that BV, a bytevector on it, shows, and return
 #t, or #f if that was done before.  BV is empty from now on; other views of the
-mapping hold zeros that nobody shares.
+mapping hold private zeros.
 
 Raise @code{wrong-type-arg} if BV is not on shared memory."
   (require-shm "shm-unmap!" bv)
@@ -103,8 +103,8 @@ which @code{shm-name} tells.
 MODE gives the object's permission bits, less those of the umask; TYPE,
 POPULATE?, LOCK? and HUGE-PAGES? are as for @code{shm-map}, RESERVE? as for
 @code{shm-resize!}.  INITIALIZE is a procedure that is called with the
-bytevector before anyone can attach to the object (where the system allows
-that, as Linux does).
+bytevector before other processes can attach to the object (where the system
+allows that, as Linux does).
 
 If anything fails, or INITIALIZE does not return, no object is left behind.
 Raise @code{system-error} with @code{EEXIST} if there is an object NAME,

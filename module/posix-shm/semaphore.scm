@@ -27,9 +27,9 @@ NAME is a string: a slash, then 1 to 251 bytes (in UTF-8) with no other slash.
 OFLAGS is a list of flags, or the same combined with @code{logior}:
 @code{O_CREAT} (make the semaphore where there is none), with it @code{O_EXCL}
 (fail where there is one), or none.  MODE gives a new semaphore's permission
-bits, an integer from 0 to @code{#o777}, less those of the umask; whoever opens
-it must be allowed to read and to write.  VALUE is a new semaphore's value, an
-exact integer from 0 to 2147483647.
+bits, an integer from 0 to @code{#o777}, less those of the umask; a process
+that opens it needs permission to read and to write.  VALUE is a new
+semaphore's value, an exact integer from 0 to 2147483647.
 
 The semaphore is closed by @code{semaphore-close!}, or when the garbage
 collector finds that it is not in use.
@@ -69,8 +69,8 @@ done before.  The semaphore itself stays, for others and to be opened again,
 until its name is unlinked.  See sem_close(3).")
 
 (define (semaphore-unlink name)
-  "Remove the name of the semaphore NAME, a string.  Whoever has it open goes
-on using it.
+  "Remove the name of the semaphore NAME, a string.  Processes that have it
+open go on using it.
 
 Raise @code{system-error} where the system refuses: @code{ENOENT} (no such
 semaphore), @code{EACCES}, @code{EINVAL} (not a name), @code{ENOSYS} (no named

@@ -56,8 +56,8 @@
 ;;; Mutexes.
 
 (document shm-mutex-init!
-  "Make the @code{shm-mutex-size} bytes at byte offset K of the bytevector BV a
-mutex that nobody holds.  Do this once, before anyone uses it.
+  "Make the @code{shm-mutex-size} bytes at byte offset K of the bytevector BV
+an unlocked mutex.  Do this once, before any thread uses it.
 
 Raise @code{out-of-range} if K is not a multiple of 8, or if there are not that
 many bytes.")
@@ -138,7 +138,7 @@ call THUNK.
 
 If the thread that held the mutex before died, call ON-ABANDONED, a procedure
 without arguments, first, to mend what the mutex guards.  If that does not
-return, the next who locks the mutex is told the same.  Without ON-ABANDONED,
+return, the next owner of the mutex is told the same.  Without ON-ABANDONED,
 raise @code{&shm-abandoned}, with the mutex unlocked.
 
 Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
@@ -168,7 +168,7 @@ Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
 
 (document shm-condition-init!
   "Make the @code{shm-condition-size} bytes at byte offset K of the bytevector
-BV a condition for which nobody waits.  Do this once, before anyone uses it.
+BV a condition without waiters.  Do this once, before any thread uses it.
 
 Raise @code{out-of-range} if K is not a multiple of 8, or if there are not that
 many bytes.")
@@ -207,7 +207,7 @@ bytevector BV go on.  Raise what @code{shm-condition-signal!} does.")
 (document shm-semaphore-init!
   "Make the @code{shm-semaphore-size} bytes at byte offset K of the bytevector
 BV a semaphore of VALUE, an exact integer from 0 to 2147483647.  Do this once,
-before anyone uses it.
+before any thread uses it.
 
 Raise @code{out-of-range} if K is not a multiple of 8, if there are not that
 many bytes, or for another VALUE.")
@@ -242,7 +242,7 @@ is not a multiple of 8 or not within BV.")
 (document shm-barrier-init!
   "Make the @code{shm-barrier-size} bytes at byte offset K of the bytevector BV
 a barrier for N threads, an exact integer from 1 to 256.  Do this once, before
-anyone uses it.
+any thread uses it.
 
 Raise @code{out-of-range} if K is not a multiple of 8, if there are not that
 many bytes, or for another N.")
@@ -263,7 +263,7 @@ meanwhile.")
 
 (document shm-rwlock-init!
   "Make the @code{shm-rwlock-size} bytes at byte offset K of the bytevector BV
-a read-write lock that nobody holds.  Do this once, before anyone uses it.
+an unlocked read-write lock.  Do this once, before any thread uses it.
 
 Raise @code{out-of-range} if K is not a multiple of 8, or if there are not that
 many bytes.")
@@ -283,7 +283,7 @@ Raise @code{system-error} with @code{EDEADLK} if this thread holds it already,
 not a multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
 
 (document shm-rwlock-write-lock!
-  "Wait until nobody holds the read-write lock at byte offset K of the
+  "Wait until no thread holds the read-write lock at byte offset K of the
 bytevector BV, and hold it alone.  No reader gets it from now on.  TIMEOUT is a
 real number of seconds; without it, or if it is #f, wait for ever.
 
