@@ -15,10 +15,6 @@
              (srfi srfi-64)
              (tests support))
 
-;; How often what depends on the instant is done.
-(define rounds
-  (or (and=> (getenv "GSHM_ROUNDS") string->number) 20))
-
 (define-syntax-rule (with-channel (ch capacity) body ...)
   ;; Shared with children of a fork.
   (let ((ch (shm-channel-create #f capacity)))

@@ -42,6 +42,7 @@
             await-sleepers
 
             ;; Threads.
+            rounds
             in-thread
             throw-at-any-instant
             milliseconds-since
@@ -285,6 +286,10 @@ holds as well if they do not sleep yet."
 
 
 ;;; Threads.
+
+;; How often what depends on the instant is done.
+(define rounds
+  (or (and=> (getenv "GSHM_ROUNDS") string->number) 20))
 
 (define-syntax-rule (in-thread body ...)
   (call-with-new-thread (lambda () body ...)))

@@ -12,57 +12,8 @@
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-64)
-             (tests support))
-
-;; How often what depends on the instant is done.
-(define rounds
-  (or (and=> (getenv "GSHM_ROUNDS") string->number) 20))
-
-;; Where each structure is in a mapping of `size' bytes.
-(define mutex 0)
-(define condition 64)
-(define semaphore 128)
-(define barrier 4096)
-(define rwlock 8192)
-(define scratch 16384)                  ; words of the tests' own
-(define size 20480)
-
-(define (initialize! bv)
-  (shm-mutex-init! bv mutex)
-  (shm-condition-init! bv condition)
-  (shm-semaphore-init! bv semaphore 0)
-  (shm-barrier-init! bv barrier 2)
-  (shm-rwlock-init! bv rwlock))
-
-(define-syntax-rule (with-structures (bv) body ...)
-  (with-mapping (bv size)
-    (initialize! bv)
-    body ...))
-
-(define (word bv i) (atomic-u32-ref bv (+ scratch (* 4 i))))
-(define (set-word! bv i n) (atomic-u32-set! bv (+ scratch (* 4 i)) n))
-(define (add-to-word! bv i n) (atomic-u32-fetch-add! bv (+ scratch (* 4 i)) n))
-
-(define (await-word bv i n)
-  (unless (= (word bv i) n)
-    (usleep 500)
-    (await-word bv i n)))
-
-(define-syntax-rule (elsewhere body ...)
-  ;; What BODY returns, or raises, in another thread.
-  (join-thread (in-thread (match (raised (lambda () body ...))
-                            (('returned value) value)
-                            (other other)))))
-
-;; A process that does THUNK, says that it did, and is killed.
-(define (killed-after bv thunk)
-  (set-word! bv 0 0)
-  (let ((pid (start-process (lambda ()
-                              (thunk)
-                              (set-word! bv 0 1)
-                              (sleep 1000)))))
-    (await-word bv 0 1)
-    (kill-process pid)))
+             (tests support)
+             (tests sync-support))
 
 
 ;;; What there is, and what is none.
