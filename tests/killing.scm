@@ -5,7 +5,6 @@
 ;;; find nothing half done but where they are told so, and are told each time.
 
 (use-modules (ice-9 match)
-             (posix-shm)
              (posix-shm atomic)
              (posix-shm sync)
              (rnrs bytevectors)
@@ -207,10 +206,7 @@
 
 (test-begin "killing")
 
-(if posix-shm?
-    (call-with-mapping size test-killing)
-    (begin
-      (test-skip 1)
-      (test-assert "there is no POSIX shared memory here" #f)))
+(when-posix-shm
+  (call-with-mapping size test-killing))
 
 (test-end "killing")

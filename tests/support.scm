@@ -49,6 +49,7 @@
             interrupts
 
             ;; The system.
+            when-posix-shm
             root?
             descriptor-count
             memory-in-use
@@ -404,6 +405,14 @@ has it: if all is well, @code{(returned stopped)}."
 
 
 ;;; The system.
+
+(define-syntax-rule (when-posix-shm body ...)
+  ;; Where there is none, skip one test instead.
+  (cond (posix-shm?
+         body ...)
+        (else
+         (test-skip 1)
+         (test-assert "there is no POSIX shared memory here" #f))))
 
 (define root? (zero? (geteuid)))
 
