@@ -14,26 +14,11 @@
              ((system base compile) #:select (compile))
              ((system foreign) #:select (int pointer->procedure string->pointer
                                              unsigned-int))
+             (tests mapping-support)
              (tests support))
 
 (define builddir (or (getenv "abs_top_builddir") "."))
 (define page 4096)
-
-(define-syntax-rule (with-descriptor (fd size) body ...)
-  (call-with-descriptor (shm-open-anonymous #:size size)
-    (lambda (fd) body ...)))
-
-(define-syntax-rule (test-out-of-range name expression)
-  (test-equal name 'out-of-range (car (raised (lambda () expression)))))
-
-(define-syntax-rule (test-errno name errno expression)
-  (test-equal name (list 'system-error errno)
-    (match (raised (lambda () expression))
-      ((key subr message errno) (list key errno))
-      (other other))))
-
-(define (exists? name)
-  (->bool (member name (shm-list))))
 
 (define (test-objects)
   (with-descriptor (fd 0)
