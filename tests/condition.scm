@@ -10,30 +10,34 @@
              (tests support)
              (tests sync-support))
 
-(define (test-conditions)
-  (define (waiting bv)
-    (logand #xffff (ash (atomic-u64-ref bv (+ condition 8)) -32)))
-  (define (await-waiting bv n)
-    (unless (= (waiting bv) n)
-      (usleep 500)
-      (await-waiting bv n)))
-  (define (await-contention bv)
-    "Wait until somebody sleeps for the mutex; where nobody says so, give them a
+(define (waiting bv)
+  (logand #xffff (ash (atomic-u64-ref bv (+ condition 8)) -32)))
+
+(define (await-waiting bv n)
+  (unless (= (waiting bv) n)
+    (usleep 500)
+    (await-waiting bv n)))
+
+(define (await-contention bv)
+  "Wait until somebody sleeps for the mutex; where nobody says so, give them a
 tenth of a second, which makes that likely."
-    (if (equal? (getenv "HAVE_FUTEX") "1")
-        (let again ()
-          (unless (logbit? 0 (atomic-u64-ref bv (+ mutex 8)))
-            (usleep 500)
-            (again)))
-        (usleep 100000)))
-  ;; Threads that wait once and count what they got in word 1, 2 or 3.
-  (define (waiter bv . timeout)
-    (in-thread
-     (with-shm-mutex bv mutex #:on-abandoned (const #t)
-       (add-to-word! bv (match (apply shm-condition-wait! bv condition mutex
-                                      timeout)
-                          (#t 1) (#f 2) ('abandoned 3))
-                     1))))
+  (if (equal? (getenv "HAVE_FUTEX") "1")
+      (let again ()
+        (unless (logbit? 0 (atomic-u64-ref bv (+ mutex 8)))
+          (usleep 500)
+          (again)))
+      (usleep 100000)))
+
+;; Threads that wait once and count what they got in word 1, 2 or 3.
+(define (waiter bv . timeout)
+  (in-thread
+   (with-shm-mutex bv mutex #:on-abandoned (const #t)
+     (add-to-word! bv (match (apply shm-condition-wait! bv condition mutex
+                                    timeout)
+                        (#t 1) (#f 2) ('abandoned 3))
+                   1))))
+
+(define (test-signals)
   (with-structures (bv)
     (test-raises "without the mutex"
       `(system-error "shm-condition-wait!" ,(format #f "Operation not permitted: the mutex at \
@@ -82,7 +86,10 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
         (let ((early? (thread-exited? thread)))
           (shm-mutex-unlock! bv mutex)
           (join-thread thread)
-          (list early? #t))))
+          (list early? #t))))))
+
+(define (test-deaths)
+  (with-structures (bv)
     (test-equal "it goes on when its waiters were killed"
       (map (const #t) (iota rounds))
       (map (lambda (i)
@@ -115,8 +122,9 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
                          result))))
           (await-waiting bv 1)
           (killed-after bv (lambda () (shm-mutex-lock! bv mutex)))
-          (list (join-thread thread) (shm-mutex-lock! bv mutex))))))
+          (list (join-thread thread) (shm-mutex-lock! bv mutex)))))))
 
+(define (test-fork-in-handler)
   ;; It forks while it waits for the mutex, after it was woken, and lets the
   ;; child have that first.
   (test-equal "a handler's child does not get the signal of its parent" '(#t #t 0)
@@ -151,8 +159,9 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
         (await-word bv 0 1)
         (shm-mutex-unlock! bv mutex)
         (let ((ended (zero? (cdr (waitpid pid)))))
-          (list ended (= 1 (word bv 1)) (waiting bv))))))
+          (list ended (= 1 (word bv 1)) (waiting bv)))))))
 
+(define (test-turns)
   ;; Each takes turns with the other, by one condition.
   (test-equal "two processes take turns" '(#t 4000)
     (with-structures (bv)
@@ -196,6 +205,10 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
 (test-begin "condition")
 
 (when-posix-shm
-  (test-group "conditions" (test-conditions)))
+  (test-group "conditions"
+    (test-signals)
+    (test-deaths)
+    (test-fork-in-handler)
+    (test-turns)))
 
 (test-end "condition")

@@ -12,7 +12,7 @@
              (tests support)
              (tests sync-support))
 
-(define (test-mutexes)
+(define (test-locking)
   (with-structures (bv)
     (test-equal "locked, and by nobody else" '(#t #f #f #t #t)
       (let* ((a (shm-mutex-lock! bv mutex))
@@ -42,7 +42,10 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
         (shm-mutex-lock! bv mutex)
         (let ((kind (elsewhere (kind (shm-mutex-unlock! bv mutex)))))
           (shm-mutex-unlock! bv mutex)
-          kind)))
+          kind)))))
+
+(define (test-dead-owners)
+  (with-structures (bv)
     (test-equal "a thread that ends holding it is dead" '(abandoned #t)
       (begin
         (join-thread (in-thread (shm-mutex-lock! bv mutex)))
@@ -109,7 +112,10 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
             (await-word bv 3 9)
             (kill-process owner)
             (for-each waitpid pids)
-            (list (word bv 1) (word bv 2))))))
+            (list (word bv 1) (word bv 2))))))))
+
+(define (test-forks-and-unmapping)
+  (with-structures (bv)
     (test-equal "the child of a fork does not hold it" '(EPERM #f 0 #t)
       (begin
         (shm-mutex-lock! bv mutex)
@@ -135,8 +141,9 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
                         (let ((bv (shm-attach name #:writable? #t)))
                           (shm-mutex-lock! bv mutex)
                           (shm-unmap! bv))))
-          (shm-mutex-lock! bv mutex)))))
+          (shm-mutex-lock! bv mutex))))))
 
+(define (test-many)
   (test-equal "8 processes, 100,000 times each, lose nothing" '(#t 800000)
     (with-structures (bv)
       (let ((ended? (in-processes
@@ -150,8 +157,7 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
                              (shm-mutex-unlock! bv mutex)
                              (when (zero? (modulo n 25000)) (gc))
                              (loop (+ n 1))))))))
-        (list ended? (word bv 0)))))
-  (test-in-bytevector))
+        (list ended? (word bv 0))))))
 
 (define (test-in-bytevector)
   (test-equal "4 threads, 20,000 times each, in an ordinary bytevector" 80000
@@ -168,24 +174,26 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
                      (iota 4)))
       (word bv 0))))
 
+(define (free? bv)
+  (zero? (atomic-u64-ref bv 8)))
+
+(define (abandon bv)
+  (join-thread (in-thread (shm-mutex-lock! bv mutex))))
+
 (define (test-with-mutex)
   (with-structures (bv)
-    (define (free?)
-      (zero? (atomic-u64-ref bv 8)))
-    (define (abandon)
-      (join-thread (in-thread (shm-mutex-lock! bv mutex))))
     (test-equal "all values are returned" '(1 2 #t)
       (call-with-values
           (lambda ()
             (call-with-shm-mutex bv mutex (lambda () (values 1 2))))
-        (lambda (a b) (list a b (free?)))))
+        (lambda (a b) (list a b (free? bv)))))
     (test-equal "with-shm-mutex" '(#f #t)
-      (let ((held (with-shm-mutex bv mutex (free?))))
-        (list held (free?))))
+      (let ((held (with-shm-mutex bv mutex (free? bv))))
+        (list held (free? bv))))
     (test-equal "procedures that are none" '(wrong-type-arg wrong-type-arg #t)
       (list (kind (call-with-shm-mutex bv mutex 5))
             (kind (with-shm-mutex bv mutex #:on-abandoned 5 1))
-            (free?)))
+            (free? bv)))
     (test-equal "with-shm-mutex without a body, or a keyword's value"
       '(syntax-error syntax-error)
       (map (lambda (form)
@@ -195,13 +203,13 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
       (let ((key (catch #t
                    (lambda () (with-shm-mutex bv mutex (throw 'oops)))
                    list)))
-        (list key (free?))))
+        (list key (free? bv))))
     (test-equal "within itself it raises, and the outer goes on" '(EDEADLK #f #t)
       (let* ((inner #f)
              (held (with-shm-mutex bv mutex
                      (set! inner (kind (with-shm-mutex bv mutex 1)))
-                     (free?))))
-        (list inner held (free?))))
+                     (free? bv))))
+        (list inner held (free? bv))))
     (test-equal "a timeout" '(#f #f)
       (begin
         (shm-mutex-lock! bv mutex)
@@ -212,31 +220,35 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
                                         1)))
                          (list result called?)))))
           (shm-mutex-unlock! bv mutex)
-          result)))
+          result)))))
+
+(define (test-mending)
+  (with-structures (bv)
     (test-equal "an abandoned one is mended first" '((body mended) #t)
       (let ((steps '()))
-        (abandon)
+        (abandon bv)
         (with-shm-mutex bv mutex
           #:on-abandoned (lambda () (set! steps (cons 'mended steps)))
           (set! steps (cons 'body steps)))
-        (list steps (free?))))
+        (list steps (free? bv))))
     (test-equal "without that it raises, and is unlocked" '(abandoned #f #t #t)
       (let ((called? #f))
-        (abandon)
+        (abandon bv)
         (let ((kind (kind (call-with-shm-mutex
                            bv mutex (lambda () (set! called? #t))))))
-          (list kind called? (free?) (eq? #t (shm-mutex-lock! bv mutex))))))
+          (list kind called? (free? bv)
+                (eq? #t (shm-mutex-lock! bv mutex))))))
     (shm-mutex-unlock! bv mutex)
     (test-equal "the message of that"
       (format #f "The thread that held the mutex at offset 0 of ~s died, and what \
 the mutex guards may be half done" (shm-name bv))
       (begin
-        (abandon)
+        (abandon bv)
         (guard (c ((shm-abandoned? c) (exception-message c)))
           (with-shm-mutex bv mutex 1))))
     (test-equal "where mending fails the next is told" '((oops) mended 1 #t)
       (let ((key #f) (next #f))
-        (abandon)
+        (abandon bv)
         (set! key (catch #t
                     (lambda ()
                       (with-shm-mutex bv mutex
@@ -246,10 +258,10 @@ the mutex guards may be half done" (shm-name bv))
         (let ((result (with-shm-mutex bv mutex
                         #:on-abandoned (lambda () (set! next 'mended))
                         1)))
-          (list key next result (free?)))))
+          (list key next result (free? bv)))))
     (test-equal "left before mending begins, the next is told" 'abandoned
       (begin
-        (abandon)
+        (abandon bv)
         (join-thread (in-thread
                       (catch 'interrupted
                         (lambda ()
@@ -259,11 +271,14 @@ the mutex guards may be half done" (shm-name bv))
                         (const 'interrupted))))
         (let ((locked (shm-mutex-lock! bv mutex 0)))
           (shm-mutex-unlock! bv mutex)
-          locked)))
+          locked)))))
+
+(define (test-waiting-while-mending)
+  (with-structures (bv)
     (test-equal "others are told while the one that mends waits"
       '(abandoned gave-up)
       (begin
-        (abandon)
+        (abandon bv)
         (let* ((other #f)
                (left (catch 'gave-up
                        (lambda ()
@@ -283,7 +298,7 @@ the mutex guards may be half done" (shm-name bv))
           (list (join-thread other) left))))
     (test-equal "and still, if it gives up having waited" 'abandoned
       (begin
-        (abandon)
+        (abandon bv)
         (catch 'gave-up
           (lambda ()
             (with-shm-mutex bv mutex
@@ -294,7 +309,10 @@ the mutex guards may be half done" (shm-name bv))
           (const #f))
         (let ((locked (shm-mutex-lock! bv mutex)))
           (shm-mutex-unlock! bv mutex)
-          locked)))
+          locked)))))
+
+(define (test-leaving)
+  (with-structures (bv)
     (test-equal "an exception passes, whatever became of the memory"
       '((oops) (oops))
       (list
@@ -315,30 +333,39 @@ the mutex guards may be half done" (shm-name bv))
     (test-equal "unlocked within" '(EPERM #t)
       (let ((kind (kind (with-shm-mutex bv mutex
                           (shm-mutex-unlock! bv mutex)))))
-        (list kind (free?))))
+        (list kind (free? bv))))
     (test-equal "entered again, it is locked again" '((#f #t #f #t) #t)
       (let ((again #f) (held '()) (times 0))
         (with-shm-mutex bv mutex
           (call/cc (lambda (k) (set! again k)))
-          (set! held (cons (free?) held)))
-        (set! held (cons (free?) held))
+          (set! held (cons (free? bv) held)))
+        (set! held (cons (free? bv) held))
         (set! times (+ times 1))
         (when (= times 1) (again #f))
-        (list (reverse held) (free?))))
+        (list (reverse held) (free? bv))))
     (test-equal "asyncs that throw at any instant leave it unlocked"
       '((returned stopped) #t #t)
       (let ((result (throw-at-any-instant (* 100 rounds)
                       (lambda ()
                         (with-shm-mutex bv mutex
                           (set-word! bv 1 (+ 1 (word bv 1))))))))
-        (list result (positive? (word bv 1)) (free?))))))
+        (list result (positive? (word bv 1)) (free? bv))))))
 
 (test-begin "mutex")
 
 (cond (posix-shm?
        ;; First, while this process has one thread, what forks most.
-       (test-group "mutexes" (test-mutexes))
-       (test-group "with a mutex" (test-with-mutex)))
+       (test-group "mutexes"
+         (test-locking)
+         (test-dead-owners)
+         (test-forks-and-unmapping)
+         (test-many)
+         (test-in-bytevector))
+       (test-group "with a mutex"
+         (test-with-mutex)
+         (test-mending)
+         (test-waiting-while-mending)
+         (test-leaving)))
       (else
        (test-group "without shared memory" (test-in-bytevector))))
 

@@ -78,8 +78,6 @@
        (zero? (ash (atomic-u64-ref bv (+ condition 8)) -32))))
 
 (define (test-interrupts)
-  ;; Here, where no async makes it half.
-  (make-named!)
   (for-each
    (match-lambda
      ((name wait)
@@ -96,8 +94,9 @@
                         (apply max times))
                 (usable? bv))))))
        interrupts)))
-   waits)
+   waits))
 
+(define (test-returning-asyncs)
   (for-each
    (match-lambda
      ((name wait)
@@ -117,7 +116,9 @@
                 (cancel-thread thread)
                 (call-with-values (lambda () (join-thread thread)) list)
                 (list runs exited?))))))))
-   waits)
+   waits))
+
+(define (test-unmapped)
   (for-each
    (match-lambda
      ((name wait)
@@ -143,7 +144,9 @@
                    (list key (if (string-contains message "was unmapped")
                                  "unmapped"
                                  message)))))))))))
-   waits)
+   waits))
+
+(define (test-cut-short)
   (for-each
    (match-lambda
      ((name wait)
@@ -176,7 +179,9 @@
                   (cancel-thread holder)
                   (call-with-values (lambda () (join-thread holder)) list)
                   result))))))))
-   waits)
+   waits))
+
+(define (test-deadline)
   (test-equal "a deadline does not move" #t
     (with-structures (bv)
       (let* ((start (get-internal-real-time))
@@ -261,7 +266,14 @@
 (test-begin "sync-waiting")
 
 (when-posix-shm
-  (test-group "interrupts" (test-interrupts))
+  ;; Here, where no async makes it half.
+  (make-named!)
+  (test-group "interrupts"
+    (test-interrupts)
+    (test-returning-asyncs)
+    (test-unmapped)
+    (test-cut-short)
+    (test-deadline))
   (test-group "unmapping" (test-unmapping))
   (test-group "Ctrl-C" (test-ctrl-c)))
 

@@ -74,7 +74,9 @@
             (list (kind (proc bv 4)) (kind (proc bv -8)) (kind (proc bv size))
                   (kind (proc bv (expt 2 64))) (kind (proc bv 0.0))
                   (kind (proc "string" 0))))))))
-   operations)
+   operations))
+
+(define (test-initializers)
   (for-each
    (match-lambda
      ((name init size)
@@ -98,7 +100,9 @@
             (kind (shm-semaphore-init! bv 0 1.0))
             (kind (shm-barrier-init! bv 0 0))
             (kind (shm-barrier-init! bv 0 257))
-            (kind (shm-barrier-init! bv 0 #f)))))
+            (kind (shm-barrier-init! bv 0 #f))))))
+
+(define (test-refusals)
   (test-equal "timeouts that cannot be"
     '(wrong-type-arg out-of-range wrong-type-arg)
     (with-structures (bv)
@@ -149,7 +153,7 @@ shm-semaphore-init!, unless something else was stored over it"
 
 ;;; Other namespaces.
 
-(define (test-namespaces)
+(define (test-pid-namespaces)
   ;; After shell commands.  With none both are process 1 of their own.
   (define (in-namespace before name . expressions)
     (open-pipe* OPEN_READ "unshare" "--mount" "--fork" "--pid"
@@ -202,7 +206,9 @@ other: " what)
    `(("with the /proc of neither" "" "")
      ("without /proc" ,without-proc ,without-proc)
      ("without /proc, of other ids" ,without-proc
-      ,(string-append without-proc others))))
+      ,(string-append without-proc others)))))
+
+(define (test-time-namespace)
   (unless (and root? (zero? (status:exit-val
                              (system* "sh" "-c" "unshare --time --boottime 9 \
 --fork true 2> /dev/null"))))
@@ -227,7 +233,9 @@ other: " what)
                (stolen (read pipe)))
           (shm-mutex-unlock! bv mutex)
           (close-pipe pipe)
-          (list stolen (shm-mutex-lock! bv mutex 60))))))
+          (list stolen (shm-mutex-lock! bv mutex 60)))))))
+
+(define (test-no-descriptor)
   (unless (string=? (utsname:sysname (uname)) "Linux")
     (test-skip 1))
   (test-equal "a thread learns what it is with no descriptor free" '(#t abandoned)
@@ -352,8 +360,14 @@ other: " what)
 
 (when-posix-shm
   ;; First, while this process has one thread, what forks most.
-  (test-group "namespaces" (test-namespaces))
+  (test-group "namespaces"
+    (test-pid-namespaces)
+    (test-time-namespace)
+    (test-no-descriptor))
   (test-group "what peers write" (test-hostile))
-  (test-group "formats" (test-formats)))
+  (test-group "formats"
+    (test-formats)
+    (test-initializers)
+    (test-refusals)))
 
 (test-end "sync")
