@@ -45,7 +45,9 @@
     (match (raised (lambda ()
                      (with-channel (ch 100) (shm-channel-send-datum! ch car))))
       (('wrong-type-arg "shm-channel-send-datum!" message)
-       (string-contains message "written and read back"))))
+       (string-contains message "written and read back")))))
+
+(define (test-hostile)
   (test-equal "nothing is evaluated, nothing is but one datum"
     '(format format format format format format format 0)
     (with-channel (ch 1000)
@@ -93,7 +95,9 @@
            (list (deep 9000) (deep 100000)
                  (let ((loop (list 1 2))) (set-car! loop loop) loop)
                  (let ((loop (make-array 0 1 1))) (array-set! loop loop 0 0)
-                      loop)))))
+                      loop))))))
+
+(define (test-options)
   (test-equal "options of the programs do not matter" '(#t #t #t #t #t)
     (map
      (match-lambda
@@ -112,7 +116,9 @@
             (equal? odd-data (shm-channel-receive-datum! ch #:timeout 0))))))
      '((()) (("--r7rs")) (("--r6rs"))
        (() (read-set! keywords 'prefix) (read-enable 'case-insensitive))
-       (() (print-enable 'r7rs-symbols) (read-enable 'r6rs-hex-escapes)))))
+       (() (print-enable 'r7rs-symbols) (read-enable 'r6rs-hex-escapes))))))
+
+(define (test-refusals)
   (test-equal "a datum's procedures are named"
     '("shm-channel-send-datum!" "shm-channel-send-datum!"
       "shm-channel-receive-datum!")
@@ -136,6 +142,10 @@
 (test-begin "channel-data")
 
 (when-posix-shm
-  (test-group "data" (test-data)))
+  (test-group "data"
+    (test-data)
+    (test-hostile)
+    (test-options)
+    (test-refusals)))
 
 (test-end "channel-data")

@@ -10,21 +10,24 @@
              (tests channel-support)
              (tests support))
 
+(define (slot ch string . timeout)
+  (let ((bytes (text string)))
+    (apply call-with-shm-slot ch (bytevector-length bytes)
+           (lambda (bv)
+             (bytevector-copy! bytes 0 bv 0 (bytevector-length bytes))
+             'ignored)
+           timeout)))
+
+(define (message ch) (call-with-shm-message ch utf8->string #:timeout 0))
+
+(define (free? ch)
+  ;; Both sides' locks.
+  (and (send! ch "?" 0)
+       (join-thread (in-thread (send! ch "!" 0)))
+       (let drain ((got (receive! ch 0)))
+         (if (eof-object? got) #f (or (not got) (drain (receive! ch 0)))))))
+
 (define (test-in-place)
-  (define (slot ch string . timeout)
-    (let ((bytes (text string)))
-      (apply call-with-shm-slot ch (bytevector-length bytes)
-             (lambda (bv)
-               (bytevector-copy! bytes 0 bv 0 (bytevector-length bytes))
-               'ignored)
-             timeout)))
-  (define (message ch) (call-with-shm-message ch utf8->string #:timeout 0))
-  (define (free? ch)
-    ;; Both sides' locks.
-    (and (send! ch "?" 0)
-         (join-thread (in-thread (send! ch "!" 0)))
-         (let drain ((got (receive! ch 0)))
-           (if (eof-object? got) #f (or (not got) (drain (receive! ch 0)))))))
   (test-equal "sent and received" '(#t "hello" #t "" #f)
     (with-channel (ch 100)
       (let* ((a (slot ch "hello")) (b (message ch))
@@ -64,7 +67,9 @@
         (define (keep bv) (set! kept (cons bv kept)))
         (call-with-shm-slot ch 8 keep)
         (call-with-shm-message ch keep)
-        (map bytevector-length kept))))
+        (map bytevector-length kept)))))
+
+(define (test-leaving)
   (test-equal "an exception: nothing is sent, the message stays"
     '((oops) 0 (oops) "x" #t 0)
     (with-channel (ch 100)
@@ -92,7 +97,9 @@
     (with-channel (ch 8)
       (let ((a (kind (call-with-shm-message ch 1 #:timeout 0))))
         (send! ch "")
-        (list a (kind (call-with-shm-slot ch 0 1 #:timeout 0))))))
+        (list a (kind (call-with-shm-slot ch 0 1 #:timeout 0)))))))
+
+(define (test-nesting)
   (test-equal "one in another" '(EDEADLK EDEADLK EDEADLK EDEADLK "ab" #t)
     (with-channel (ch 100)
       (send! ch "ab")
@@ -140,7 +147,9 @@ already: the message or call-with-shm-slot must end first)" ,EDEADLK)
              (b (begin
                   (send! ch "x")
                   (enter-again (lambda (proc) (call-with-shm-message ch proc))))))
-        (list a b (free? ch)))))
+        (list a b (free? ch))))))
+
+(define (test-others)
   (test-equal "other threads wait meanwhile" '(#f #f "x")
     (with-channel (ch 100)
       (let* ((a #t) (b #t))
@@ -184,7 +193,9 @@ already: the message or call-with-shm-slot must end first)" ,EDEADLK)
         (let ((status (status:exit-val (cdr (waitpid pid))))
               (sent (statistic ch 'messages-in)))
           (receive! ch)
-          (list (if (= status 7) 'EPERM status) sent (free? ch))))))
+          (list (if (= status 7) 'EPERM status) sent (free? ch)))))))
+
+(define (test-ending)
   (test-equal "a thread that ends in one has neither" '("x" #t)
     (with-channel (ch 100)
       (send! ch "x")
@@ -236,6 +247,11 @@ already: the message or call-with-shm-slot must end first)" ,EDEADLK)
 (test-begin "channel-in-place")
 
 (when-posix-shm
-  (test-group "in place" (test-in-place)))
+  (test-group "in place"
+    (test-in-place)
+    (test-leaving)
+    (test-nesting)
+    (test-others)
+    (test-ending)))
 
 (test-end "channel-in-place")

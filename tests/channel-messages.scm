@@ -12,7 +12,7 @@
              (tests channel-support)
              (tests support))
 
-(define (test-messages)
+(define (test-ring)
   (test-equal "of every size that fits, one after the other" #t
     (with-channel (ch 200)
       (every (lambda (n)
@@ -52,7 +52,9 @@
                     (not (shm-channel-send! ch (some-bytes 64 i) #:timeout 0))
                     (not (shm-channel-send! ch (text "") #:timeout 0))
                     (equal? (some-bytes 64 i) (shm-channel-receive! ch))))
-             (iota 100))))
+             (iota 100)))))
+
+(define (test-bytevectors)
   (test-equal "part of a bytevector" '("ell" "llo" "" "hello")
     (with-channel (ch 100)
       (let ((bv (text "hello")))
@@ -122,7 +124,9 @@
              (b (begin
                   (send! ch "hello")
                   (kind (shm-channel-receive-into! ch (view-of-unmapped))))))
-        (list a b sent (receive! ch 0)))))
+        (list a b sent (receive! ch 0))))))
+
+(define (test-statistics)
   (test-equal "other time-outs" '(#f #f #f #t "x")
     (with-channel (ch 16)
       (let* ((a (receive! ch -1))
@@ -312,7 +316,10 @@
 (when-posix-shm
   ;; First, while this process has one thread, what forks most.
   (test-group "many" (test-many))
-  (test-group "messages" (test-messages))
+  (test-group "messages"
+    (test-ring)
+    (test-bytevectors)
+    (test-statistics))
   (test-group "closing" (test-closing)))
 
 (test-end "channel-messages")

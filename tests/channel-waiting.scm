@@ -31,7 +31,7 @@
        (equal? "again" (receive! ch 0))
        (= 0 (statistic ch 'waiting-senders) (statistic ch 'waiting-receivers))))
 
-(define (test-waiting)
+(define (test-interrupts)
   (for-each
    (match-lambda
      ((name full wait)
@@ -48,7 +48,9 @@
                         (apply max times))
                 (usable? ch full))))))
        interrupts)))
-   waits)
+   waits))
+
+(define (test-lost)
   (for-each
    (match-lambda
      ((name full wait)
@@ -81,7 +83,9 @@
               (await-sleepers 1)
               (bytevector-fill! bv 0)
               (join-thread thread)))))))
-   waits)
+   waits))
+
+(define (test-handlers)
   (test-equal "a handler may not send while its thread waits to send"
     '(EDEADLK EDEADLK 24 16 33 #t)
     (with-channel (ch 64)
@@ -131,7 +135,9 @@
         (let again ()
           (unless handled (usleep 500) (again)))
         (send! ch "b")
-        (list handled (join-thread thread)))))
+        (list handled (join-thread thread))))))
+
+(define (test-fairness)
   (test-equal "a large message is not passed by small ones for ever" '(#t #t)
     (with-channel (ch 256)
       (let* ((stop? #f)
@@ -151,7 +157,9 @@
         (let drain ()
           (receive! ch 0)
           (unless (every thread-exited? small) (drain)))
-        (list (join-thread large) #t))))
+        (list (join-thread large) #t)))))
+
+(define (test-ctrl-c)
   (for-each
    (match-lambda
      ((name . expression)
@@ -181,6 +189,11 @@
 (test-begin "channel-waiting")
 
 (when-posix-shm
-  (test-group "waiting" (test-waiting)))
+  (test-group "waiting"
+    (test-interrupts)
+    (test-lost)
+    (test-handlers)
+    (test-fairness)
+    (test-ctrl-c)))
 
 (test-end "channel-waiting")

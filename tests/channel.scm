@@ -13,7 +13,7 @@
              (tests channel-support)
              (tests support))
 
-(define (test-channels)
+(define (test-making)
   (test-equal "made, attached to, used" '("one" "two" #f #f)
     (with-fresh-name name
       (let* ((ch (shm-channel-create name 1000))
@@ -66,7 +66,9 @@
       `(system-error "shm-channel-create"
                      ,(format #f "File exists: ~s (attach to it, or unlink the \
 name first)" name) ,EEXIST)
-      (shm-channel-create name 100)))
+      (shm-channel-create name 100))))
+
+(define (test-capacities)
   (test-equal "capacities" '(8 8 16 wrong-type-arg out-of-range out-of-range
                                out-of-range wrong-type-arg)
     (map (lambda (capacity)
@@ -87,7 +89,9 @@ exact integer): 64.0")
   ;; With 32 bits, more than there are addresses.
   (test-equal "a capacity that cannot be had" "shm-channel-create"
     (match (raised (lambda () (shm-channel-create #f (ash 1 60))))
-      (((or 'system-error 'out-of-range) subr . _) subr)))
+      (((or 'system-error 'out-of-range) subr . _) subr))))
+
+(define (test-attaching)
   (test-raises "there is none"
     `(system-error "shm-channel-attach"
                    "No such file or directory: \"/gshm-none\"" ,ENOENT)
@@ -117,8 +121,9 @@ exact integer): 64.0")
           got))))
   (test-equal "what is no name, and no time" '(wrong-type-arg wrong-type-arg)
     (list (kind (shm-channel-attach 1))
-          (kind (shm-channel-attach "/gshm-none" #:wait "x"))))
+          (kind (shm-channel-attach "/gshm-none" #:wait "x")))))
 
+(define (test-placing)
   (test-equal "in a bytevector" '("one" 2048)
     (let ((bv (make-bytevector (+ shm-channel-header-size 2048))))
       (shm-channel-init! bv)
@@ -153,7 +158,9 @@ exact integer): 64.0")
           (kind (shm-channel 1))))
   (test-equal "not at a multiple of 8" 'out-of-range
     (with-mapping (bv 4096)
-      (kind (shm-channel-init! (shm-view bv 'vu8 4)))))
+      (kind (shm-channel-init! (shm-view bv 'vu8 4))))))
+
+(define (test-misuse)
   (test-raises "what is no channel"
     '(wrong-type-arg "shm-channel-send!"
                      "Wrong type argument (expecting channel): 1")
@@ -294,7 +301,12 @@ else was stored over it"
 
 (cond (posix-shm?
        (test-group "primitives" (test-primitives))
-       (test-group "channels" (test-channels))
+       (test-group "channels"
+         (test-making)
+         (test-capacities)
+         (test-attaching)
+         (test-placing)
+         (test-misuse))
        (test-group "formats" (test-formats)))
       (else
        (test-equal "there is no shared memory, but there are channels" '("x" ENOSYS)
