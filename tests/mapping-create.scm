@@ -54,8 +54,9 @@ name first)" (strerror EEXIST) name)
     (test-assert "a random name" (and (exists? name)
                                       (<= (string-length name) 14)))
     (shm-unlink name)
-    (test-equal "no descriptor is left" before (descriptor-count)))
+    (test-equal "no descriptor is left" before (descriptor-count))))
 
+(define (test-failures)
   (let ((before (descriptor-count)))
     (define-syntax-rule (test-failure what expected option ...)
       (with-fresh-name name
@@ -294,7 +295,9 @@ mapped: ~s" name))
 (test-begin "mapping-create")
 
 (when-posix-shm
-  (test-group "shm-create" (test-create))
+  (test-group "shm-create"
+    (test-create)
+    (test-failures))
   (test-group "interrupted" (test-interrupted))
   (test-group "waiting" (test-waiting))
   (test-group "killed creator" (test-killed-creator))

@@ -70,8 +70,9 @@
       (shm-map fd 16 #:type 'u64 #:offset 4))
     (test-out-of-range "an unknown type" (shm-map fd #:type 'u128))
     (test-equal "a type that is no symbol" 'wrong-type-arg
-      (car (raised (lambda () (shm-map fd #:type "u8"))))))
+      (car (raised (lambda () (shm-map fd #:type "u8")))))))
 
+(define (test-refusals)
   (with-fresh-name name
     (call-with-descriptor (shm-open name (list O_RDWR O_CREAT))
       (lambda (fd)
@@ -109,8 +110,9 @@ it a size first, as with (shm-resize! ~a 4096)" name fd))
         (test-equal "a range beyond its end, named"
           (format #f "Offset and length reach beyond the end of ~s: 101" name)
           (caddr (raised (lambda () (shm-map fd 101)))))
-        (test-equal "shm-name by descriptor" name (shm-name (shm-map fd))))))
+        (test-equal "shm-name by descriptor" name (shm-name (shm-map fd)))))))
 
+(define (test-options)
   (with-descriptor (fd 100)
     (let ((bv (shm-map fd #:populate? #t)))
       (test-equal "populate?" 0 (bytevector-u8-ref bv 99))
@@ -274,8 +276,9 @@ bytevector on shared memory): a bytevector of 8 bytes")
      '(shm-unmap! bv)
      ;; Not to the page: some versions of Linux leave out what a processor has
      ;; not yet told of the last ones.
-     '(write (list (> before 16384) (< (blocks) 16384)))))
+     '(write (list (> before 16384) (< (blocks) 16384))))))
 
+(define (test-unmapping-in-use)
   ;; The loop keeps the bytevector's address and length in registers; what it
   ;; reads and writes after shm-unmap! is not the object's.
   (test-equal "while a compiled loop of another thread reads and writes"
@@ -324,8 +327,9 @@ bytevector on shared memory): a bytevector of 8 bytes")
                 (wait))))
           (set! stop? #t)
           (join-thread thread)))
-     '(write (list seen (bytevector-u8-ref other 0)))))
+     '(write (list seen (bytevector-u8-ref other 0))))))
 
+(define (test-limited-memory)
   ;; ASan needs more.
   (when (getenv "ASAN_OPTIONS")
     (test-skip 1))
@@ -353,8 +357,9 @@ bytevector on shared memory): a bytevector of 8 bytes")
      '(let ((result (shm-unmap! bv)))
         (bytevector-u8-set! view 5 1)
         (write (list result (bytevector-length bv)
-                     (bytevector-u8-ref view 6))))))
+                     (bytevector-u8-ref view 6)))))))
 
+(define (test-ordinary)
   (test-equal "an ordinary bytevector" 'wrong-type-arg
     (car (raised (lambda () (shm-unmap! (make-bytevector 8))))))
   (test-equal "what is no bytevector" 'wrong-type-arg
@@ -412,10 +417,17 @@ bytevector on shared memory): a bytevector of 8 bytes")
 
 (if posix-shm?
     (begin
-      (test-group "mappings" (test-mappings))
+      (test-group "mappings"
+        (test-mappings)
+        (test-refusals)
+        (test-options))
       (test-group "types" (test-types))
       (test-group "views" (test-views))
-      (test-group "unmapping" (test-unmapping))
+      (test-group "unmapping"
+        (test-unmapping)
+        (test-unmapping-in-use)
+        (test-limited-memory)
+        (test-ordinary))
       (test-group "many" (test-many)))
     (test-group "without shared memory" (test-without)))
 
