@@ -106,27 +106,28 @@
 
 (define out-of-memory (expt 2 70))
 
-(define (test-misuse)
-  (define (out-of-range subr message)
-    (list 'out-of-range subr message))
-  (define (place-errors subr call size)
-    (with-mapping (bv 4096)
-      (define (kind k)
-        (car (raised (lambda () (call bv k)))))
-      (test-equal (string-append subr ": places that are none")
-        (map (const 'out-of-range) (iota 8))
-        (map kind (list -1 (- size) 1 (/ size 2) (- 4096 (/ size 2)) 4096
-                        (expt 2 62) out-of-memory)))
-      (test-equal (string-append subr ": offsets that are no integers")
-        '(wrong-type-arg wrong-type-arg wrong-type-arg)
-        (map kind '(0.0 a 1/2)))
-      (test-equal (string-append subr ": no bytevector") 'wrong-type-arg
-        (car (raised (lambda () (call "string" 0)))))
-      (test-equal (string-append subr ": the last place") 'returned
-        (car (raised (lambda () (call bv (- 4096 size))))))
-      (test-equal (string-append subr ": an empty bytevector") 'out-of-range
-        (car (raised (lambda () (call (make-bytevector 0) 0)))))))
+(define (out-of-range subr message)
+  (list 'out-of-range subr message))
 
+(define (place-errors subr call size)
+  (with-mapping (bv 4096)
+    (define (kind k)
+      (car (raised (lambda () (call bv k)))))
+    (test-equal (string-append subr ": places that are none")
+      (map (const 'out-of-range) (iota 8))
+      (map kind (list -1 (- size) 1 (/ size 2) (- 4096 (/ size 2)) 4096
+                      (expt 2 62) out-of-memory)))
+    (test-equal (string-append subr ": offsets that are no integers")
+      '(wrong-type-arg wrong-type-arg wrong-type-arg)
+      (map kind '(0.0 a 1/2)))
+    (test-equal (string-append subr ": no bytevector") 'wrong-type-arg
+      (car (raised (lambda () (call "string" 0)))))
+    (test-equal (string-append subr ": the last place") 'returned
+      (car (raised (lambda () (call bv (- 4096 size))))))
+    (test-equal (string-append subr ": an empty bytevector") 'out-of-range
+      (car (raised (lambda () (call (make-bytevector 0) 0)))))))
+
+(define (test-misuse)
   (place-errors "atomic-u32-ref" atomic-u32-ref 4)
   (place-errors "atomic-s64-ref" atomic-s64-ref 8)
   (place-errors "atomic-s32-set!" (lambda (bv k) (atomic-s32-set! bv k 1)) 4)
@@ -254,7 +255,9 @@ bytevector of 16")
     '(out-of-range wrong-type-arg wrong-type-arg)
     (map (lambda (count)
            (car (raised (lambda () (atomic-u32-notify! bv 0 count)))))
-         '(-1 1.5 many)))
+         '(-1 1.5 many))))
+
+(define (test-notifying what bv)
   (for-each
    (lambda (timeout)
      (test-equal (format #f "~a: changed in spite of a timeout of ~a" what
@@ -393,13 +396,18 @@ bytevector of 16")
          (test-processes)
          (test-between-processes))
        (test-group "waiting"
-         (test-waiting "a bytevector" (make-bytevector 64 0))
+         (let ((bv (make-bytevector 64 0)))
+           (test-waiting "a bytevector" bv)
+           (test-notifying "a bytevector" bv))
          (with-mapping (bv 4096)
-           (test-waiting "a mapping" bv))
+           (test-waiting "a mapping" bv)
+           (test-notifying "a mapping" bv))
          (test-unmapping)))
       (else
        (test-group "without shared memory"
          (test-operations "a bytevector" (make-bytevector 64 0) 16)
-         (test-waiting "a bytevector" (make-bytevector 64 0)))))
+         (let ((bv (make-bytevector 64 0)))
+           (test-waiting "a bytevector" bv)
+           (test-notifying "a bytevector" bv)))))
 
 (test-end "atomic")

@@ -285,17 +285,17 @@ mutable bytevector): a bytevector of 3 bytes")
     (test-raises "closed twice" (refusal "file-close" EBADF fd)
       (file-close fd))))
 
+(define (call-with-pipe proc)
+  (let ((ends (pipe)))
+    (dynamic-wind
+      (const #t)
+      (lambda () (proc (fileno (car ends)) (fileno (cdr ends))))
+      (lambda ()
+        (close-port (car ends))
+        (close-port (cdr ends))))))
+
 ;; A pipe gives what it has; what is interrupted goes on.
 (define (test-pipes)
-  (define (call-with-pipe proc)
-    (let ((ends (pipe)))
-      (dynamic-wind
-        (const #t)
-        (lambda () (proc (fileno (car ends)) (fileno (cdr ends))))
-        (lambda ()
-          (close-port (car ends))
-          (close-port (cdr ends))))))
-
   (call-with-pipe
    (lambda (from to)
      (file-write to "abc")
@@ -331,8 +331,9 @@ mutable bytevector): a bytevector of 3 bytes")
       (list (file-write (fileno (car ends)) (make-string 10000 #\a))
             (cadr (file-read (fileno (cdr ends)) 20000))))
     (close-port (car ends))
-    (close-port (cdr ends)))
+    (close-port (cdr ends))))
 
+(define (test-large-writes)
   ;; More than a pipe holds, so that write is called more than once; the child
   ;; reads it in odd pieces.
   (call-with-pipe
@@ -346,8 +347,9 @@ mutable bytevector): a bytevector of 3 bytes")
              (next (- left (cadr (file-read from (min left 777)))))))
        (test-equal "all is written in parts" 300000 (file-write to bytes))
        (test-equal "and read in parts" 0
-         (status:exit-val (cdr (waitpid child)))))))
+         (status:exit-val (cdr (waitpid child))))))))
 
+(define (test-signals)
   ;; The child signals its parent, which is in file-read, before it writes.
   (call-with-pipe
    (lambda (from to)
@@ -457,7 +459,10 @@ mutable bytevector): a bytevector of 3 bytes")
 (test-group "file-read" (call-with-file test-read))
 (test-group "positions and sizes" (call-with-file test-positions))
 (test-group "file-close" (test-closing))
-(test-group "pipes and signals" (test-pipes))
+(test-group "pipes and signals"
+  (test-pipes)
+  (test-large-writes)
+  (test-signals))
 (test-group "sprintf" (test-sprintf))
 
 (test-end "chicken")

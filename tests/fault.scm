@@ -16,25 +16,25 @@
                  (set! sink (,ref ,bv i))
                  (loop (if (= i (- ,length 1)) 0 (+ i 1)))))))
 
-(define (test-lost)
-  (define (test-cut what to offset? loop)
-    (with-object (name size)
-      (let ((result (process-with
-                     (lambda () (cut name to))
-                     `(define bv (shm-attach ,name))
-                     `(define view (shm-view bv 'u64 64))
-                     `(define other (shm-create #f 100))
-                     `(let ((result (fault-while ,loop)))
-                        (say (list result
-                                   (bytevector-u8-ref other 0)
-                                   (shm-unmap! bv)))
-                        (shm-unlink (shm-name other))))))
-        (test-assert what
-          (match result
-            ((('lost (? (lambda (n) (equal? n name))) offset) 0 #t)
-             (offset? offset))
-            (_ (format (current-error-port) "~s~%" result) #f))))))
+(define (test-cut what to offset? loop)
+  (with-object (name size)
+    (let ((result (process-with
+                   (lambda () (cut name to))
+                   `(define bv (shm-attach ,name))
+                   `(define view (shm-view bv 'u64 64))
+                   `(define other (shm-create #f 100))
+                   `(let ((result (fault-while ,loop)))
+                      (say (list result
+                                 (bytevector-u8-ref other 0)
+                                 (shm-unmap! bv)))
+                      (shm-unlink (shm-name other))))))
+      (test-assert what
+        (match result
+          ((('lost (? (lambda (n) (equal? n name))) offset) 0 #t)
+           (offset? offset))
+          (_ (format (current-error-port) "~s~%" result) #f))))))
 
+(define (test-cuts)
   (test-cut "cut to 0 while a compiled loop reads" 0 exact-integer?
             (reading-loop 'bytevector-u8-ref 'bv size))
   (test-cut "cut to half while a compiled loop reads" (* 32 page)
@@ -55,8 +55,9 @@
                  (loop))))
   (test-cut "cut to 0 while a view is read" 0
             (lambda (offset) (>= offset 64))
-            (reading-loop 'u64vector-ref 'view (quotient (- size 64) 8)))
+            (reading-loop 'u64vector-ref 'view (quotient (- size 64) 8))))
 
+(define (test-lost)
   (with-object (name size)
     (test-equal "each access raises, until the object grows again"
       `((lost ,name 0) (lost ,name 5) (lost ,name ,(- size 1))
@@ -90,8 +91,9 @@
     (process '(define fd (shm-open-anonymous #:size 10))
              '(define bv (shm-map fd))
              '(shm-resize! fd 0)
-             '(say (fault (bytevector-u8-ref bv 3)))))
+             '(say (fault (bytevector-u8-ref bv 3))))))
 
+(define (test-lost-structures)
   ;; If it does not wait by then the result is the same.
   (test-equal "part of a structure that is waited for"
     (make-list 4 '(lost #f))
@@ -132,8 +134,9 @@
                                 (lambda (bv)
                                   (shm-channel-send!
                                    (full-channel bv)
-                                   (make-bytevector 1000))))))))
+                                   (make-bytevector 1000)))))))))
 
+(define (test-messages)
   (with-object (name size)
     (test-equal "their messages"
       (list
@@ -246,8 +249,9 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                '(define result
                   (fault (bytevector-copy! bv 0 bv 64
                                            (- (bytevector-length bv) 64))))
-               '(say (list (car result) (bytevector-u8-ref bv 100))))))
+               '(say (list (car result) (bytevector-u8-ref bv 100)))))))
 
+(define (test-read-only-limits)
   (test-equal "in 1,500 mappings before a safe point"
     '((read-only #f 0) (0))
     (process '(define fd (shm-open-anonymous #:size (* 4096 1500)))
@@ -279,8 +283,9 @@ exec \"$0\" --no-auto-compile -c \"$1\""
                     (if (= ENOMEM (system-error-errno arguments))
                         'full
                         arguments))))
-             '(say (list result (fault (bytevector-u8-set! bv 0 1))))))
+             '(say (list result (fault (bytevector-u8-set! bv 0 1)))))))
 
+(define (test-read-only-threads)
   (test-equal "in a thread that ends before it could raise it" 99
     (process '(define fd (shm-open-anonymous #:size 4096))
              '(define writer (shm-map fd))
@@ -368,8 +373,15 @@ exec \"$0\" --no-auto-compile -c \"$1\""
            ,ENOSYS)
          (shm-fault-guard #t)))
       (else
-       (test-group "lost" (test-lost))
+       (test-group "lost"
+         (test-cuts)
+         (test-lost)
+         (test-lost-structures)
+         (test-messages))
        (test-group "full" (test-full))
-       (test-group "read-only" (test-read-only))))
+       (test-group "read-only"
+         (test-read-only)
+         (test-read-only-limits)
+         (test-read-only-threads))))
 
 (test-end "fault")

@@ -70,11 +70,12 @@
              '(let wait () (unless ready? (usleep 100) (wait)))
              '(execute bv))))
 
-(define (test-handlers)
-  (define (probes n)
-    `(count (lambda (_) (= -1 (probe nowhere))) (iota ,n)))
-  (define a-fault '(fault (bytevector-u8-set! bv 9 1)))
+(define (probes n)
+  `(count (lambda (_) (= -1 (probe nowhere))) (iota ,n)))
 
+(define a-fault '(fault (bytevector-u8-set! bv 9 1)))
+
+(define (test-handlers)
   (test-equal "installed before, left by siglongjmp 1,000 times"
     '(1000 (read-only #f 9) 1000)
     (process '(use-modules (system foreign))
@@ -110,7 +111,9 @@
              '(install-probe #x40000000)
              '(shm-fault-guard #t)
              '(probe nowhere)
-             `(say (map blocked? (list SIGUSR1 SIGSEGV SIGUSR2)))))
+             `(say (map blocked? (list SIGUSR1 SIGSEGV SIGUSR2))))))
+
+(define (test-chains)
   (test-equal "one that calls the guard" '((read-only #f 9) #t)
     (process handlers
              '(install-chain SIGSEGV)
@@ -285,7 +288,9 @@
 
 (when-guarded
   (test-group "executing" (test-executing))
-  (test-group "handlers" (test-handlers))
+  (test-group "handlers"
+    (test-handlers)
+    (test-chains))
   (test-group "nested" (test-nested))
   (test-group "elsewhere" (test-elsewhere)))
 

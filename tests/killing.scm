@@ -45,96 +45,110 @@
 
 ;;; A worker.
 
+(define (value bv k) (bytevector-u64-native-ref bv k))
+(define (set-value! bv k n) (bytevector-u64-native-set! bv k n))
+
+;; What two words that belong together go through.
+(define (mend bv a b who)
+  (let ((n (max (value bv a) (value bv b))))
+    (set-value! bv a n)
+    (set-value! bv b n)
+    (set-value! bv who 0)))
+
+(define (change bv me state a b who)
+  (set-value! bv who (+ me 1))
+  (set-value! bv a (+ 1 (value bv a)))
+  (when (zero? (random 50 state)) (usleep (random 300 state)))
+  (set-value! bv b (+ 1 (value bv b)))
+  (set-value! bv who 0))
+
+;; End this process, and say WHAT was wrong, unless EXPRESSION holds.
+(define-syntax-rule (check bv what expression)
+  (unless expression
+    (atomic-u64-compare-exchange! bv wrong 0 what)
+    (primitive-_exit 1)))
+
+(define (report bv)
+  (atomic-u64-fetch-add! bv reports 1)
+  (mend bv guarded other-guarded inside))
+
+(define (locked bv outcome)
+  (match outcome
+    ('abandoned (report bv))
+    (#t
+     ;; Whoever died in there must have been reported.
+     (check bv 1 (zero? (value bv inside)))
+     (check bv 2 (= (value bv guarded) (value bv other-guarded))))
+    (#f (check bv 3 #f))))
+
+(define (entered bv outcome)
+  (match outcome
+    ('abandoned (mend bv written other-written writer))
+    (#t
+     (check bv 4 (zero? (value bv writer)))
+     (check bv 5 (= (value bv written) (value bv other-written))))
+    (#f (check bv 6 #f))))
+
+(define patience 60)
+(define moment 0.003)
+
+(define (operations bv me state)
+  "Return a vector of what the worker ME does, each a thunk."
+  (define (change-guarded)
+    (change bv me state guarded other-guarded inside))
+  (define (change-written)
+    (change bv me state written other-written writer))
+  (vector
+   (lambda ()
+     (locked bv (shm-mutex-lock! bv mutex patience))
+     (change-guarded)
+     (shm-mutex-unlock! bv mutex))
+   (lambda ()
+     (with-shm-mutex bv mutex
+       #:on-abandoned (lambda () (report bv)) #:timeout patience
+       (locked bv #t)
+       (change-guarded)))
+   (lambda ()
+     (match (shm-mutex-lock! bv mutex 0)
+       (#f #t)
+       (outcome
+        (locked bv outcome)
+        (change-guarded)
+        (shm-mutex-unlock! bv mutex))))
+   (lambda ()
+     (locked bv (shm-mutex-lock! bv mutex patience))
+     (match (shm-condition-wait! bv condition mutex moment)
+       ('abandoned (report bv))
+       (_ (locked bv #t)))
+     (change-guarded)
+     (shm-mutex-unlock! bv mutex))
+   (lambda () (shm-condition-signal! bv condition))
+   (lambda () (shm-condition-broadcast! bv condition))
+   (lambda ()
+     (when (< (shm-semaphore-value bv semaphore) 100)
+       (shm-semaphore-post! bv semaphore)))
+   (lambda () (shm-semaphore-wait! bv semaphore moment))
+   (lambda () (shm-barrier-wait! bv barrier moment))
+   (lambda ()
+     (entered bv (shm-rwlock-read-lock! bv rwlock patience))
+     (when (zero? (random 50 state)) (usleep (random 300 state)))
+     (check bv 7 (= (value bv written) (value bv other-written)))
+     (shm-rwlock-unlock! bv rwlock))
+   (lambda ()
+     (entered bv (shm-rwlock-write-lock! bv rwlock patience))
+     (change-written)
+     (shm-rwlock-unlock! bv rwlock))
+   (lambda ()
+     (when (zero? (random 100 state)) (gc)))))
+
 (define (work bv me)
-  (define state (seed->random-state (format #f "~a ~a ~a" me (getpid) (gettimeofday))))
-  (define (value k) (bytevector-u64-native-ref bv k))
-  (define (set-value! k n) (bytevector-u64-native-set! bv k n))
-  (define-syntax-rule (check what expression)
-    (unless expression
-      (atomic-u64-compare-exchange! bv wrong 0 what)
-      (primitive-_exit 1)))
-
-  ;; What two words that belong together go through.
-  (define (mend a b who)
-    (let ((n (max (value a) (value b))))
-      (set-value! a n)
-      (set-value! b n)
-      (set-value! who 0)))
-  (define (change a b who)
-    (set-value! who (+ me 1))
-    (set-value! a (+ 1 (value a)))
-    (when (zero? (random 50 state)) (usleep (random 300 state)))
-    (set-value! b (+ 1 (value b)))
-    (set-value! who 0))
-  (define (report)
-    (atomic-u64-fetch-add! bv reports 1)
-    (mend guarded other-guarded inside))
-
-  (define (locked outcome)
-    (match outcome
-      ('abandoned (report))
-      (#t
-       ;; Whoever died in there must have been reported.
-       (check 1 (zero? (value inside)))
-       (check 2 (= (value guarded) (value other-guarded))))
-      (#f (check 3 #f))))
-  (define (entered outcome)
-    (match outcome
-      ('abandoned (mend written other-written writer))
-      (#t
-       (check 4 (zero? (value writer)))
-       (check 5 (= (value written) (value other-written))))
-      (#f (check 6 #f))))
-
-  (define patience 60)
-  (define moment 0.003)
-  (define operations
-    (vector
-     (lambda ()
-       (locked (shm-mutex-lock! bv mutex patience))
-       (change guarded other-guarded inside)
-       (shm-mutex-unlock! bv mutex))
-     (lambda ()
-       (with-shm-mutex bv mutex #:on-abandoned report #:timeout patience
-         (locked #t)
-         (change guarded other-guarded inside)))
-     (lambda ()
-       (match (shm-mutex-lock! bv mutex 0)
-         (#f #t)
-         (outcome
-          (locked outcome)
-          (change guarded other-guarded inside)
-          (shm-mutex-unlock! bv mutex))))
-     (lambda ()
-       (locked (shm-mutex-lock! bv mutex patience))
-       (match (shm-condition-wait! bv condition mutex moment)
-         ('abandoned (report))
-         (_ (locked #t)))
-       (change guarded other-guarded inside)
-       (shm-mutex-unlock! bv mutex))
-     (lambda () (shm-condition-signal! bv condition))
-     (lambda () (shm-condition-broadcast! bv condition))
-     (lambda ()
-       (when (< (shm-semaphore-value bv semaphore) 100)
-         (shm-semaphore-post! bv semaphore)))
-     (lambda () (shm-semaphore-wait! bv semaphore moment))
-     (lambda () (shm-barrier-wait! bv barrier moment))
-     (lambda ()
-       (entered (shm-rwlock-read-lock! bv rwlock patience))
-       (when (zero? (random 50 state)) (usleep (random 300 state)))
-       (check 7 (= (value written) (value other-written)))
-       (shm-rwlock-unlock! bv rwlock))
-     (lambda ()
-       (entered (shm-rwlock-write-lock! bv rwlock patience))
-       (change written other-written writer)
-       (shm-rwlock-unlock! bv rwlock))
-     (lambda ()
-       (when (zero? (random 100 state)) (gc)))))
-
-  (let loop ()
-    ((vector-ref operations (random (vector-length operations) state)))
-    (atomic-u64-fetch-add! bv (+ progress (* 8 me)) 1)
-    (loop)))
+  (let* ((state (seed->random-state
+                 (format #f "~a ~a ~a" me (getpid) (gettimeofday))))
+         (operations (operations bv me state)))
+    (let loop ()
+      ((vector-ref operations (random (vector-length operations) state)))
+      (atomic-u64-fetch-add! bv (+ progress (* 8 me)) 1)
+      (loop))))
 
 
 ;;; Killing.
