@@ -1,26 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   libguile-shm.c - the front door: what is where, and the one entry.
+   libguile-shm.c - the entry of the extension.
 
-   The extension is a house of rooms, each a file in src/, a module in
-   module/posix-shm/, a test in tests/ and a chapter in doc/:
+   Four layers, of which each calls only those below it:
 
-     object    names and descriptors of shared memory objects
-     mapping   bytevectors on shared memory
-     fault     an inaccessible page becomes an exception; patch.c is what
-               stands in for it meanwhile
-     atomic    atomic operations, wait and notify
-     sync      locks and their like in shared memory
-     semaphore the system's named semaphores
-     channel   messages between processes; ring.c is what they are in
-     chicken   the file operations of the CHICKEN egg's programs
+     src/bindings/  what users call: atomic, sync (locks), channel,
+                    named-semaphore, chicken; waiting is Guile's part in a wait
+     src/memory/    name, object, size, seal, pass: objects; map, view,
+                    mapping, registry: mappings; fault, patch: pages that
+                    cannot be accessed; place: offsets in bytevectors
+     src/base/      guile and error: what all that knows Guile shares
+     src/core/      what knows nothing of Guile: futex, wait, owner, lock, ring
 
-   Beside them src/error.c raises what every room raises, src/place.h says
-   where in a bytevector something is, src/wait.c waits, src/lock.c has words
-   that name who holds something, src/owner.c knows who lives, and
-   src/registry.c finds mappings by their addresses.  Calls run down only:
-   channel -> ring -> lock -> wait, channel -> mapping, semaphore -> mapping ->
-   fault -> patch -> registry, mapping -> object, chicken -> object; atomic and sync
-   know of mappings only by what waits and raises.  */
+   HACKING.md has the modules, tests and chapters that belong to each.  */
 
 #include <config.h>
 

@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause twin.c - in C what bench/peer.scm
-   measures in Guile.  Usage: twin [pipe]
+/* SPDX-License-Identifier: BSD-3-Clause
+   twin.c - in C what bench/peer.scm measures in Guile.  Usage: twin [pipe]
 
    A peer of bench/run, which see for what it reads and writes; with the
    argument, one that has pipes only.  */

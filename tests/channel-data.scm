@@ -119,6 +119,26 @@
        (() (print-enable 'r7rs-symbols) (read-enable 'r6rs-hex-escapes))))))
 
 (define (test-refusals)
+  (test-assert "many elements that begin with #"
+    (let ((datum (map even? (iota 50000))))
+      (with-channel (ch (* 4 1024 1024))
+        (shm-channel-send-datum! ch datum)
+        (equal? datum (shm-channel-receive-datum! ch)))))
+  (test-equal "any locale will do" "(#t #t)"
+    (call-with-values
+        (lambda ()
+          (run "env" "LC_ALL=C" guile "--no-auto-compile" "-c"
+               (program
+                '((use-modules (posix-shm channel))
+                  (define ch (shm-channel-create #f 1000))
+                  (define (same? datum)
+                    (shm-channel-send-datum! ch datum)
+                    (equal? datum (shm-channel-receive-datum! ch)))
+                  (display
+                   (list (same? (string #\a #\nul #\b))
+                         (same? (string->symbol
+                                 (string (integer->char 955))))))))))
+      (lambda (output status) output)))
   (test-equal "a datum's procedures are named"
     '("shm-channel-send-datum!" "shm-channel-send-datum!"
       "shm-channel-receive-datum!")

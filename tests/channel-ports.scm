@@ -10,6 +10,28 @@
              (tests channel-support)
              (tests support))
 
+(define (test-readiness)
+  (test-equal "char-ready? tells whether reading would wait"
+    '(#f #f #t #t #f #t)
+    (with-channel (ch 1000)
+      (let* ((port (shm-channel-input-port ch))
+             (empty (char-ready? port)))
+        (shm-channel-send! ch #vu8())
+        (let ((nothing (char-ready? port)))
+          (shm-channel-send! ch #vu8(1 2))
+          (let* ((two (char-ready? port))
+                 (one (begin (get-u8 port) (char-ready? port)))
+                 (none (begin (get-u8 port) (char-ready? port))))
+            (shm-channel-close! ch)
+            (list empty nothing two one none (char-ready? port)))))))
+  (test-equal "char-ready? ends though many messages are empty" '(#f #t)
+    (with-channel (ch 8000)
+      (let ((port (shm-channel-input-port ch)))
+        (for-each (lambda (_) (shm-channel-send! ch #vu8())) (iota 150))
+        (shm-channel-send! ch #vu8(1))
+        (let ((first (char-ready? port)))
+          (list first (char-ready? port)))))))
+
 (define (test-ports)
   (test-equal "a stream of bytes" #t
     (with-channel (ch 1000)
@@ -31,19 +53,6 @@
       (let* ((port (shm-channel-input-port ch))
              (got (get-bytevector-all port)))
         (list got (eof-object? (get-u8 port)) (eof-object? (get-u8 port))))))
-  (test-equal "char-ready? tells whether reading would wait"
-    '(#f #f #t #t #f #t)
-    (with-channel (ch 1000)
-      (let* ((port (shm-channel-input-port ch))
-             (empty (char-ready? port)))
-        (shm-channel-send! ch #vu8())
-        (let ((nothing (char-ready? port)))
-          (shm-channel-send! ch #vu8(1 2))
-          (let* ((two (char-ready? port))
-                 (one (begin (get-u8 port) (char-ready? port)))
-                 (none (begin (get-u8 port) (char-ready? port))))
-            (shm-channel-close! ch)
-            (list empty nothing two one none (char-ready? port)))))))
   (test-equal "what is flushed is there" '("a line" "two")
     (with-channel (ch 1000)
       (let ((port (shm-channel-output-port ch)))
@@ -149,6 +158,7 @@
 
 (when-posix-shm
   (test-group "ports" (test-ports))
+  (test-group "readiness" (test-readiness))
   (test-group "fibers" (test-fibers)))
 
 (test-end "channel-ports")

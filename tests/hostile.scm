@@ -245,7 +245,9 @@ exec \"$0\" --no-auto-compile -c \"$1\""
      '(setrlimit 'nofile 0 0)
      '(write (catch 'system-error
                (lambda () (shm-send-fd (car ends) fd))
-               (lambda arguments (system-error-errno arguments))))))
+               (lambda arguments (system-error-errno arguments)))))))
+
+(define (test-garbage)
   (test-equal "descriptors that garbage holds" 200
     (guile-says
      '(setrlimit 'nofile 60 60)
@@ -374,6 +376,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
   (test-group "others" (test-others))
   (test-group "leases" (test-leases))
   (test-group "limits" (test-limits))
+  (test-group "garbage" (test-garbage))
   (test-group "refusals" (test-refusals))
   (test-group "credentials" (test-credentials)))
 

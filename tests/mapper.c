@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause mapper.c - a C program that maps an
-   object and adds 1 to each of its doubles.
+/* SPDX-License-Identifier: BSD-3-Clause
+   mapper.c - a C program that maps an object and adds 1 to each of its doubles.
 
    Usage: mapper NAME  */
 

@@ -1,9 +1,10 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; style.scm - the source tree, tested: licences, and how long tests are.
+;;; style.scm - the source tree, tested: licences, lengths, layers.
 
 (use-modules (ice-9 ftw)
              (ice-9 match)
              (ice-9 rdelim)
+             (ice-9 regex)
              (srfi srfi-1)
              (srfi srfi-64))
 
@@ -92,7 +93,7 @@ interpreter comes first."
     (lset-difference string=?
                      '("bench/run" "build-aux/run-test.scm"
                        "examples/partner.py" "libguile-shm.c"
-                       "module/posix-shm/config.scm.in" "src/gshm.h"
+                       "module/posix-shm/config.scm.in" "src/init.h"
                        "tests/models/wait.pml" "tests/style.scm")
                      sources))
   (test-equal "files whose licence is not alone on its line" '()
@@ -142,9 +143,60 @@ interpreter comes first."
   (test-equal "procedures of tests that are too long" '()
     (append-map long-forms (scheme-files "tests"))))
 
+
+
+;;; Layers.
+
+;; From the lowest one up: calls and includes run down only.
+(define layers '("core" "base" "memory" "bindings"))
+
+(define include
+  (make-regexp "^#[ \t]*include[ \t]*[<\"]([^>\"]+)[>\"]"))
+
+(define (includes port)
+  "Return the files that PORT, C, includes."
+  (let next ((found '()))
+    (match (read-line port)
+      ((? eof-object?) (reverse found))
+      (line (next (match (regexp-exec include line)
+                    (#f found)
+                    (m (cons (match:substring m 1) found))))))))
+
+(define (runs-up? layer file)
+  "Return whether a file in LAYER must not include FILE."
+  (let ((below (take-while (lambda (other) (not (string=? other layer)))
+                           layers)))
+    (or (and (string=? layer "core") (string=? file "libguile.h"))
+        (match (string-split file #\/)
+          ((folder _)
+           (and (member folder layers)
+                (not (string=? folder layer))
+                (not (member folder below))))
+          (_ #f)))))
+
+(define (includes-up layer)
+  (append-map (lambda (path)
+                (filter-map (lambda (file)
+                              (and (runs-up? layer file) (list path file)))
+                            (call-with-file path includes)))
+              (files-below (string-append "src/" layer))))
+
+(define (test-layers)
+  (test-equal "what runs up" '(#t #t #f #f #f #t)
+    (map runs-up?
+         '("core" "core" "memory" "bindings" "base" "base")
+         '("libguile.h" "base/error.h" "core/owner.h" "memory/place.h"
+           "libguile.h" "memory/place.h")))
+  (test-assert "there are files in each layer"
+    (every (lambda (layer) (pair? (files-below (string-append "src/" layer))))
+           layers))
+  (test-equal "includes that run up" '()
+    (append-map includes-up layers)))
+
 (test-begin "style")
 
 (test-group "licences" (test-licences))
 (test-group "lengths" (test-lengths))
+(test-group "layers" (test-layers))
 
 (test-end "style")

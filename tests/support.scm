@@ -1,5 +1,5 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; (tests support) - what the tests of all rooms share.
+;;; (tests support) - what the tests of all components share.
 
 (define-module (tests support)
   #:use-module (ice-9 exceptions)

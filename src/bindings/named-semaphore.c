@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause semaphore.c - the system's named
-   semaphores.
+/* SPDX-License-Identifier: BSD-3-Clause
+   named-semaphore.c - the system's named semaphores.
 
    A semaphore is an object of Guile's with one reference to the system's,
    which is given up when it is closed or collected, but not before the last

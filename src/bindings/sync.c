@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause sync.c - locks and their like in
-   memory that processes share.
+/* SPDX-License-Identifier: BSD-3-Clause
+   sync.c - locks and their like in memory that processes share.
 
    Each lives in a bytevector and consists of words of fixed size, so that 32-
    and 64-bit processes share it, and of nothing that leads anywhere: no
