@@ -62,8 +62,8 @@ static const char what[] = "channel";
 /* What attempts return, beside 0.  */
 enum outcome
 {
-  DONE = GSHM_LOCKED,           /* with the lock held */
-  HELD_BY_SELF = GSHM_HELD_BY_SELF,
+  DONE = GSHM_DONE,           /* with the lock held */
+  HELD_BY_SELF = GSHM_DEADLOCK,
   WAITS_FOR_SELF,               /* which lock.h does not know, nor */
   CLOSED
 };
@@ -240,7 +240,7 @@ attempt_to_lock (struct operation *operation, struct gshm_sleep *sleep)
   /* Whose turn it is may wait for long.  */
   operation->busy = (outcome == 0
                      && !(gshm_load (operation->lock.owner) & TURN));
-  if (outcome == GSHM_TAKEN_OVER)
+  if (outcome == GSHM_OWNER_DIED)
     return DONE;
   if (outcome == HELD_BY_SELF && operation->is_turn)
     return DONE;
@@ -301,7 +301,7 @@ skip_for_receivers (struct operation *operation,
     return 0;
   int outcome = gshm_attempt_to_lock (&lock, 0, &none);
   operation->busy = outcome == 0;
-  if (outcome == 0 || outcome == GSHM_HELD_BY_SELF)
+  if (outcome == 0 || outcome == GSHM_DEADLOCK)
     return 0;
   gshm_ring_next (&operation->ring, &bytes, &length);
   gshm_unlock (lock.owner, 0);

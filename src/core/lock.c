@@ -22,11 +22,11 @@ gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
     {
       /* [take] Acquire: what the last owner did is seen.  */
       if (gshm_replace (locking->owner, 0, locking->self | waiters))
-        return GSHM_LOCKED;
+        return GSHM_DONE;
       owner = gshm_load (locking->owner);
     }
   if (GSHM_WHO (owner) == locking->self)
-    return GSHM_HELD_BY_SELF;
+    return GSHM_DEADLOCK;
   if (owner == GSHM_NOBODY
       || (owner != 0 && sleep->look
           && gshm_is_dead (owner, UINT64_MAX,
@@ -35,7 +35,7 @@ gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
       /* [take over] One of those who see this wins.  */
       if (gshm_replace (locking->owner, owner,
                         locking->self | GSHM_WAITERS | taken_over))
-        return GSHM_TAKEN_OVER;
+        return GSHM_OWNER_DIED;
       owner = GSHM_NEVER;
     }
   else if (owner == 0)

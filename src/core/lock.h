@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "core/owner.h"
+#include "core/result.h"
 #include "core/wait.h"
 
 /* Flags of an owner.  WAITERS: somebody may sleep until it changes.  MARK:
@@ -82,14 +83,6 @@ struct gshm_locking
   const gshm_word *namespace;
   uint64_t self;
   int announced;        /* this thread may have slept, as others may do now */
-};
-
-/* What attempts return, beside 0.  */
-enum gshm_outcome
-{
-  GSHM_LOCKED = 1,
-  GSHM_TAKEN_OVER,
-  GSHM_HELD_BY_SELF
 };
 
 /* Try to have the lock; if its owner is dead, with TAKEN_OVER, flags of an

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   barrier.pml - the barrier of src/bindings/sync.c: arrive, open, withdraw, reap, die.
+   barrier.pml - the barrier of src/core/barrier.c: arrive, open, withdraw, reap, die.
 
    The memory is sequentially consistent.  Each access to it is a step, with
    what follows in the process alone, and a process may be killed before each.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   condition.pml - the condition of src/bindings/sync.c: wait, leave, signal, die.
+   condition.pml - the condition of src/core/condition.c: wait, leave, signal, die.
 
    The memory is sequentially consistent.  Each access to it is a step, with
    what follows in the process alone, and a process may be killed before each.

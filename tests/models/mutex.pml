@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   mutex.pml - the mutex of src/bindings/sync.c: lock, give up, unlock, leave, die.
+   mutex.pml - the mutex of src/core/mutex.c: lock, give up, unlock, leave, die.
 
    The memory is sequentially consistent.  Each access to it is a step, with
    what follows in the process alone, and a process may be killed before each.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   rwlock.pml - the read-write lock of src/bindings/sync.c: enter, leave, give up, die.
+   rwlock.pml - the read-write lock of src/core/rwlock.c: enter, leave, give up, die.
 
    The memory is sequentially consistent.  Each access to it is a step, with
    what follows in the process alone, and a process may be killed before each.

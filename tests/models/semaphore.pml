@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   semaphore.pml - the semaphore of src/bindings/sync.c: post, take, give up, die.
+   semaphore.pml - the semaphore of src/core/semaphore.c: post, take, give up, die.
 
    The memory is sequentially consistent.  Each access to it is a step, with
    what follows in the process alone, and a process may be killed before each.

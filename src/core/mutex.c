@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   mutex.c - a robust mutex in shared memory.
+
+   The steps have the names that tests/models/mutex.pml gives them, in
+   brackets.  */
+
+#include <config.h>
+
+#include "core/mutex.h"
+
+/* The owner took over from one that died, and has not declared consistent what
+   the mutex guards.  */
+#define INCONSISTENT GSHM_MARK
+
+void
+gshm_mutex_init (struct gshm_mutex *mutex)
+{
+  atomic_store (&mutex->format, 0);
+  atomic_store (&mutex->owner, 0);
+  atomic_store (&mutex->namespace, gshm_namespace ());
+  atomic_store (&mutex->unused, 0);
+  gshm_set_format (&mutex->format, GSHM_MUTEX_FORMAT);
+}
+
+void
+gshm_mutex_begin (struct gshm_mutex_locking *locking, struct gshm_mutex *mutex)
+{
+  *locking = (struct gshm_mutex_locking) {
+    .mutex = mutex,
+    .lock = { .owner = &mutex->owner, .namespace = &mutex->namespace }
+  };
+}
+
+int
+gshm_mutex_attempt (void *data, struct gshm_sleep *sleep)
+{
+  struct gshm_mutex_locking *locking = data;
+
+  if (!gshm_has_format (&locking->mutex->format, GSHM_MUTEX_FORMAT))
+    return GSHM_CORRUPT;
+  return gshm_attempt_to_lock (&locking->lock, INCONSISTENT, sleep);
+}
+
+void
+gshm_mutex_cancel (void *data)
+{
+  const struct gshm_mutex_locking *locking = data;
+
+  gshm_give_up_locking (&locking->lock);
+}
+
+int
+gshm_mutex_is_mine (const struct gshm_mutex *mutex)
+{
+  return GSHM_WHO (gshm_load (&mutex->owner)) == gshm_mutex_self (mutex);
+}
+
+enum gshm_result
+gshm_mutex_unlock (struct gshm_mutex *mutex)
+{
+  if (!gshm_mutex_is_mine (mutex))
+    return GSHM_NOT_OWNER;
+  gshm_unlock (&mutex->owner, 0);
+  return GSHM_DONE;
+}
+
+void
+gshm_mutex_give_up (struct gshm_mutex *mutex)
+{
+  gshm_unlock (&mutex->owner, gshm_load (&mutex->owner) & INCONSISTENT
+               ? GSHM_NOBODY : 0);
+}
+
+void
+gshm_mutex_leave (struct gshm_mutex *mutex)
+{
+  if (gshm_still_has_format (&mutex->format, GSHM_MUTEX_FORMAT, sizeof *mutex)
+      && gshm_mutex_is_mine (mutex))
+    gshm_mutex_give_up (mutex);
+}
+
+void
+gshm_mutex_make_consistent (struct gshm_mutex *mutex)
+{
+  if (gshm_mutex_is_mine (mutex))
+    atomic_fetch_and (&mutex->owner, ~INCONSISTENT);
+}
+
+int
+gshm_mutex_is_inconsistent (const struct gshm_mutex *mutex)
+{
+  return gshm_mutex_is_mine (mutex)
+         && (gshm_load (&mutex->owner) & INCONSISTENT) != 0;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   mutex.h - a robust mutex in shared memory.  */
+
+#ifndef GSHM_MUTEX_H
+#define GSHM_MUTEX_H
+
+#include "core/format.h"
+#include "core/lock.h"
+
+struct gshm_mutex
+{
+  gshm_long_word format;
+  gshm_long_word owner;         /* and WAITERS; 0: free */
+  gshm_word namespace;
+  gshm_word unused;
+};
+
+_Static_assert (sizeof (struct gshm_mutex) == 24, "a layout that processes share");
+
+#define GSHM_MUTEX_FORMAT GSHM_SYNC_FORMAT (GSHM_MUTEX)
+
+void gshm_mutex_init (struct gshm_mutex *mutex);
+
+/* This thread as an owner of MUTEX.  */
+static inline uint64_t
+gshm_mutex_self (const struct gshm_mutex *mutex)
+{
+  return gshm_self (atomic_load_explicit (&mutex->namespace,
+                                          memory_order_relaxed));
+}
+
+/* Lock MUTEX if it is free, and return whether it was.  */
+static inline int
+gshm_mutex_try_lock (struct gshm_mutex *mutex)
+{
+  uint64_t none = 0;
+
+  /* [take] Acquire: what the last owner did is seen.  */
+  return atomic_compare_exchange_strong_explicit (&mutex->owner, &none,
+                                                  gshm_mutex_self (mutex),
+                                                  memory_order_acquire,
+                                                  memory_order_relaxed);
+}
+
+/* One thread's waiting for a mutex.  */
+struct gshm_mutex_locking
+{
+  struct gshm_mutex *mutex;
+  struct gshm_locking lock;
+};
+
+void gshm_mutex_begin (struct gshm_mutex_locking *locking,
+                       struct gshm_mutex *mutex);
+
+/* An attempt for gshm_wait: DONE, OWNER_DIED, DEADLOCK or CORRUPT.  DATA is a
+   struct gshm_mutex_locking.  */
+gshm_attempt gshm_mutex_attempt;
+
+/* End waiting without the mutex.  */
+void gshm_mutex_cancel (void *locking);
+
+/* Unlock MUTEX, and so declare consistent what it guards.  Return DONE or
+   NOT_OWNER.  */
+enum gshm_result gshm_mutex_unlock (struct gshm_mutex *mutex);
+
+/* Whether this thread owns MUTEX.  */
+int gshm_mutex_is_mine (const struct gshm_mutex *mutex);
+
+/* Unlock MUTEX, which this thread owns.  If it took over from an owner that
+   died and has not declared consistent what that left, the next owner is
+   told.  */
+void gshm_mutex_give_up (struct gshm_mutex *mutex);
+
+/* The same if MUTEX is still there and this thread owns it; this does not
+   fault.  */
+void gshm_mutex_leave (struct gshm_mutex *mutex);
+
+/* Declare consistent what MUTEX guards, if this thread owns it.  */
+void gshm_mutex_make_consistent (struct gshm_mutex *mutex);
+
+/* Whether this thread owns MUTEX, and has not done so after the last owner
+   died.  */
+int gshm_mutex_is_inconsistent (const struct gshm_mutex *mutex);
+
+#endif /* GSHM_MUTEX_H */

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   semaphore.c - a semaphore in shared memory.
+
+   The steps are those of tests/models/semaphore.pml.  */
+
+#include <config.h>
+
+#include "core/semaphore.h"
+
+void
+gshm_semaphore_init (struct gshm_semaphore *semaphore, uint32_t value)
+{
+  atomic_store (&semaphore->format, 0);
+  atomic_store (&semaphore->value, value);
+  atomic_store (&semaphore->unused, 0);
+  gshm_set_format (&semaphore->format, GSHM_SEMAPHORE_FORMAT);
+}
+
+enum gshm_result
+gshm_semaphore_post (struct gshm_semaphore *semaphore)
+{
+  uint32_t value = atomic_load_explicit (&semaphore->value,
+                                         memory_order_relaxed);
+
+  /* Release: what was done before is seen by the thread that takes this.  */
+  do
+    if ((value & GSHM_MAX_VALUE) == GSHM_MAX_VALUE)
+      return GSHM_OVERFLOW;
+  while (!atomic_compare_exchange_weak_explicit (
+    &semaphore->value, &value, (value & GSHM_MAX_VALUE) + 1,
+    memory_order_release, memory_order_relaxed));
+  if (value & GSHM_SLEEPERS)
+    gshm_wake (&semaphore->value, 1);
+  return GSHM_DONE;
+}
+
+int
+gshm_semaphore_attempt (void *data, struct gshm_sleep *sleep)
+{
+  struct gshm_semaphore_waiting *waiting = data;
+  struct gshm_semaphore *semaphore = waiting->semaphore;
+  uint32_t value = atomic_load (&semaphore->value);
+
+  if (!gshm_has_format (&semaphore->format, GSHM_SEMAPHORE_FORMAT))
+    return GSHM_CORRUPT;
+  waiting->announced |= sleep->announce;
+  if ((value & GSHM_MAX_VALUE) > 0)
+    {
+      uint32_t rest = (value - 1) | (waiting->announced ? GSHM_SLEEPERS : 0);
+
+      /* Acquire, as in a first attempt.  */
+      if (atomic_compare_exchange_strong (&semaphore->value, &value, rest))
+        {
+          /* Others that slept were not woken for what is left, since the first
+             post took the flag away.  */
+          if ((rest & GSHM_SLEEPERS) && (rest & GSHM_MAX_VALUE) > 0)
+            gshm_wake (&semaphore->value, 1);
+          return GSHM_DONE;
+        }
+      /* Look again at once, or where that stands sleep.  */
+      value = GSHM_SLEEPERS;
+    }
+  else if (sleep->announce && value == 0)
+    {
+      /* If this fails there is something to take, and the sleep ends at
+         once.  */
+      atomic_compare_exchange_strong (&semaphore->value, &value, GSHM_SLEEPERS);
+      value = GSHM_SLEEPERS;
+    }
+  sleep->word = &semaphore->value;
+  sleep->value = value;
+  return 0;
+}
+
+/* A thread that leaves without may have been the one that was woken for the
+   post.  */
+void
+gshm_semaphore_cancel (void *data)
+{
+  const struct gshm_semaphore_waiting *waiting = data;
+
+  if (waiting->announced)
+    gshm_wake (&waiting->semaphore->value, 1);
+}
+
+uint32_t
+gshm_semaphore_value (const struct gshm_semaphore *semaphore)
+{
+  return atomic_load (&semaphore->value) & GSHM_MAX_VALUE;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   semaphore.h - a semaphore in shared memory.  */
+
+#ifndef GSHM_SEMAPHORE_H
+#define GSHM_SEMAPHORE_H
+
+#include "core/format.h"
+#include "core/result.h"
+#include "core/wait.h"
+
+struct gshm_semaphore
+{
+  gshm_long_word format;
+  gshm_word value;              /* and SLEEPERS */
+  gshm_word unused;
+};
+
+_Static_assert (sizeof (struct gshm_semaphore) == 16,
+                "a layout that processes share");
+
+#define GSHM_SEMAPHORE_FORMAT GSHM_SYNC_FORMAT (GSHM_SEMAPHORE)
+
+/* Set in a value: a thread may sleep until it changes.  */
+#define GSHM_SLEEPERS UINT32_C (0x80000000)
+#define GSHM_MAX_VALUE (GSHM_SLEEPERS - 1)
+
+void gshm_semaphore_init (struct gshm_semaphore *semaphore, uint32_t value);
+
+/* Add 1 to the value, and wake a waiter.  Return DONE or OVERFLOW.  */
+enum gshm_result gshm_semaphore_post (struct gshm_semaphore *semaphore);
+
+/* Subtract 1 from the value if it is not 0, and return whether that was
+   done.  */
+static inline int
+gshm_semaphore_try_wait (struct gshm_semaphore *semaphore)
+{
+  uint32_t value = atomic_load_explicit (&semaphore->value,
+                                         memory_order_relaxed);
+
+  /* Acquire: what was done before the post is seen.  */
+  return (value & GSHM_MAX_VALUE) != 0
+         && atomic_compare_exchange_strong_explicit (&semaphore->value, &value,
+                                                     value - 1,
+                                                     memory_order_acquire,
+                                                     memory_order_relaxed);
+}
+
+/* One thread's waiting for a semaphore; all else is 0 at first.  */
+struct gshm_semaphore_waiting
+{
+  struct gshm_semaphore *semaphore;
+  int announced;
+};
+
+/* An attempt for gshm_wait: DONE or CORRUPT.  DATA is a struct
+   gshm_semaphore_waiting.  */
+gshm_attempt gshm_semaphore_attempt;
+
+/* End waiting without having subtracted.  */
+void gshm_semaphore_cancel (void *waiting);
+
+uint32_t gshm_semaphore_value (const struct gshm_semaphore *semaphore);
+
+#endif /* GSHM_SEMAPHORE_H */
