@@ -183,7 +183,9 @@ unlock_mutex (SCM bytevector, SCM k)
   struct use use = { MUTEX_UNLOCK, bytevector, k, GSHM_MUTEX };
   struct gshm_mutex *mutex = structure (&use, sizeof *mutex);
 
-  result_to_scm (&use, gshm_mutex_unlock (mutex));
+  enum gshm_result result = gshm_mutex_unlock (mutex);
+  if (result != GSHM_DONE)
+    result_to_scm (&use, result);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -315,7 +317,9 @@ post_semaphore (SCM bytevector, SCM k)
   struct use use = { SEMAPHORE_POST, bytevector, k, GSHM_SEMAPHORE };
   struct gshm_semaphore *semaphore = structure (&use, sizeof *semaphore);
 
-  result_to_scm (&use, gshm_semaphore_post (semaphore));
+  enum gshm_result result = gshm_semaphore_post (semaphore);
+  if (result != GSHM_DONE)
+    result_to_scm (&use, result);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -326,14 +330,18 @@ wait_for_semaphore (SCM bytevector, SCM k, SCM scm_timeout)
   struct use use = { SEMAPHORE_WAIT, bytevector, k, GSHM_SEMAPHORE };
   struct gshm_semaphore *semaphore = structure (&use, sizeof *semaphore);
   int64_t timeout = gshm_to_timeout (SEMAPHORE_WAIT, 3, scm_timeout);
-  struct gshm_semaphore_waiting waiting = { .semaphore = semaphore };
-  enum gshm_result result = GSHM_DONE;
 
-  if (!gshm_semaphore_try_wait (semaphore))
-    result = wait_for (&use, timeout, gshm_semaphore_attempt,
-                       gshm_semaphore_cancel, &waiting);
+  if (gshm_semaphore_try_wait (semaphore))
+    {
+      scm_remember_upto_here_1 (bytevector);
+      return SCM_BOOL_T;
+    }
+  struct gshm_semaphore_waiting waiting = { .semaphore = semaphore };
+  SCM value = result_to_scm (&use, wait_for (&use, timeout,
+                                             gshm_semaphore_attempt,
+                                             gshm_semaphore_cancel, &waiting));
   scm_remember_upto_here_1 (bytevector);
-  return result_to_scm (&use, result);
+  return value;
 }
 
 static SCM

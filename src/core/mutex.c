@@ -49,21 +49,6 @@ gshm_mutex_cancel (void *data)
   gshm_give_up_locking (&locking->lock);
 }
 
-int
-gshm_mutex_is_mine (const struct gshm_mutex *mutex)
-{
-  return GSHM_WHO (gshm_load (&mutex->owner)) == gshm_mutex_self (mutex);
-}
-
-enum gshm_result
-gshm_mutex_unlock (struct gshm_mutex *mutex)
-{
-  if (!gshm_mutex_is_mine (mutex))
-    return GSHM_NOT_OWNER;
-  gshm_unlock (&mutex->owner, 0);
-  return GSHM_DONE;
-}
-
 void
 gshm_mutex_give_up (struct gshm_mutex *mutex)
 {

@@ -59,12 +59,23 @@ gshm_attempt gshm_mutex_attempt;
 /* End waiting without the mutex.  */
 void gshm_mutex_cancel (void *locking);
 
+/* Whether this thread owns MUTEX.  */
+static inline int
+gshm_mutex_is_mine (const struct gshm_mutex *mutex)
+{
+  return GSHM_WHO (gshm_load (&mutex->owner)) == gshm_mutex_self (mutex);
+}
+
 /* Unlock MUTEX, and so declare consistent what it guards.  Return DONE or
    NOT_OWNER.  */
-enum gshm_result gshm_mutex_unlock (struct gshm_mutex *mutex);
-
-/* Whether this thread owns MUTEX.  */
-int gshm_mutex_is_mine (const struct gshm_mutex *mutex);
+static inline enum gshm_result
+gshm_mutex_unlock (struct gshm_mutex *mutex)
+{
+  if (!gshm_mutex_is_mine (mutex))
+    return GSHM_NOT_OWNER;
+  gshm_unlock (&mutex->owner, 0);
+  return GSHM_DONE;
+}
 
 /* Unlock MUTEX, which this thread owns.  If it took over from an owner that
    died and has not declared consistent what that left, the next owner is

@@ -16,24 +16,6 @@ gshm_semaphore_init (struct gshm_semaphore *semaphore, uint32_t value)
   gshm_set_format (&semaphore->format, GSHM_SEMAPHORE_FORMAT);
 }
 
-enum gshm_result
-gshm_semaphore_post (struct gshm_semaphore *semaphore)
-{
-  uint32_t value = atomic_load_explicit (&semaphore->value,
-                                         memory_order_relaxed);
-
-  /* Release: what was done before is seen by the thread that takes this.  */
-  do
-    if ((value & GSHM_MAX_VALUE) == GSHM_MAX_VALUE)
-      return GSHM_OVERFLOW;
-  while (!atomic_compare_exchange_weak_explicit (
-    &semaphore->value, &value, (value & GSHM_MAX_VALUE) + 1,
-    memory_order_release, memory_order_relaxed));
-  if (value & GSHM_SLEEPERS)
-    gshm_wake (&semaphore->value, 1);
-  return GSHM_DONE;
-}
-
 int
 gshm_semaphore_attempt (void *data, struct gshm_sleep *sleep)
 {

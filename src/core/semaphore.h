@@ -27,7 +27,23 @@ _Static_assert (sizeof (struct gshm_semaphore) == 16,
 void gshm_semaphore_init (struct gshm_semaphore *semaphore, uint32_t value);
 
 /* Add 1 to the value, and wake a waiter.  Return DONE or OVERFLOW.  */
-enum gshm_result gshm_semaphore_post (struct gshm_semaphore *semaphore);
+static inline enum gshm_result
+gshm_semaphore_post (struct gshm_semaphore *semaphore)
+{
+  uint32_t value = atomic_load_explicit (&semaphore->value,
+                                         memory_order_relaxed);
+
+  /* Release: what was done before is seen by the thread that takes this.  */
+  do
+    if ((value & GSHM_MAX_VALUE) == GSHM_MAX_VALUE)
+      return GSHM_OVERFLOW;
+  while (!atomic_compare_exchange_weak_explicit (
+    &semaphore->value, &value, (value & GSHM_MAX_VALUE) + 1,
+    memory_order_release, memory_order_relaxed));
+  if (value & GSHM_SLEEPERS)
+    gshm_wake (&semaphore->value, 1);
+  return GSHM_DONE;
+}
 
 /* Subtract 1 from the value if it is not 0, and return whether that was
    done.  */
