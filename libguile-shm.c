@@ -9,7 +9,8 @@
                     mapping, registry: mappings; fault, patch: pages that
                     cannot be accessed; place: offsets in bytevectors
      src/base/      guile and error: what all that knows Guile shares
-     src/core/      what knows nothing of Guile: futex, wait, owner, lock, ring
+     src/core/      what knows nothing of Guile: futex, wait, owner, lock;
+                    mutex, condition, semaphore, barrier, rwlock; ring
 
    HACKING.md has the modules, tests and chapters that belong to each.  */
 
