@@ -10,7 +10,8 @@
                     cannot be accessed; place: offsets in bytevectors
      src/base/      guile and error: what all that knows Guile shares
      src/core/      what knows nothing of Guile: futex, wait, owner, lock;
-                    mutex, condition, semaphore, barrier, rwlock; ring
+                    mutex, condition, semaphore, barrier, rwlock;
+                    ring, channel
 
    HACKING.md has the modules, tests and chapters that belong to each.  */
 

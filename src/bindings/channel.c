@@ -1,37 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   channel.c - messages between processes, first in first out.
+   channel.c - messages between processes, as procedures.
 
-   A channel is a ring of messages (ring.h), a lock of its senders and one of
-   its receivers (lock.h), and waiting (wait.h).  An operation takes its side's
-   lock, does a step on the ring and gives the lock up:
-
-   - A receiver first waits for a message and then for the lock, which it has
-     only for as long as it takes the message.
-   - A sender first waits for the lock and keeps it while it waits for room,
-     marked: it is its turn.  So a large message is not passed by small ones
-     for ever.  The mark tells other senders that they may wait for long.
-
-   A message in place is a step that takes as long as the user's procedure
-   does.
-
-   Nobody depends on being woken, as sync.c says, nor on a thread that has
-   died: its lock is taken over, and there is nothing to repair.  */
+   This file checks arguments, has core (channel.h) wait and pass messages, and
+   turns its result into a value or an exception.  The bytes of a message are
+   copied here, with the lock held, which is given up if that fails.  */
 
 #include <config.h>
 
-#include <stdatomic.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/guile.h"
 #include "bindings/waiting.h"
-#include "core/format.h"
-#include "core/lock.h"
-#include "core/owner.h"
-#include "core/ring.h"
+#include "core/channel.h"
 #include "init.h"
 #include "memory/fault.h"
-#include "memory/mapping.h"
 #include "memory/place.h"
 #include "memory/view.h"
 
@@ -48,43 +32,13 @@
 
 static const char what[] = "channel";
 
-/* How long one who does not want to wait waits for who has the lock just
-   now.  */
-#define MOMENT (GSHM_SECOND / 1000)
-
-/* The mark of a sender whose turn it is and who waits for room.  */
-#define TURN GSHM_MARK
-
-/* A word that no position has, so that a sleep until one is not it ends at
-   once.  */
-#define NOWHERE GSHM_MARK
-
-/* What attempts return, beside 0.  */
-enum outcome
-{
-  DONE = GSHM_DONE,           /* with the lock held */
-  HELD_BY_SELF = GSHM_DEADLOCK,
-  WAITS_FOR_SELF,               /* which lock.h does not know, nor */
-  CLOSED
-};
-
 /* One thread's use of a channel.  */
 struct operation
 {
+  struct gshm_passing passing;          /* first: see prepare_copy */
   const char *subr;
   SCM bytevector;
-  struct gshm_ring ring;
-  struct gshm_side *side, *other;       /* this thread's, and the other */
-  struct gshm_locking lock;             /* of this side */
-  int64_t timeout;
-  uint64_t length;                      /* of the message */
-  char *bytes;                          /* where it is */
-  gshm_long_word *place;                /* among who waits */
-  int is_turn;          /* this operation set the mark of its side's lock */
-  int wants_copy;
-  SCM copy;                             /* bytevector for the message, or #f */
-  int busy;             /* a lock was not to be had, just now */
-  int announced;        /* this thread may sleep until the other side moves */
+  SCM copy;             /* a receiver's bytevector for the message, or #f */
 };
 
 
@@ -110,23 +64,13 @@ begin (struct operation *operation, const char *subr, SCM bytevector)
                              is_long_enough ? header : 0, 8, 1);
 
   gshm_require_self (subr);
-  *operation = (struct operation) { .subr = subr, .bytevector = bytevector };
-  operation->ring.host = &publisher;
-  if (!gshm_ring_find (&operation->ring, memory,
-                       SCM_BYTEVECTOR_LENGTH (bytevector)))
+  operation->subr = subr;
+  operation->bytevector = bytevector;
+  operation->copy = SCM_BOOL_F;
+  if (gshm_passing_begin (&operation->passing, memory,
+                          SCM_BYTEVECTOR_LENGTH (bytevector), &publisher)
+      != GSHM_DONE)
     refuse_format (operation);
-}
-
-/* What this thread is there.  */
-static void
-set_side (struct operation *operation, int is_sender)
-{
-  struct gshm_channel *channel = operation->ring.channel;
-
-  operation->side = is_sender ? &channel->senders : &channel->receivers;
-  operation->other = is_sender ? &channel->receivers : &channel->senders;
-  operation->lock.owner = &operation->side->owner;
-  operation->lock.namespace = &channel->namespace;
 }
 
 static void
@@ -134,41 +78,7 @@ begin_on_side (struct operation *operation, const char *subr, SCM bytevector,
                int is_sender)
 {
   begin (operation, subr, bytevector);
-  set_side (operation, is_sender);
-}
-
-static uint64_t
-self_in (const struct operation *operation)
-{
-  return gshm_self (atomic_load_explicit (operation->lock.namespace,
-                                          memory_order_relaxed));
-}
-
-/* Whether this thread has the lock of SIDE.  */
-static int
-has_lock (const struct operation *operation, const struct gshm_side *side)
-{
-  uint64_t owner = gshm_load (&side->owner);
-
-  return GSHM_WHO (owner) == self_in (operation);
-}
-
-static void
-unlock (const struct operation *operation)
-{
-  gshm_unlock (&operation->side->owner, 0);
-}
-
-/* Give up the lock without having moved, but for what was skipped.  What is
-   there, another may have; and for what was skipped a sender may wait.  */
-static void
-leave (void *data)
-{
-  const struct operation *operation = data;
-
-  unlock (operation);
-  gshm_ring_wake (operation->other);
-  gshm_ring_wake (operation->side);
+  gshm_passing_set_side (&operation->passing, is_sender);
 }
 
 /* Raise what is wrong with the memory: some that this thread touched was not
@@ -180,325 +90,59 @@ refuse_memory (const struct operation *operation)
   refuse_format (operation);
 }
 
-/* With the lock held: give it up and do not go on if something is.  */
-static void
-leave_if_broken (struct operation *operation)
-{
-  if (gshm_fault_is_pending () || !gshm_ring_is_there (&operation->ring))
-    {
-      leave (operation);
-      refuse_memory (operation);
-    }
-}
-
-/* With the lock held: this side has moved, or could not.  */
-static void
-end (struct operation *operation, enum gshm_ring_state state)
-{
-  int was_there = gshm_ring_is_there (&operation->ring);
-
-  unlock (operation);
-  if (state == GSHM_RING_READY && was_there)
-    gshm_ring_wake (operation->side);
-  else if (state == GSHM_RING_CLOSED && operation->side
-           == &operation->ring.channel->senders)
-    gshm_closed_error (operation->subr, operation->bytevector);
-  else
-    refuse_memory (operation);
-}
-
-static void
-end_sending (struct operation *operation)
-{
-  leave_if_broken (operation);
-  end (operation, gshm_ring_send (&operation->ring, operation->length));
-}
-
-static void
-end_receiving (struct operation *operation)
-{
-  leave_if_broken (operation);
-  end (operation, gshm_ring_receive (&operation->ring, operation->length));
-}
-
 
 /* Waiting.  */
 
-/* Whether this thread has the other side's lock, so that the other side does
-   not move before this operation ends.  */
-static int
-waits_for_self (const struct operation *operation)
-{
-  return operation->timeout != 0 && has_lock (operation, operation->other);
-}
-
-static int
-attempt_to_lock (struct operation *operation, struct gshm_sleep *sleep)
-{
-  int outcome = gshm_attempt_to_lock (&operation->lock, 0, sleep);
-
-  /* Whose turn it is may wait for long.  */
-  operation->busy = (outcome == 0
-                     && !(gshm_load (operation->lock.owner) & TURN));
-  if (outcome == GSHM_OWNER_DIED)
-    return DONE;
-  if (outcome == HELD_BY_SELF && operation->is_turn)
-    return DONE;
-  return outcome;
-}
-
-/* Say that this thread waits, for who counts.  LOOK: if there is no place
-   left, see whether those who have one live.  */
+/* What is wrong if RESULT is none that a procedure returns.  */
 static void
-take_place (struct operation *operation, int look)
+check_result (const struct operation *operation, enum gshm_result result)
 {
-  gshm_long_word *waiting = operation->side->waiting;
-  uint64_t self = self_in (operation);
+  const struct gshm_passing *passing = &operation->passing;
+  int is_sender = passing->side == &passing->ring.channel->senders;
+  const char *hint = NULL;
 
-  if (operation->place != NULL && atomic_load (operation->place) == self)
-    return;
-  operation->place = gshm_take_place (waiting, GSHM_WAITING, self);
-  if (operation->place == NULL && look)
-    {
-      gshm_count_places (waiting, GSHM_WAITING, 1, operation->lock.namespace);
-      operation->place = gshm_take_place (waiting, GSHM_WAITING, self);
-    }
-}
-
-/* What each attempt begins with.  */
-static void
-begin_attempt (struct operation *operation, const struct gshm_sleep *sleep)
-{
-  if (!gshm_ring_is_there (&operation->ring))
-    refuse_format (operation);
-  if (sleep->announce)
-    take_place (operation, sleep->look);
-}
-
-/* Sleep until the other side's position is no longer WORD.  */
-static void
-sleep_on_other (struct operation *operation, struct gshm_sleep *sleep,
-                uint64_t word)
-{
-  operation->announced |= sleep->announce;
-  gshm_sleep_until_changed (sleep, &operation->other->position, word);
-}
-
-/* [help] If all that is in the way is a record to be skipped, do so in the
-   receivers' place; there may be none.  Return whether that may have
-   helped.  */
-static int
-skip_for_receivers (struct operation *operation,
-                    const struct gshm_sleep *sleep)
-{
-  struct gshm_locking lock = { .owner = &operation->other->owner,
-                               .namespace = operation->lock.namespace };
-  struct gshm_sleep none = { .look = sleep->look };
-  uint64_t length;
-  char *bytes;
-
-  if (!gshm_ring_is_to_skip (&operation->ring))
-    return 0;
-  int outcome = gshm_attempt_to_lock (&lock, 0, &none);
-  operation->busy = outcome == 0;
-  if (outcome == 0 || outcome == GSHM_DEADLOCK)
-    return 0;
-  gshm_ring_next (&operation->ring, &bytes, &length);
-  gshm_unlock (lock.owner, 0);
-  return 1;
-}
-
-/* A sender is about to sleep, and has said so: if the channel was closed
-   before that, nobody wakes it.  */
-static int
-closed_or_asleep (const struct operation *operation)
-{
-  return gshm_ring_is_closed (&operation->ring) ? CLOSED : 0;
-}
-
-static int
-attempt_to_send (void *data, struct gshm_sleep *sleep)
-{
-  struct operation *operation = data;
-  struct gshm_ring *ring = &operation->ring;
-  uint64_t tail;
-
-  begin_attempt (operation, sleep);
-  if (gshm_ring_is_closed (ring))
-    return CLOSED;
-  int outcome = attempt_to_lock (operation, sleep);
-  if (outcome == 0 && (gshm_load (operation->lock.owner) & TURN)
-      && waits_for_self (operation))
-    return WAITS_FOR_SELF;
-  if (outcome == 0)
-    return closed_or_asleep (operation);
-  if (outcome != DONE)
-    return outcome;
-
-  enum gshm_ring_state state
-    = gshm_ring_room (ring, operation->length, &operation->bytes, &tail);
-  if (state == GSHM_RING_WAIT && !waits_for_self (operation))
-    {
-      /* [turn] */
-      atomic_fetch_or (operation->lock.owner, TURN);
-      operation->is_turn = 1;
-      sleep_on_other (operation, sleep, tail);
-      /* Only now, since a receiver that has the lock just then wakes those who
-         have said that they sleep.  */
-      if (skip_for_receivers (operation, sleep))
-        state = gshm_ring_room (ring, operation->length, &operation->bytes,
-                                &tail);
-      if (state == GSHM_RING_WAIT)
-        return closed_or_asleep (operation);
-    }
-  switch (state)
-    {
-    case GSHM_RING_READY:
-      if (gshm_load (operation->lock.owner) & TURN)
-        atomic_fetch_and (operation->lock.owner, ~TURN);
-      return DONE;
-    case GSHM_RING_WAIT:
-      unlock (operation);
-      return WAITS_FOR_SELF;
-    case GSHM_RING_CLOSED:
-      unlock (operation);
-      return CLOSED;
-    default:
-      unlock (operation);
-      refuse_memory (operation);
-    }
-}
-
-static void
-make_copy (struct operation *operation, uint64_t length)
-{
-  if (scm_is_false (operation->copy)
-      || SCM_BYTEVECTOR_LENGTH (operation->copy) != length)
-    operation->copy = scm_c_make_bytevector ((size_t) length);
-}
-
-static int
-attempt_to_receive (void *data, struct gshm_sleep *sleep)
-{
-  struct operation *operation = data;
-  struct gshm_ring *ring = &operation->ring;
-  uint64_t head;
-
-  begin_attempt (operation, sleep);
-  enum gshm_ring_state state = gshm_ring_peek (ring, &head);
-  if (state == GSHM_RING_READY)
-    {
-      if (operation->wants_copy)
-        make_copy (operation, gshm_ring_guess (ring));
-      int outcome = attempt_to_lock (operation, sleep);
-      if (outcome != DONE)
-        return outcome;
-      state = gshm_ring_next (ring, &operation->bytes, &operation->length);
-      if (state == GSHM_RING_READY)
-        return DONE;
-      unlock (operation);
-      if (state == GSHM_RING_BROKEN)
-        refuse_memory (operation);
-      /* Another receiver was faster, or there was only something to skip, for
-         which a sender may wait.  */
-      gshm_ring_wake (operation->side);
-      state = gshm_ring_peek (ring, &head);
-    }
-  switch (state)
-    {
-    case GSHM_RING_CLOSED:
-      return CLOSED;
-    case GSHM_RING_WAIT:
-      if (waits_for_self (operation))
-        return WAITS_FOR_SELF;
-      sleep_on_other (operation, sleep, head);
-      return 0;
-    default:
-      gshm_sleep_on_half (sleep, &operation->other->position, NOWHERE);
-      return 0;
-    }
-}
-
-static void
-leave_place (const struct operation *operation)
-{
-  if (operation->place != NULL)
-    gshm_replace (operation->place, self_in (operation), 0);
-}
-
-/* The wait ended without the lock.  */
-static void
-give_up (const struct operation *operation)
-{
-  leave_place (operation);
-  if (operation->is_turn && has_lock (operation, operation->side))
-    unlock (operation);
-  gshm_give_up_locking (&operation->lock);
-  if (operation->announced)
-    gshm_ring_wake (operation->other);
-}
-
-static void
-unwind (void *data)
-{
-  const struct operation *operation = data;
-  struct gshm_channel *channel = operation->ring.channel;
-
-  if (gshm_is_there ((gshm_word *) channel, sizeof *channel)
-      && gshm_ring_is_there (&operation->ring))
-    give_up (operation);
-}
-
-SCM_NORETURN static void
-refuse_to_wait (const struct operation *operation, const char *hint)
-{
-  gshm_place_error (operation->subr, EDEADLK, what, operation->bytevector,
-                    SCM_INUM0, hint);
+  if (result == GSHM_CORRUPT)
+    refuse_memory (operation);
+  if (result == GSHM_DEADLOCK)
+    hint = (is_sender
+            ? "this thread is sending to it already: the message or "
+              "call-with-shm-slot must end first"
+            : "this thread is receiving from it already: "
+              "call-with-shm-message must end first");
+  if (result == GSHM_SELF_WAIT)
+    hint = (is_sender
+            ? "no receiver can make room before this thread has left "
+              "call-with-shm-message"
+            : "no sender can send before this thread has sent its own message "
+              "or left call-with-shm-slot");
+  if (hint != NULL)
+    gshm_place_error (operation->subr, EDEADLK, what, operation->bytevector,
+                      SCM_INUM0, hint);
 }
 
 /* Wait until ATTEMPT has a result, for as long as TIMEOUT says.  Return DONE,
-   with the lock held, or CLOSED, or 0 if the time is over.  */
-static int
-wait_for (struct operation *operation, gshm_attempt *attempt, SCM scm_timeout)
+   with the lock held, CHANNEL_CLOSED or TIMED_OUT.  */
+static enum gshm_result
+wait_for (struct operation *operation, gshm_attempt *attempt, SCM timeout)
 {
-  struct gshm_sleep sleep = { .look = 0 };
+  struct gshm_passing *passing = &operation->passing;
+  enum gshm_result result
+    = gshm_passing_try (passing, attempt,
+                        gshm_to_timeout (operation->subr, SCM_ARGn, timeout));
 
-  operation->timeout = gshm_to_timeout (operation->subr, SCM_ARGn,
-                                        scm_timeout);
-  sleep.look = operation->timeout == 0;
-  int outcome = attempt (operation, &sleep);
-  if (outcome == 0)
+  if (result == GSHM_TIMED_OUT)
     {
-      int64_t timeout = operation->timeout;
-      if (timeout == 0 && operation->busy)
-        timeout = MOMENT;
-      if (timeout > 0)
-        {
-          scm_dynwind_begin (0);
-          scm_dynwind_unwind_handler (unwind, operation, 0);
-          outcome = gshm_guile_wait (operation->subr, SCM_INUM0, timeout, attempt,
-                               operation);
-          scm_dynwind_end ();
-        }
-      if (outcome == DONE)
-        leave_place (operation);
-      else
-        give_up (operation);
+      const struct gshm_wait_place place = { operation->subr, SCM_INUM0 };
+      const struct gshm_host host = gshm_guile_host (&place);
+
+      scm_dynwind_begin (0);
+      scm_dynwind_unwind_handler (gshm_passing_cancel, passing, 0);
+      result = gshm_passing_wait (passing, attempt, &host);
+      scm_dynwind_end ();
     }
-  int is_sender = operation->side == &operation->ring.channel->senders;
-  if (outcome == HELD_BY_SELF)
-    refuse_to_wait (operation, is_sender
-                    ? "this thread is sending to it already: the message or "
-                      "call-with-shm-slot must end first"
-                    : "this thread is receiving from it already: "
-                      "call-with-shm-message must end first");
-  if (outcome == WAITS_FOR_SELF)
-    refuse_to_wait (operation, is_sender
-                    ? "no receiver can make room before this thread has left "
-                      "call-with-shm-message"
-                    : "no sender can send before this thread has sent its own "
-                      "message or left call-with-shm-slot");
-  return outcome;
+  if (result != GSHM_DONE)
+    check_result (operation, result);
+  return result;
 }
 
 
@@ -519,21 +163,24 @@ init_channel (SCM bytevector)
 }
 
 /* Wait for room for a message of LENGTH bytes.  */
-static int
+static enum gshm_result
 wait_for_room (struct operation *operation, size_t length, SCM timeout)
 {
-  if (!gshm_ring_fits (&operation->ring, length))
+  struct gshm_passing *passing = &operation->passing;
+
+  if (!gshm_ring_fits (&passing->ring, length))
     scm_error (scm_out_of_range_key, operation->subr,
                "A message of ~A bytes can never be sent: the largest has ~A",
                scm_list_2 (scm_from_size_t (length),
-                           scm_from_uint64 (operation->ring.size
+                           scm_from_uint64 (passing->ring.size
                                             - GSHM_RECORD_HEADER)),
                scm_list_1 (scm_from_size_t (length)));
-  operation->length = length;
-  int outcome = wait_for (operation, attempt_to_send, timeout);
-  if (outcome == CLOSED)
+  passing->length = length;
+  enum gshm_result result
+    = wait_for (operation, gshm_passing_attempt_to_send, timeout);
+  if (result == GSHM_CHANNEL_CLOSED)
     gshm_closed_error (operation->subr, operation->bytevector);
-  return outcome;
+  return result;
 }
 
 SCM_NORETURN static void
@@ -552,11 +199,23 @@ is_gone (SCM bytevector, size_t size)
              && gshm_is_unmapped (bytevector));
 }
 
-/* With the lock held: the user's memory is no more.  */
+/* Send the message, or raise why not.  */
+static void
+end_sending (struct operation *operation)
+{
+  enum gshm_result result = gshm_passing_end_sending (&operation->passing);
+
+  if (result == GSHM_CHANNEL_CLOSED)
+    gshm_closed_error (operation->subr, operation->bytevector);
+  if (result != GSHM_DONE)
+    check_result (operation, result);
+}
+
+/* With the lock held: the user's memory was unmapped.  */
 SCM_NORETURN static void
 leave_unmapped (struct operation *operation, SCM k)
 {
-  leave (operation);
+  gshm_passing_leave (&operation->passing);
   gshm_unmapped_error (operation->subr, k);
 }
 
@@ -577,16 +236,16 @@ gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
   size_t start = gshm_to_size (subr, 3, scm_start, size), count = size - start;
   if (scm_is_true (scm_count))
     count = gshm_to_size (subr, 4, scm_count, count);
-  int outcome = wait_for_room (&operation, count, timeout);
-  if (outcome == DONE)
+  enum gshm_result result = wait_for_room (&operation, count, timeout);
+  if (result == GSHM_DONE)
     {
-      memmove (operation.bytes, SCM_BYTEVECTOR_CONTENTS (data) + start, count);
+      memmove (operation.passing.bytes, SCM_BYTEVECTOR_CONTENTS (data) + start, count);
       if (is_gone (data, size))
         leave_unmapped (&operation, scm_start);
       end_sending (&operation);
     }
   scm_remember_upto_here_2 (bytevector, data);
-  return scm_from_bool (outcome == DONE);
+  return scm_from_bool (result == GSHM_DONE);
 }
 
 
@@ -594,9 +253,35 @@ gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
 
 /* What a receiver without a message returns.  */
 static SCM
-no_message (int outcome)
+no_message (enum gshm_result result)
 {
-  return outcome == CLOSED ? SCM_EOF_VAL : SCM_BOOL_F;
+  return result == GSHM_CHANNEL_CLOSED ? SCM_EOF_VAL : SCM_BOOL_F;
+}
+
+/* Make the copy a bytevector of LENGTH bytes.  */
+static void
+make_copy (struct operation *operation, uint64_t length)
+{
+  if (scm_is_false (operation->copy)
+      || SCM_BYTEVECTOR_LENGTH (operation->copy) != length)
+    operation->copy = scm_c_make_bytevector ((size_t) length);
+}
+
+/* Before the lock is taken, so that it is held for no allocation.  */
+static void
+prepare_copy (struct gshm_passing *passing, uint64_t length)
+{
+  make_copy ((struct operation *) passing, length);
+}
+
+/* The message was received, or raise why not.  */
+static void
+end_receiving (struct operation *operation)
+{
+  enum gshm_result result = gshm_passing_end_receiving (&operation->passing);
+
+  if (result != GSHM_DONE)
+    check_result (operation, result);
 }
 
 /* (CHANNEL TIMEOUT DATUM?) -> bytevector, #f or the end-of-file object.  */
@@ -607,22 +292,23 @@ gshm_channel_receive (SCM bytevector, SCM timeout, SCM is_datum)
 
   begin_on_side (&operation, scm_is_true (is_datum) ? RECEIVE_DATUM : RECEIVE,
                  bytevector, 0);
-  operation.wants_copy = 1;
-  operation.copy = SCM_BOOL_F;
-  int outcome = wait_for (&operation, attempt_to_receive, timeout);
-  if (outcome != DONE)
-    return no_message (outcome);
-  if (SCM_BYTEVECTOR_LENGTH (operation.copy) != operation.length)
+  struct gshm_passing *passing = &operation.passing;
+  passing->prepare = prepare_copy;
+  enum gshm_result result
+    = wait_for (&operation, gshm_passing_attempt_to_receive, timeout);
+  if (result != GSHM_DONE)
+    return no_message (result);
+  if (SCM_BYTEVECTOR_LENGTH (operation.copy) != passing->length)
     {
       /* It is not the message that this thread had seen before it had the
          lock.  */
       scm_dynwind_begin (0);
-      scm_dynwind_unwind_handler (leave, &operation, 0);
-      make_copy (&operation, operation.length);
+      scm_dynwind_unwind_handler (gshm_passing_leave, passing, 0);
+      make_copy (&operation, passing->length);
       scm_dynwind_end ();
     }
-  memcpy (SCM_BYTEVECTOR_CONTENTS (operation.copy), operation.bytes,
-          (size_t) operation.length);
+  memcpy (SCM_BYTEVECTOR_CONTENTS (operation.copy), passing->bytes,
+          (size_t) passing->length);
   end_receiving (&operation);
   scm_remember_upto_here_2 (bytevector, operation.copy);
   return operation.copy;
@@ -641,27 +327,30 @@ gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
   size_t start = gshm_to_size (RECEIVE_INTO, 3, scm_start,
                                SCM_BYTEVECTOR_LENGTH (target));
   begin_on_side (&operation, RECEIVE_INTO, bytevector, 0);
-  int outcome = wait_for (&operation, attempt_to_receive, timeout);
-  if (outcome != DONE)
-    return no_message (outcome);
+  const struct gshm_passing *passing = &operation.passing;
+  enum gshm_result result
+    = wait_for (&operation, gshm_passing_attempt_to_receive, timeout);
+  if (result != GSHM_DONE)
+    return no_message (result);
   size_t size = SCM_BYTEVECTOR_LENGTH (target);
   size_t room = size < start ? 0 : size - start;
-  if (operation.length > room)
+  if (passing->length > room)
     {
-      leave (&operation);
-      SCM length = scm_from_uint64 (operation.length);
+      gshm_passing_leave (&operation.passing);
+      SCM length = scm_from_uint64 (passing->length);
       scm_error (scm_out_of_range_key, RECEIVE_INTO,
                  "The message has ~A bytes, and there is room for ~A",
                  scm_list_2 (length, scm_from_size_t (room)),
                  scm_list_1 (length));
     }
-  memmove (SCM_BYTEVECTOR_CONTENTS (target) + start, operation.bytes,
-           (size_t) operation.length);
+  memmove (SCM_BYTEVECTOR_CONTENTS (target) + start, passing->bytes,
+           (size_t) passing->length);
   if (is_gone (target, size))
     leave_unmapped (&operation, scm_start);
+  SCM length = scm_from_uint64 (passing->length);
   end_receiving (&operation);
   scm_remember_upto_here_2 (bytevector, target);
-  return scm_from_uint64 (operation.length);
+  return length;
 }
 
 
@@ -673,9 +362,9 @@ static SCM
 make_view (struct operation *operation)
 {
   scm_dynwind_begin (0);
-  scm_dynwind_unwind_handler (leave, operation, 0);
-  SCM view = gshm_view_bytes (operation->bytevector, operation->bytes,
-                              (size_t) operation->length);
+  scm_dynwind_unwind_handler (gshm_passing_leave, &operation->passing, 0);
+  SCM view = gshm_view_bytes (operation->bytevector, operation->passing.bytes,
+                              (size_t) operation->passing.length);
   scm_dynwind_end ();
   return view;
 }
@@ -689,7 +378,7 @@ gshm_channel_begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
 
   begin_on_side (&operation, SLOT, bytevector, 1);
   size_t size = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
-  if (wait_for_room (&operation, size, timeout) != DONE)
+  if (wait_for_room (&operation, size, timeout) != GSHM_DONE)
     return SCM_BOOL_F;
   SCM view = make_view (&operation);
   scm_remember_upto_here_1 (bytevector);
@@ -704,9 +393,10 @@ gshm_channel_begin_message (SCM bytevector, SCM timeout)
   struct operation operation;
 
   begin_on_side (&operation, MESSAGE, bytevector, 0);
-  int outcome = wait_for (&operation, attempt_to_receive, timeout);
-  if (outcome != DONE)
-    return no_message (outcome);
+  enum gshm_result result
+    = wait_for (&operation, gshm_passing_attempt_to_receive, timeout);
+  if (result != GSHM_DONE)
+    return no_message (result);
   SCM view = make_view (&operation);
   scm_remember_upto_here_1 (bytevector);
   return view;
@@ -719,7 +409,7 @@ begin_to_end (struct operation *operation, SCM view)
   if (!SCM_BYTEVECTOR_P (view))
     refuse_bytevector (operation->subr, view);
   gshm_set_empty (view);
-  if (!has_lock (operation, operation->side))
+  if (!gshm_passing_has_lock (&operation->passing, operation->passing.side))
     gshm_place_error (operation->subr, EPERM, what, operation->bytevector,
                       SCM_INUM0, "this thread no longer holds the message");
 }
@@ -731,7 +421,7 @@ gshm_channel_end_slot (SCM bytevector, SCM view, SCM scm_size)
   struct operation operation;
 
   begin_on_side (&operation, SLOT, bytevector, 1);
-  operation.length = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
+  operation.passing.length = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
   begin_to_end (&operation, view);
   end_sending (&operation);
   scm_remember_upto_here_1 (bytevector);
@@ -746,10 +436,11 @@ gshm_channel_end_message (SCM bytevector, SCM view)
 
   begin_on_side (&operation, MESSAGE, bytevector, 0);
   begin_to_end (&operation, view);
-  if (gshm_ring_next (&operation.ring, &operation.bytes, &operation.length)
+  struct gshm_passing *passing = &operation.passing;
+  if (gshm_ring_next (&passing->ring, &passing->bytes, &passing->length)
       != GSHM_RING_READY)
     {
-      unlock (&operation);
+      gshm_passing_leave (passing);
       refuse_memory (&operation);
     }
   end_receiving (&operation);
@@ -767,17 +458,18 @@ gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
     gshm_set_empty (view);
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
     {
-      struct operation operation = { .subr = SLOT };
+      struct gshm_passing passing;
       struct gshm_channel *channel
         = gshm_place (SLOT, bytevector, SCM_INUM0, sizeof *channel, 8, 1);
 
       if (gshm_is_there ((gshm_word *) channel, sizeof *channel)
-          && gshm_ring_find (&operation.ring, channel,
-                             SCM_BYTEVECTOR_LENGTH (bytevector)))
+          && gshm_passing_begin (&passing, channel,
+                                 SCM_BYTEVECTOR_LENGTH (bytevector),
+                                 &publisher) == GSHM_DONE)
         {
-          set_side (&operation, scm_is_true (is_sender));
-          if (has_lock (&operation, operation.side))
-            leave (&operation);
+          gshm_passing_set_side (&passing, scm_is_true (is_sender));
+          if (gshm_passing_has_lock (&passing, passing.side))
+            gshm_passing_leave (&passing);
         }
     }
   scm_remember_upto_here_1 (bytevector);
@@ -792,7 +484,8 @@ gshm_channel_is_mine (SCM bytevector, SCM is_sender)
 
   begin_on_side (&operation, scm_is_true (is_sender) ? SLOT : MESSAGE,
                  bytevector, scm_is_true (is_sender));
-  int mine = has_lock (&operation, operation.side);
+  int mine = gshm_passing_has_lock (&operation.passing,
+                                    operation.passing.side);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (mine);
 }
@@ -845,7 +538,7 @@ gshm_channel_size (SCM bytevector, SCM subr)
   scm_to_locale_stringbuf (subr, name, sizeof name - 1);
   begin (&operation, name, bytevector);
   scm_remember_upto_here_1 (bytevector);
-  return scm_from_uint64 (operation.ring.size);
+  return scm_from_uint64 (operation.passing.ring.size);
 }
 
 /* (CHANNEL) -> boolean: was it open?  */
@@ -855,7 +548,7 @@ gshm_channel_close (SCM bytevector)
   struct operation operation;
 
   begin (&operation, CLOSE, bytevector);
-  int was_closed = gshm_ring_close (&operation.ring);
+  int was_closed = gshm_ring_close (&operation.passing.ring);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (!was_closed);
 }
@@ -868,7 +561,7 @@ gshm_channel_statistics (SCM bytevector)
   struct operation operation;
 
   begin (&operation, STATISTICS, bytevector);
-  struct gshm_channel *channel = operation.ring.channel;
+  struct gshm_channel *channel = operation.passing.ring.channel;
   /* First, so that no more goes out than went in.  */
   struct gshm_passed out = gshm_ring_passed (&channel->receivers);
   struct gshm_passed in = gshm_ring_passed (&channel->senders);
@@ -876,9 +569,9 @@ gshm_channel_statistics (SCM bytevector)
                                    &channel->namespace);
   int receivers = gshm_count_places (channel->receivers.waiting, GSHM_WAITING,
                                      1, &channel->namespace);
-  int is_closed = gshm_ring_is_closed (&operation.ring);
+  int is_closed = gshm_ring_is_closed (&operation.passing.ring);
   scm_remember_upto_here_1 (bytevector);
-  return scm_list_n (scm_from_uint64 (operation.ring.size),
+  return scm_list_n (scm_from_uint64 (operation.passing.ring.size),
                      scm_from_uint64 (in.messages), scm_from_uint64 (in.bytes),
                      scm_from_uint64 (out.messages),
                      scm_from_uint64 (out.bytes),

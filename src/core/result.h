@@ -12,6 +12,8 @@ enum gshm_result
   GSHM_DEADLOCK,        /* this thread holds the lock already */
   GSHM_NOT_OWNER,       /* this thread does not hold the lock */
   GSHM_OVERFLOW,        /* the value is the largest possible */
+  GSHM_CHANNEL_CLOSED,  /* nothing more is sent, or there is nothing left */
+  GSHM_SELF_WAIT,       /* only this thread could end this wait, and cannot */
   GSHM_CORRUPT          /* the memory does not hold such a structure */
 };
 

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "core/ring.h"
-#include "memory/mapping.h"
 
 /* Nobody sleeps here.  */
 int
@@ -19,12 +18,6 @@ gshm_wake (gshm_word *word, int count)
 {
   (void) word;
   (void) count;
-  return 0;
-}
-
-int
-gshm_fault_is_pending (void)
-{
   return 0;
 }
 

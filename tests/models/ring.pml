@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   ring.pml - the channel of src/core/ring.c and src/bindings/channel.c: send, receive, give
+   ring.pml - the channel of src/core/ring.c and channel.c: send, receive, give
    up, leave, close, die.
 
    The memory is sequentially consistent.  Each access to it that others can
