@@ -184,7 +184,7 @@ bytevector of 16")
   (unless (shm-fault-guard) (test-skip 1))
   (test-equal "in a mapping for reading, a store is a condition"
     '((read-only 8) 0 0 #f)
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (posix-shm atomic) (ice-9 exceptions))
      `(let* ((fd (shm-open-anonymous #:size 64))
              (bv (shm-map fd #:writable? #f)))

@@ -264,7 +264,7 @@ else was stored over it"
 (define (test-primitives)
   ;; What the modules check before is checked again; none ends the process.
   (test-equal "arguments of any type, to each primitive of the extension" 'done
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (ice-9 match) (posix-shm channel) (rnrs bytevectors))
      '(define bv (make-bytevector 4096))
      '(define objects

@@ -93,7 +93,7 @@
 
   (test-equal "and after the process that made it has ended" "kept"
     (with-fresh-name name
-      (guile-says
+      (eval-in-new-guile
        `(let ((port (fdopen (shm-open ,name (list O_RDWR O_CREAT)) "w")))
           (display "kept" port)
           (close-port port)
@@ -147,7 +147,7 @@
     (test-skip 1))
   (test-equal "also where these are not the real ones" '(65534 65533)
     (with-fresh-name name
-      (guile-says
+      (eval-in-new-guile
        '(setegid 65533)
        '(seteuid 65534)
        `(let* ((fd (shm-open ,name (list O_RDWR O_CREAT O_EXCL)))

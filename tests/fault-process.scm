@@ -65,7 +65,7 @@
          result))))
 
 (define (process . expressions)
-  (apply guile-says prelude expressions))
+  (apply eval-in-new-guile prelude expressions))
 
 ;; A process that meanwhile says "ready", upon which PROC is called with what
 ;; it says.

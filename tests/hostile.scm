@@ -187,7 +187,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
   (test-equal "the limit of file sizes"
     `(#t ,EFBIG ,EFBIG ,EFBIG ,EFBIG 100 #f ,EFBIG #f)
     (with-fresh-name name
-      (guile-says
+      (eval-in-new-guile
        '(use-modules (posix-shm chicken) (posix-shm semaphore))
        `(define name ,name)
        '(define-syntax-rule (errno-of body)
@@ -221,7 +221,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
   (test-on-linux "a shortage does not make later objects visible early"
     `(,EMFILE #f 10)
     (with-fresh-name name
-      (guile-says
+      (eval-in-new-guile
        `(define name ,name)
        set-descriptor-limit
        '(define held (fill))
@@ -239,7 +239,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
        '(write (list refused visible? (shm-size (shm-open name
                                                           (list O_RDWR))))))))
   (test-on-linux "a socket that cannot be polled" EINVAL
-    (guile-says
+    (eval-in-new-guile
      '(define ends (socketpair AF_UNIX SOCK_STREAM 0))
      '(define fd (shm-open-anonymous))
      ;; Guile aborts if it begins to finalize without a descriptor.
@@ -251,7 +251,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
 
 (define (test-garbage)
   (test-equal "descriptors that garbage holds" 200
-    (guile-says
+    (eval-in-new-guile
      '(setrlimit 'nofile 60 60)
      '(gc)
      '(define made
@@ -357,7 +357,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
      ("a descriptor of the sender" ,so-passpidfd)
      ("all of them" ,so-passcred ,so-passsec ,so-passpidfd)))
   (test-equal "with no descriptor free, the message stays" `(,EMFILE 10)
-    (guile-says
+    (eval-in-new-guile
      set-descriptor-limit
      '(define ends (socketpair AF_UNIX SOCK_STREAM 0))
      '(shm-send-fd (car ends) (shm-open-anonymous #:size 10))

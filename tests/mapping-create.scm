@@ -117,7 +117,7 @@ mapped: ~s" name))
   ;; Descriptors and objects after 2,000 calls that a signal's handler leaves
   ;; at some place or other.
   (test-equal "what a signal's handler leaves is cleaned up" '(0 ())
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (ice-9 ftw))
      '(define armed? #f)
      '(define (descriptors)
@@ -160,7 +160,7 @@ mapped: ~s" name))
     (car (raised (lambda () (shm-attach (fresh-name) #:wait "1")))))
   ;; Guile's clock is that which people and programs set.
   (test-equal "a wait during which the clock is set back" '(#f #f)
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (posix-shm channel))
      '(define calls 0)
      '(module-set! (resolve-module '(guile)) 'get-internal-real-time
@@ -192,9 +192,9 @@ mapped: ~s" name))
 ;; Killed at each system call that it makes on the object, in turn.
 (define (test-killed-creator)
   (with-fresh-name name
-    (guile-says `(shm-create ,name 8192
-                             #:initialize
-                             (lambda (bv) (kill (getpid) SIGKILL))))
+    (eval-in-new-guile `(shm-create ,name 8192
+                                    #:initialize
+                                    (lambda (bv) (kill (getpid) SIGKILL))))
     (test-equal "killed in initialize" unnamed?
       (not (shm-attach name #:wait 0))))
   (define expression
@@ -276,7 +276,7 @@ mapped: ~s" name))
 
   (with-fresh-name name
     (test-equal "left by a child of a fork: the name stays" #t
-      (guile-says
+      (eval-in-new-guile
        `(call-with-shm ,name 10
           (lambda (bv)
             (let ((child (primitive-fork)))

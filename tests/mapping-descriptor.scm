@@ -60,7 +60,7 @@ not one of a shared memory object)" (strerror EINVAL) name)
     `((system-error "shm-resize!" ,(strerror EFBIG))
       (system-error "shm-open-anonymous" ,(strerror EFBIG))
       (system-error "shm-create" ,(strerror EFBIG)) 500 1000 500)
-    (guile-says
+    (eval-in-new-guile
      '(setrlimit 'fsize 1000 1000)
      '(define (refused thunk)
         (catch #t thunk

@@ -31,7 +31,7 @@
     (test-skip 1))
   (test-equal "guile-bytestructures describes C's structs on a mapping"
     '(2.5 2.5)
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (bytestructures guile) (rnrs bytevectors))
      '(define point (bs:struct `((x ,float64) (y ,float64))))
      '(define bv (shm-map (shm-open-anonymous #:size 160)))

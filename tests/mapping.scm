@@ -200,7 +200,7 @@ bytevector on shared memory): a bytevector of 8 bytes")
   ;; Here the mapping, too, is garbage until the guardian returns what is on
   ;; it.
   (test-equal "a guardian keeps the mapping" '(#t ((#t 7)))
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (rnrs bytevectors) (srfi srfi-1))
      '(define guardian (make-guardian))
      '(define (guard-some fd)
@@ -258,7 +258,7 @@ bytevector on shared memory): a bytevector of 8 bytes")
   ;; The memory that the system counts as shared comes back while the
   ;; bytevector and a view of it are still there.
   (test-equal "gives the memory back at once" '(#t #t)
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (rnrs bytevectors) (ice-9 rdelim) (srfi srfi-1))
      '(define (blocks)
         ;; In KiB, what this process has of it.
@@ -283,7 +283,7 @@ bytevector on shared memory): a bytevector of 8 bytes")
   ;; reads and writes after shm-unmap! is not the object's.
   (test-equal "while a compiled loop of another thread reads and writes"
     '(never-seen 99)
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (rnrs bytevectors) (ice-9 threads)
                    ((system base compile) #:select (compile)))
      '(define fd (shm-open-anonymous #:size 65536))
@@ -334,7 +334,7 @@ bytevector on shared memory): a bytevector of 8 bytes")
   (when (getenv "ASAN_OPTIONS")
     (test-skip 1))
   (test-equal "where private memory is limited" '(#t 0 0)
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (ice-9 ftw) (ice-9 rdelim) (rnrs bytevectors) (srfi srfi-1))
      ;; Guile aborts where a thread of its own has no memory for its stack: one
      ;; that the collector has started sleeps by then, and it starts no other.
@@ -373,7 +373,7 @@ bytevector on shared memory): a bytevector of 8 bytes")
 
 (define (test-many)
   (test-equal "100,000 mappings dropped: how many there are stays bounded" #t
-    (guile-says
+    (eval-in-new-guile
      '(define fd (shm-open-anonymous #:size 4096))
      '(do ((i 0 (+ i 1)))
           ((= i 100000))

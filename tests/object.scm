@@ -86,7 +86,7 @@ and not \"/.\" or \"/..\"")
       (dynamic-wind
         (lambda () (setenv "LC_ALL" locale))
         (lambda ()
-          (guile-says
+          (eval-in-new-guile
            '(setlocale LC_ALL "")
            `(define name (list->string (map integer->char
                                             ',(map char->integer
@@ -214,14 +214,14 @@ and not \"/.\" or \"/..\"")
 ;; As another user, which only root can become.  The modules are loaded before,
 ;; since that user may not be allowed to read them.
 (define (as-nobody expression)
-  (guile-says '(setgroups #())
-              '(setgid 65534)
-              '(setuid 65534)
-              `(catch 'system-error
-                 (lambda () (write ,expression))
-                 (lambda arguments
-                   (write (cons (cadr arguments)
-                                (car (list-ref arguments 4))))))))
+  (eval-in-new-guile '(setgroups #())
+                     '(setgid 65534)
+                     '(setuid 65534)
+                     `(catch 'system-error
+                        (lambda () (write ,expression))
+                        (lambda arguments
+                          (write (cons (cadr arguments)
+                                       (car (list-ref arguments 4))))))))
 
 (define (test-permissions)
   (unless root?
@@ -259,7 +259,7 @@ the name first")
 (define (test-descriptor-limit)
   (with-fresh-name name
     (test-equal "too many descriptors" (refusal "shm-open" EMFILE name)
-      (guile-says
+      (eval-in-new-guile
        set-descriptor-limit
        '(define held (fill))
        `(catch 'system-error
@@ -269,7 +269,7 @@ the name first")
             (write (list key subr (apply format #f message arguments)
                          (car data)))))))
     (test-equal "ports that nobody can reach are closed first" '(#t 0)
-      (guile-says
+      (eval-in-new-guile
        set-descriptor-limit
        '(for-each (lambda (fd) (fdopen fd "r")) (fill))
        `(write (list (integer? (shm-open ,name (list O_RDWR O_CREAT)))
@@ -279,7 +279,7 @@ the name first")
   ;; The finalizer thread needs four, and Guile aborts if it has to start anew
   ;; and cannot get them.
   (test-equal "Guile's own descriptors are not taken" '(EMFILE EMFILE survived)
-    (guile-says
+    (eval-in-new-guile
      set-descriptor-limit
      '(gc)
      '(define held (fill))
@@ -301,7 +301,7 @@ the name first")
 
   ;; Of which Guile's gc would run them itself.
   (test-equal "a fork meanwhile leaves finalizers running" '(#t #t)
-    (guile-says
+    (eval-in-new-guile
      set-descriptor-limit
      '(use-modules (ice-9 threads) (system foreign))
      '(define notifier

@@ -31,7 +31,7 @@
             guile
             run
             start-guile
-            guile-says
+            eval-in-new-guile
             set-descriptor-limit
             program
             in-processes
@@ -157,7 +157,7 @@ returns, return a list of the symbol @code{returned} and its value."
 MODE, as open-pipe* has it."
   (open-pipe* mode guile "--no-auto-compile" "-c" (program expressions)))
 
-(define (guile-says . expressions)
+(define (eval-in-new-guile . expressions)
   "Return the datum that a new guile writes when it evaluates EXPRESSIONS.  If
 it does not exit with 0, return a list of the datum, the symbol @code{status}
 and the status."

@@ -239,7 +239,7 @@ other: " what)
   (unless (string=? (utsname:sysname (uname)) "Linux")
     (test-skip 1))
   (test-equal "a thread learns what it is with no descriptor free" '(#t abandoned)
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (posix-shm sync) (ice-9 match))
      '(define fd (shm-open-anonymous #:size 64))
      '(define bv (shm-map fd))
@@ -261,7 +261,7 @@ other: " what)
     (test-skip 1))
   (test-equal "an owner that was killed and not waited for, with no descriptor"
     'abandoned
-    (guile-says
+    (eval-in-new-guile
      '(use-modules (posix-shm sync) (ice-9 match))
      '(define fd (shm-open-anonymous #:size 64))
      '(define bv (shm-map fd))
