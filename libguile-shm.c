@@ -33,7 +33,7 @@ start (void)
   gshm_mapping_start ();
   gshm_view_start ();
   gshm_named_semaphore_start ();
-  gshm_channel_start ();
+  gshm_channel_port_start ();
 }
 
 /* With asyncs blocked: an exception would leave the once-only call begun.  */
@@ -67,5 +67,6 @@ gshm_init (void)
   gshm_sync_init ();
   gshm_named_semaphore_init ();
   gshm_channel_init ();
+  gshm_channel_port_init ();
   gshm_chicken_init ();
 }

@@ -35,8 +35,9 @@ void gshm_atomic_init (void);
 void gshm_sync_init (void);
 void gshm_named_semaphore_start (void);
 void gshm_named_semaphore_init (void);
-void gshm_channel_start (void);
 void gshm_channel_init (void);
+void gshm_channel_port_start (void);
+void gshm_channel_port_init (void);
 void gshm_chicken_init (void);
 
 #endif /* GSHM_INIT_H */

@@ -89,8 +89,8 @@ struct gshm_ring
    an empty channel.  */
 void gshm_ring_init (void *memory, size_t length, uint32_t namespace);
 
-/* Set RING to the channel in the LENGTH bytes at MEMORY; return whether there
-   is one.  */
+/* Set RING, but for its host, to the channel in the LENGTH bytes at MEMORY;
+   return whether there is one.  */
 int gshm_ring_find (struct gshm_ring *ring, void *memory, size_t length);
 
 /* Whether there still is one.  */

@@ -120,7 +120,7 @@ int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
   struct input input = { data, size };
-  struct gshm_ring ring;
+  struct gshm_ring ring = { .host = NULL };
   size_t length = sizeof (struct gshm_channel) + 8
                   + take_byte (&input) % 32 * 8u;
   void *memory = malloc (length);
