@@ -21,6 +21,7 @@
 
 #include "core/owner.h"
 #include "init.h"
+#include "memory/pages.h"
 #include "memory/registry.h"
 
 static void
@@ -29,6 +30,7 @@ start (void)
   gshm_guile_start ();
   gshm_owner_start ();
   gshm_registry_start ();
+  gshm_pages_start ();
   gshm_fault_start ();
   gshm_mapping_start ();
   gshm_view_start ();

@@ -34,6 +34,7 @@
 #include "memory/fault.h"
 #include "memory/mapping.h"
 #include "memory/name.h"
+#include "memory/pages.h"
 #include "memory/patch.h"
 
 static int can_guard;

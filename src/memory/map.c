@@ -26,6 +26,7 @@
 #include "memory/mapping.h"
 #include "memory/name.h"
 #include "memory/object.h"
+#include "memory/pages.h"
 #include "memory/view.h"
 
 #define MAP "shm-map"

@@ -25,18 +25,11 @@
 #include "memory/fault.h"
 #include "memory/mapping.h"
 #include "memory/name.h"
+#include "memory/pages.h"
 #include "memory/patch.h"
-
-static size_t page_size;
 
 /* How many bytes are mapped here, without those that are borrowed.  */
 static atomic_size_t mapped_bytes;
-
-size_t
-gshm_page_size (void)
-{
-  return page_size;
-}
 
 size_t
 gshm_mapped_bytes (void)
@@ -197,9 +190,9 @@ gshm_mapping_new (const struct gshm_mapping *model)
 struct gshm_mapping *
 gshm_mapping_borrow (void *address, size_t size, const char *name)
 {
-  uintptr_t start = (uintptr_t) address / page_size * page_size;
+  uintptr_t start = (uintptr_t) address / gshm_page_size () * gshm_page_size ();
   struct gshm_mapping copy, model
-    = { .base = (char *) start, .length = page_size,
+    = { .base = (char *) start, .length = gshm_page_size (),
         .skip = (uintptr_t) address - start, .size = size,
         .name = strdup (name), .is_writable = 1, .is_borrowed = 1 };
 
@@ -298,7 +291,6 @@ finish_unmapping (void)
 void
 gshm_mapping_start (void)
 {
-  page_size = (size_t) sysconf (_SC_PAGESIZE);
   /* After those of the registry and of patches.  */
   pthread_atfork (NULL, NULL, finish_unmapping);
 }

@@ -12,9 +12,7 @@
 /* The name of the object, a string, or #f.  */
 SCM gshm_mapping_name (const struct gshm_mapping *mapping);
 
-/* The size of a page, and how many bytes are mapped here without those that are
-   borrowed.  */
-size_t gshm_page_size (void);
+/* How many bytes are mapped here, without those that are borrowed.  */
 size_t gshm_mapped_bytes (void);
 
 /* A mapping with the range, object, name and access of MODEL, in the registry,

@@ -33,93 +33,8 @@
 
 #include "core/tls.h"
 #include "memory/fault.h"
+#include "memory/pages.h"
 #include "memory/patch.h"
-
-/* Private memory that costs nothing until it is written to.  */
-#ifdef MAP_NORESERVE
-# define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
-#else
-# define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
-#endif
-
-
-/* The limit of ranges.
-
-   Linux refuses a process more than so many ranges of memory, and some calls
-   even if a few are left.  To undo something must not fail where to do it did
-   not.  So there is a reserve: ranges that are mapped only to be unmapped when
-   there are no others.  */
-
-#define RESERVE 32
-
-static _Atomic (char *) reserve;
-static size_t page_size;
-
-/* Return whether ranges were freed, so that it is worth trying again.  */
-static int
-use_reserve (void)
-{
-  char *ranges = atomic_exchange (&reserve, NULL);
-
-  return ranges != NULL && munmap (ranges, RESERVE * page_size) == 0;
-}
-
-#if GSHM_CAN_PATCH
-static void
-fill_reserve (void)
-{
-  char *none = NULL;
-
-  if (atomic_load (&reserve) != NULL)
-    return;
-  char *ranges = mmap (NULL, RESERVE * page_size, PROT_NONE, PRIVATE, -1, 0);
-  if (ranges == MAP_FAILED)
-    return;
-  /* Neighbours that differ in protection are ranges of their own.  */
-  for (size_t i = 1; i < RESERVE; i += 2)
-    if (mprotect (ranges + i * page_size, page_size, PROT_READ) < 0)
-      {
-        munmap (ranges, RESERVE * page_size);
-        return;
-      }
-  if (!atomic_compare_exchange_strong (&reserve, &none, ranges))
-    munmap (ranges, RESERVE * page_size);
-}
-#endif
-
-int
-gshm_unmap_range (char *base, size_t length)
-{
-  int result;
-
-  do
-    result = munmap (base, length);
-  while (result < 0 && errno == ENOMEM && use_reserve ());
-  return result == 0;
-}
-
-int
-gshm_put_zeros (char *base, size_t length)
-{
-  /* Private memory that can be written counts against limits.  */
-  int protection = (gshm_fault_is_guarded () ? PROT_READ
-                    : PROT_READ | PROT_WRITE);
-  void *zeros;
-
-  do
-    zeros = mmap (base, length, protection, PRIVATE | MAP_FIXED, -1, 0);
-  while (zeros == MAP_FAILED && errno == ENOMEM && use_reserve ());
-  return zeros != MAP_FAILED;
-}
-
-void
-gshm_block_signals (sigset_t *before)
-{
-  sigset_t all;
-
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, before);
-}
 
 #if GSHM_CAN_PATCH
 
@@ -148,6 +63,7 @@ struct patch
 
 static atomic_flag is_locked = ATOMIC_FLAG_INIT;
 static struct patch *table;
+static size_t page_size;
 static size_t used;
 static uint64_t serials;
 static uint64_t changes;        /* of states */
@@ -190,44 +106,6 @@ unlock_table (void)
 }
 
 
-/* Reading what may not be there.  */
-
-/* Read SIZE bytes; this does not fault.  Return how many could be read, or -1
-   if that cannot be told.  */
-static ssize_t
-read_memory (char *to, char *from, size_t size)
-{
-  struct iovec local = { to, size }, remote = { from, size };
-  ssize_t n = process_vm_readv (getpid (), &local, 1, &remote, 1, 0);
-
-  return n < 0 && errno == EFAULT ? 0 : n;
-}
-
-static int
-is_unreadable (char *address)
-{
-  char byte;
-
-  return read_memory (&byte, address, 1) == 0;
-}
-
-/* Copy what can be read; what cannot stays zero.  Return 0 if that cannot be
-   told.  */
-static int
-copy_pages (char *to, char *from, size_t length)
-{
-  for (size_t done = 0; done < length;)
-    {
-      ssize_t n = read_memory (to + done, from + done, length - done);
-      if (n < 0)
-        return 0;
-      done += ((size_t) n < page_size ? page_size
-               : (size_t) n / page_size * page_size);
-    }
-  return 1;
-}
-
-
 /* The table.  The caller holds the lock.  */
 
 static int
@@ -262,7 +140,7 @@ map_table (void)
   if (table == NULL)
     {
       void *memory = mmap (NULL, TABLE_SIZE * sizeof *table,
-                           PROT_READ | PROT_WRITE, PRIVATE, -1, 0);
+                           PROT_READ | PROT_WRITE, GSHM_PRIVATE, -1, 0);
       if (memory != MAP_FAILED)
         table = memory;
     }
@@ -330,7 +208,7 @@ undo (struct patch *patch)
       done = mremap (patch->aside, patch->length, patch->length,
                      MREMAP_MAYMOVE | MREMAP_FIXED, patch->page)
              != MAP_FAILED;
-    while (!done && errno == ENOMEM && use_reserve ());
+    while (!done && errno == ENOMEM && gshm_use_reserve ());
   if (done)
     {
       /* Another thread may have put zeros there just before.  It changes the
@@ -412,7 +290,7 @@ keep_lost (struct patch *patch, int is_down)
   char *end = patch->page + patch->length;
 
   for (size_t done = page_size; done < patch->length; done += page_size)
-    if (!is_unreadable (is_down ? end - done - page_size
+    if (!gshm_is_unreadable (is_down ? end - done - page_size
                         : patch->page + done))
       patch->length = done;
   if (is_down)
@@ -430,7 +308,7 @@ map_aside (const struct patch *patch)
   do
     aside = mremap (patch->page, 0, patch->length, MREMAP_MAYMOVE);
   while (aside == MAP_FAILED
-         && ((errno == ENOMEM && use_reserve ())
+         && ((errno == ENOMEM && gshm_use_reserve ())
              /* The user may not lock that much.  */
              || (errno == EAGAIN && !unlocked++
                  && munlock (patch->page, patch->length) == 0)));
@@ -445,15 +323,15 @@ map_copy (const struct patch *patch, enum gshm_fault_kind kind)
   char *copy;
 
   do
-    copy = mmap (NULL, patch->length, PROT_READ | PROT_WRITE, PRIVATE, -1, 0);
-  while (copy == MAP_FAILED && errno == ENOMEM && use_reserve ());
+    copy = mmap (NULL, patch->length, PROT_READ | PROT_WRITE, GSHM_PRIVATE, -1, 0);
+  while (copy == MAP_FAILED && errno == ENOMEM && gshm_use_reserve ());
   if (copy == MAP_FAILED)
     return NULL;
   if (patch->aside != NULL && kind == GSHM_READ_ONLY
       && run.copied < MAX_COPIED)
     {
       run.copied += patch->length;
-      if (!copy_pages (copy, patch->aside, patch->length))
+      if (!gshm_copy_pages (copy, patch->aside, patch->length))
         {
           gshm_unmap_range (copy, patch->length);
           return NULL;
@@ -486,7 +364,7 @@ put_in_place (const struct patch *prepared, char *copy, enum gshm_state state)
       do
         moved = mremap (copy, patch->length, patch->length,
                         MREMAP_MAYMOVE | MREMAP_FIXED, patch->page);
-      while (moved == MAP_FAILED && errno == ENOMEM && use_reserve ());
+      while (moved == MAP_FAILED && errno == ENOMEM && gshm_use_reserve ());
       if (moved != MAP_FAILED)
         return 1;
       set_state (patch, FREE);
@@ -631,7 +509,7 @@ gshm_patch_undo (void)
     if (is_used (&table[i]) && table[i].owner == gshm_this_thread ())
       undo (&table[i]);
   unlock_table ();
-  fill_reserve ();
+  gshm_fill_reserve ();
 }
 
 void
@@ -669,7 +547,7 @@ is_in_place (const struct patch *patch)
 
   do
     second = mremap (patch->page, 0, patch->length, MREMAP_MAYMOVE);
-  while (second == MAP_FAILED && errno == ENOMEM && use_reserve ());
+  while (second == MAP_FAILED && errno == ENOMEM && gshm_use_reserve ());
   if (second == MAP_FAILED)
     return errno == EINVAL ? 1 : -1;
   gshm_unmap_range (second, patch->length);
@@ -702,32 +580,13 @@ gshm_patch_reset (void)
     }
 }
 
-/* Try what a patch takes, which emulators of other processors and filters of
-   system calls may not let through.  */
-static int
-try_to_patch (void)
-{
-  char *shared = mmap (NULL, page_size, PROT_READ, MAP_SHARED | MAP_ANONYMOUS,
-                       -1, 0);
-  char byte = 0, copy;
-
-  if (shared == MAP_FAILED)
-    return 0;
-  char *aside = mremap (shared, 0, page_size, MREMAP_MAYMOVE);
-  int moved = aside != MAP_FAILED;
-  if (moved)
-    munmap (aside, page_size);
-  munmap (shared, page_size);
-  return moved && read_memory (&copy, &byte, 1) == 1;
-}
-
 int
 gshm_patch_start (void)
 {
-  page_size = (size_t) sysconf (_SC_PAGESIZE);
-  if (!try_to_patch ())
+  page_size = gshm_page_size ();
+  if (!gshm_can_move_pages ())
     return 0;
-  fill_reserve ();
+  gshm_fill_reserve ();
   return 1;
 }
 
@@ -743,7 +602,6 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
 int
 gshm_patch_start (void)
 {
-  page_size = (size_t) sysconf (_SC_PAGESIZE);
   return 0;
 }
 

@@ -20,16 +20,6 @@
 /* Set up, once in a process.  Return whether the system lets patches work.  */
 int gshm_patch_start (void);
 
-/* Block all signals, and store in BEFORE which ones were.  */
-void gshm_block_signals (sigset_t *before);
-
-/* Map zeros over the LENGTH bytes at BASE: read-only where a store makes them
-   writable.  Return 0 and set errno if that fails.  */
-int gshm_put_zeros (char *base, size_t length);
-
-/* Unmap the LENGTH bytes at BASE.  Return 0 and set errno if that fails.  */
-int gshm_unmap_range (char *base, size_t length);
-
 /* Drop all patches of MAPPING.  If it IS_UNMAPPED, its range shows zeros
    afterwards; else the caller unmaps the range.  */
 void gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped);
