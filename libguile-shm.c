@@ -6,8 +6,8 @@
      src/bindings/  what users call: atomic, sync (locks), channel,
                     named-semaphore, chicken; waiting is Guile's part in a wait
      src/memory/    name, object, size, seal, pass: objects; map, view,
-                    mapping, registry: mappings; fault, patch: pages that
-                    cannot be accessed; place: offsets in bytevectors
+                    mapping, registry: mappings; fault, async, patch, pages:
+                    pages that cannot be accessed; place: offsets in bytevectors
      src/base/      guile and error: what all that knows Guile shares
      src/core/      what knows nothing of Guile: futex, wait, owner, lock;
                     mutex, condition, semaphore, barrier, rwlock;

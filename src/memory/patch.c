@@ -28,7 +28,6 @@
 #include <stdatomic.h>
 #include <time.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/tls.h"
