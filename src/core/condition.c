@@ -196,7 +196,7 @@ gshm_condition_wait (struct gshm_awaiting *awaiting,
   if (!signalled)
     leave (awaiting, 0);
   if (locked != GSHM_DONE)
-    return locked;
+    return (enum gshm_result) locked;
   return signalled || outcome == GSHM_OWNER_DIED ? GSHM_DONE : GSHM_TIMED_OUT;
 }
 
