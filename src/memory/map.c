@@ -276,6 +276,57 @@ has_only_huge_pages (int fd)
 #endif
 }
 
+static void
+check_descriptor (SCM scm_fd, struct request *request)
+{
+  if (fstat (request->fd, &request->status) < 0)
+    gshm_system_error (MAP, errno, scm_fd, NULL);
+  if (!S_ISREG (request->status.st_mode))
+    gshm_system_error (MAP, ENODEV, scm_fd,
+                       "the descriptor is not one of a shared memory object");
+  if (has_only_huge_pages (request->fd))
+    gshm_system_error (MAP, ENODEV, scm_fd,
+                       "it is one of a file of huge pages; #:huge-pages? uses "
+                       "them for a shared memory object");
+}
+
+/* Map what REQUEST asks for of the object NAME, or NULL, and add it to the
+   registry; or raise an exception.  */
+static struct gshm_mapping *
+map_request (struct request *request, SCM scm_fd, const char *name,
+             int is_fixed)
+{
+  struct gshm_mapping *mapping = NULL;
+  char *base = map_anyhow (request, is_fixed);
+
+  if (base == MAP_FAILED)
+    gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd),
+                       errno == EACCES ? "the descriptor is not open for what "
+                                         "is asked"
+                       : errno == EPERM ? "a seal forbids writing to it"
+                       : NULL);
+  int err = advise (request, base);
+  if (err == 0)
+    {
+      char *own_name = name == NULL ? NULL : strdup (name);
+      if (name == NULL || own_name != NULL)
+        mapping = new_mapping (request, base, own_name);
+      if (mapping == NULL)
+        {
+          free (own_name);
+          err = ENOMEM;
+        }
+    }
+  if (err == 0)
+    return mapping;
+  munmap (base, request->skip + request->size);
+  gshm_system_error (MAP, err, gshm_descriptor_object (scm_fd),
+                     err == ENOTSUP ? "this system has no huge pages"
+                     : err == ENOMEM && request->lock ? "see ulimit -l"
+                     : err == EPERM ? "this user may not lock memory"
+                     : NULL);
+}
+
 /* (FD OFFSET LENGTH TYPE WRITABLE POPULATE LOCK HUGE-PAGES NAME) ->
    bytevector.  LENGTH #f reaches to the end; NAME is #f where it is not
    known.  */
@@ -288,15 +339,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
         .huge_pages = scm_is_true (huge_pages) };
   request.fd = gshm_to_descriptor (MAP, 1, scm_fd);
   size_t element_size = gshm_type_size (MAP, type);
-  if (fstat (request.fd, &request.status) < 0)
-    gshm_system_error (MAP, errno, scm_fd, NULL);
-  if (!S_ISREG (request.status.st_mode))
-    gshm_system_error (MAP, ENODEV, scm_fd,
-                       "the descriptor is not one of a shared memory object");
-  if (has_only_huge_pages (request.fd))
-    gshm_system_error (MAP, ENODEV, scm_fd,
-                       "it is one of a file of huge pages; #:huge-pages? uses "
-                       "them for a shared memory object");
+  check_descriptor (scm_fd, &request);
   check_range (scm_fd, scm_offset, scm_length, type, element_size, &request);
   request.protection = protection (request.fd, scm_fd, writable);
 
@@ -309,39 +352,12 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
       name = scm_to_utf8_string (scm_name);
       scm_dynwind_free (name);
     }
-  char *base = map_anyhow (&request, scm_is_bool (writable));
-  if (base == MAP_FAILED)
-    gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd),
-                       errno == EACCES ? "the descriptor is not open for what "
-                                         "is asked"
-                       : errno == EPERM ? "a seal forbids writing to it"
-                       : NULL);
-  int err = advise (&request, base);
-  struct gshm_mapping *mapping = NULL;
-  if (err == 0)
-    {
-      char *own_name = name == NULL ? NULL : strdup (name);
-      if (name == NULL || own_name != NULL)
-        mapping = new_mapping (&request, base, own_name);
-      if (mapping == NULL)
-        {
-          free (own_name);
-          err = ENOMEM;
-        }
-    }
-  if (err != 0)
-    {
-      munmap (base, request.skip + request.size);
-      gshm_system_error (MAP, err, gshm_descriptor_object (scm_fd),
-                         err == ENOTSUP ? "this system has no huge pages"
-                         : err == ENOMEM && request.lock ? "see ulimit -l"
-                         : err == EPERM ? "this user may not lock memory"
-                         : NULL);
-    }
+  struct gshm_mapping *mapping = map_request (&request, scm_fd, name,
+                                              scm_is_bool (writable));
   scm_dynwind_unwind_handler (release, mapping, 0);
   gshm_fault_watch ();
 
-  SCM pointer = scm_from_pointer (base + request.skip, NULL);
+  SCM pointer = scm_from_pointer (mapping->base + mapping->skip, NULL);
   SCM bytevector
     = scm_pointer_to_bytevector (pointer,
                                  scm_from_size_t (request.size / element_size),
