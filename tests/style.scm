@@ -12,6 +12,7 @@
 
 (define max-file-lines 600)
 (define max-form-lines 80)
+(define max-function-lines 60)
 
 
 ;;; Files.
@@ -131,6 +132,33 @@ interpreter comes first."
                  (and (> lines max-form-lines) (list path name lines))))
               (call-with-file path forms)))
 
+(define (functions port)
+  "Return the number of lines of each function that PORT has, with its braces,
+which stand alone on their lines."
+  (let next ((lines '()) (number 0) (start #f))
+    (match (read-line port)
+      ((? eof-object?) (reverse lines))
+      ("{" (next lines (+ number 1) number))
+      ("}" (next (if start (cons (- number start -1) lines) lines)
+                 (+ number 1) #f))
+      (_ (next lines (+ number 1) start)))))
+
+(define (test-lengths-of-c)
+  (define files
+    (cons "libguile-shm.c" (files-below "src")))
+  (test-equal "how long functions are" '(3 2)
+    (call-with-input-string
+     "int\nf (void)\n{\n  return 0;\n}\nstruct s\n{\n};\nint\ng (void)\n{\n}\n"
+     functions))
+  (test-equal "files that are too long" '()
+    (filter (lambda (path) (> (call-with-file path line-count) max-file-lines))
+            files))
+  (test-equal "functions that are too long" '()
+    (filter (lambda (path)
+              (any (lambda (lines) (> lines max-function-lines))
+                   (call-with-file path functions)))
+            files)))
+
 (define (test-lengths)
   (test-equal "how long forms are" '((a 3) (b 1) (group 2))
     (call-with-input-string
@@ -197,6 +225,7 @@ interpreter comes first."
 
 (test-group "licences" (test-licences))
 (test-group "lengths" (test-lengths))
+(test-group "lengths of C" (test-lengths-of-c))
 (test-group "layers" (test-layers))
 
 (test-end "style")

@@ -25,6 +25,12 @@ gshm_define (const char *name, int required, int optional,
   scm_c_export (name, NULL);
 }
 
+SCM
+gshm_symbol (const char *name)
+{
+  return scm_permanent_object (scm_from_utf8_symbol (name));
+}
+
 void
 gshm_define_size (const char *name, size_t size)
 {

@@ -13,6 +13,9 @@
 void gshm_define (const char *name, int required, int optional,
                   scm_t_subr function);
 
+/* The symbol NAME, which is never collected.  */
+SCM gshm_symbol (const char *name);
+
 /* Define the number of bytes NAME and export it.  */
 void gshm_define_size (const char *name, size_t size);
 

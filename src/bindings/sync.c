@@ -458,7 +458,7 @@ unlock_rwlock (SCM bytevector, SCM k)
 void
 gshm_sync_init (void)
 {
-  abandoned = scm_permanent_object (scm_from_utf8_symbol ("abandoned"));
+  abandoned = gshm_symbol ("abandoned");
 
   gshm_define (MUTEX_INIT, 2, 0, init_mutex);
   gshm_define (MUTEX_LOCK, 2, 1, lock_mutex);

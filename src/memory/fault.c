@@ -399,8 +399,8 @@ find_guile_key (void)
 void
 gshm_fault_start (void)
 {
-  lost = scm_permanent_object (scm_from_utf8_symbol ("lost"));
-  read_only = scm_permanent_object (scm_from_utf8_symbol ("read-only"));
+  lost = gshm_symbol ("lost");
+  read_only = gshm_symbol ("read-only");
   raiser = SCM_BOOL_F;
   SCM async = scm_c_make_gsubr ("raise-shm-fault", 0, 0, 0, run_async);
   can_guard = (gshm_patch_start () && gshm_async_start (async)
@@ -446,7 +446,6 @@ set_raiser (SCM proc)
 void
 gshm_fault_start (void)
 {
-  gshm_patch_start ();
 }
 
 #endif /* !GSHM_CAN_PATCH */

@@ -23,7 +23,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -596,12 +595,6 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
 {
   (void) mapping;
   (void) is_unmapped;
-}
-
-int
-gshm_patch_start (void)
-{
-  return 0;
 }
 
 #endif /* !GSHM_CAN_PATCH */

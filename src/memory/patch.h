@@ -17,14 +17,14 @@
 # define GSHM_CAN_PATCH 0
 #endif
 
-/* Set up, once in a process.  Return whether the system lets patches work.  */
-int gshm_patch_start (void);
-
 /* Drop all patches of MAPPING.  If it IS_UNMAPPED, its range shows zeros
    afterwards; else the caller unmaps the range.  */
 void gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped);
 
 #if GSHM_CAN_PATCH
+
+/* Set up, once in a process.  Return whether the system lets patches work.  */
+int gshm_patch_start (void);
 
 /* Why a page cannot be accessed.  */
 enum gshm_fault_kind

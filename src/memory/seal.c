@@ -97,8 +97,7 @@ void
 gshm_seal_init (void)
 {
   for (size_t i = 0; i < N_SEALS; i++)
-    seals[i].symbol
-      = scm_permanent_object (scm_from_utf8_symbol (seals[i].name));
+    seals[i].symbol = gshm_symbol (seals[i].name);
   gshm_define ("%shm-seal!", 2, 0, gshm_seal);
   gshm_define ("%shm-seals", 1, 0, gshm_seals);
 }

@@ -234,8 +234,7 @@ void
 gshm_view_start (void)
 {
   for (size_t i = 0; i < TYPES; i++)
-    types[i].symbol
-      = scm_permanent_object (scm_from_utf8_symbol (types[i].name));
+    types[i].symbol = gshm_symbol (types[i].name);
 }
 
 void
