@@ -96,7 +96,8 @@ Python needs that, too."
       (else
        (let ((prefix (string-append (fresh-name) "-")))
          (test-examples "README.md" prefix (examples prefix)
-                        (map (lambda (name) (with-prefix prefix name))
+                        (map (lambda (name)
+                               (string-append prefix (string-drop name 1)))
                              names)))))
 
 (test-end "readme")
