@@ -112,6 +112,29 @@ gshm_to_size (const char *subr, int pos, SCM value, size_t max)
   return scm_to_size_t (value);
 }
 
+int
+gshm_to_flags (const char *subr, SCM list, const char *expected,
+               void (*check) (SCM flag, int value))
+{
+  int flags = 0;
+
+  if (scm_ilength (list) < 0)
+    gshm_wrong_type (subr, 2, list, expected);
+  for (; scm_is_pair (list); list = SCM_CDR (list))
+    {
+      SCM flag = SCM_CAR (list);
+
+      if (!scm_is_exact_integer (flag))
+        gshm_wrong_type (subr, 2, flag, expected);
+      /* No flag is negative.  */
+      int value = (scm_is_signed_integer (flag, 0, INT_MAX)
+                   ? scm_to_int (flag) : -1);
+      check (flag, value);
+      flags |= value;
+    }
+  return flags;
+}
+
 off_t
 gshm_to_off (const char *subr, const char *what, SCM value)
 {

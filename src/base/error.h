@@ -35,6 +35,11 @@ int gshm_to_int (const char *subr, int pos, SCM value, int min, int max);
 int gshm_to_descriptor (const char *subr, int pos, SCM value);
 size_t gshm_to_size (const char *subr, int pos, SCM value, size_t max);
 
+/* The argument at position 2 of SUBR, a list of flags: call CHECK with each, and
+   return all.  EXPECTED says what they are, for the message about others.  */
+int gshm_to_flags (const char *subr, SCM list, const char *expected,
+                   void (*check) (SCM flag, int value));
+
 /* The argument VALUE as an offset or a size that the system knows; WHAT, as in
    "Offset", says which for the message.  */
 off_t gshm_to_off (const char *subr, const char *what, SCM value);

@@ -185,30 +185,22 @@ stop_using (void *data)
     give_back (semaphore);
 }
 
+static void
+check_flag (SCM flag, int value)
+{
+  if (value < 0 || (value & ~(O_CREAT | O_EXCL | O_RDWR)) != 0)
+    gshm_out_of_range (OPEN, flag, "Flag is not one of O_CREAT and O_EXCL");
+}
+
 static int
 flags_from_scm (SCM oflags)
 {
-  static const char expected[]
-    = "flags by value, as in (list O_CREAT), not '(O_CREAT)";
-  SCM rest = scm_is_exact_integer (oflags) ? scm_list_1 (oflags) : oflags;
-  const int accepted = O_CREAT | O_EXCL | O_RDWR;
-  int flags = 0;
+  SCM list = scm_is_exact_integer (oflags) ? scm_list_1 (oflags) : oflags;
 
-  if (scm_ilength (rest) < 0)
-    gshm_wrong_type (OPEN, 2, oflags, expected);
-  for (; scm_is_pair (rest); rest = SCM_CDR (rest))
-    {
-      SCM flag = SCM_CAR (rest);
-
-      if (!scm_is_exact_integer (flag))
-        gshm_wrong_type (OPEN, 2, flag, expected);
-      if (!scm_is_signed_integer (flag, 0, INT_MAX)
-          || (scm_to_int (flag) & ~accepted) != 0)
-        gshm_out_of_range (OPEN, flag,
-                           "Flag is not one of O_CREAT and O_EXCL");
-      flags |= scm_to_int (flag);
-    }
-  return flags & (O_CREAT | O_EXCL);
+  return gshm_to_flags (OPEN, list,
+                        "flags by value, as in (list O_CREAT), not '(O_CREAT)",
+                        check_flag)
+         & (O_CREAT | O_EXCL);
 }
 
 /* Why what is under NAME can be no semaphore: an errno, or 0.  glibc looks at

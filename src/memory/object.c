@@ -70,35 +70,30 @@ refuse_access (SCM oflags)
                      "Flags must hold exactly one of O_RDONLY and O_RDWR");
 }
 
-static int
-flag_from_scm (SCM flag)
+static const char expected_flags[]
+  = "flags by value, as in (list O_RDWR), not '(O_RDWR)";
+
+static void
+check_flag (SCM flag, int value)
 {
-  if (!scm_is_exact_integer (flag))
-    gshm_wrong_type (OPEN, 2, flag,
-                     "flags by value, as in (list O_RDWR), not '(O_RDWR)");
-  if (!scm_is_signed_integer (flag, 0, INT_MAX))
+  if (value < 0)
     refuse_flag (flag);
-  return scm_to_int (flag);
+  if (value != O_RDONLY && value != O_RDWR && value != O_CREAT
+      && value != O_EXCL && value != O_TRUNC)
+    refuse_flags (value);
 }
 
 static int
 flags_from_list (SCM list)
 {
-  int flags = 0, accesses = 0;
+  int flags = gshm_to_flags (OPEN, list, expected_flags, check_flag);
+  int accesses = 0;
 
-  if (scm_ilength (list) < 0)
-    gshm_wrong_type (OPEN, 2, list,
-                     "flags by value, as in (list O_RDWR), not '(O_RDWR)");
+  /* O_RDONLY may be 0.  */
   for (SCM rest = list; scm_is_pair (rest); rest = SCM_CDR (rest))
-    {
-      int flag = flag_from_scm (SCM_CAR (rest));
-
-      if (flag == O_RDONLY || flag == O_RDWR)
-        accesses++;
-      else if (flag != O_CREAT && flag != O_EXCL && flag != O_TRUNC)
-        refuse_flags (flag);
-      flags |= flag;
-    }
+    if (scm_is_eq (SCM_CAR (rest), scm_from_int (O_RDONLY))
+        || scm_is_eq (SCM_CAR (rest), scm_from_int (O_RDWR)))
+      accesses++;
   if (accesses != 1)
     refuse_access (list);
   return flags;
@@ -107,7 +102,11 @@ flags_from_list (SCM list)
 static int
 flags_from_integer (SCM integer)
 {
-  int flags = flag_from_scm (integer);
+  if (!scm_is_exact_integer (integer))
+    gshm_wrong_type (OPEN, 2, integer, expected_flags);
+  if (!scm_is_signed_integer (integer, 0, INT_MAX))
+    refuse_flag (integer);
+  int flags = scm_to_int (integer);
   int access = flags & O_ACCMODE;
   int refused = flags & ~(ACCEPTED_FLAGS | O_ACCMODE);
 
