@@ -153,7 +153,14 @@ advise (const struct request *request, char *base)
 static size_t
 next_limit (size_t mapped)
 {
-  size_t most = (size_t) sysconf (_SC_PHYS_PAGES) / 4;
+  static atomic_size_t known;   /* a quarter of the memory, in pages */
+  size_t most = atomic_load_explicit (&known, memory_order_relaxed);
+
+  if (most == 0)
+    {
+      most = (size_t) sysconf (_SC_PHYS_PAGES) / 4;
+      atomic_store_explicit (&known, most, memory_order_relaxed);
+    }
   size_t more = mapped / gshm_page_size () < most ? mapped
                 : most * gshm_page_size ();
 
