@@ -259,7 +259,10 @@ exec \"$0\" --no-auto-compile -c \"$1\""
      '(setrlimit 'nofile 0 0)
      '(write (catch 'system-error
                (lambda () (shm-send-fd (car ends) fd))
-               (lambda arguments (system-error-errno arguments)))))))
+               (lambda arguments (system-error-errno arguments))))
+     ;; What runs at the end of a process may need descriptors.
+     '(force-output)
+     '(primitive-_exit 0))))
 
 (define (test-garbage)
   (test-equal "descriptors that garbage holds" 200
