@@ -325,19 +325,7 @@
                '(define fd (shm-open-anonymous #:size 4096))
                '(define bv (shm-map fd #:writable? #f))
                '(define go? #f)
-               ;; Guile's thread for finalizers opens descriptors when it
-               ;; begins to run, and aborts where there are none.  It runs
-               ;; once it has closed one of these.
-               '(define ports
-                  (map (lambda (_) (fileno (open-file "/dev/null" "r")))
-                       (iota 20)))
-               '(let again ()
-                  (when (every (lambda (fd)
-                                 (false-if-exception (fcntl fd F_GETFD)))
-                               ports)
-                    (gc)
-                    (usleep 1000)
-                    (again)))
+               await-finalizers
                '(gc-disable)
                '(call-with-new-thread
                  (lambda ()

@@ -254,8 +254,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
     (eval-in-new-guile
      '(define ends (socketpair AF_UNIX SOCK_STREAM 0))
      '(define fd (shm-open-anonymous))
-     ;; Guile aborts if it begins to finalize without a descriptor.
-     '(gc)
+     await-finalizers
      '(setrlimit 'nofile 0 0)
      '(write (catch 'system-error
                (lambda () (shm-send-fd (car ends) fd))

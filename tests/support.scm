@@ -32,6 +32,7 @@
             run
             start-guile
             eval-in-new-guile
+            await-finalizers
             set-descriptor-limit
             program
             in-processes
@@ -167,6 +168,20 @@ and the status."
     (if (zero? status)
         datum
         (list datum 'status status))))
+
+;; For a new guile.  Guile's thread for finalizers opens descriptors when it
+;; begins to run, and aborts where there are none.  It runs once it has closed
+;; one of these.
+(define await-finalizers
+  '(let ((ports (map (lambda (_) (fileno (open-file "/dev/null" "r")))
+                     (iota 20))))
+     (let again ()
+       (when (and-map (lambda (fd)
+                        (false-if-exception (fcntl fd F_GETFD)))
+                      ports)
+         (gc)
+         (usleep 1000)
+         (again)))))
 
 ;; For a new guile, whose limit of descriptors is low from here on.  Guile aborts
 ;; if its collector starts the finalizer thread when there is no descriptor left,

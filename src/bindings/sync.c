@@ -263,8 +263,7 @@ wait_on_condition (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
   scm_dynwind_end ();
   if (result == GSHM_CORRUPT)
     check_format (&use, &condition->format);
-  if (result != GSHM_TIMED_OUT && result != GSHM_DONE)
-    check_format (&mutex_use, &mutex->format);
+  check_format (&mutex_use, &mutex->format);
   SCM value = result_to_scm (&mutex_use, result);
   scm_remember_upto_here_1 (bytevector);
   return value;

@@ -135,7 +135,8 @@ static int
 lock_again (struct gshm_awaiting *awaiting, const struct gshm_host *host)
 {
   if (gshm_mutex_try_lock (awaiting->mutex))
-    return GSHM_DONE;
+    return (gshm_has_format (&awaiting->mutex->format, GSHM_MUTEX_FORMAT)
+            ? GSHM_DONE : GSHM_CORRUPT);
   gshm_mutex_begin (&awaiting->locking, awaiting->mutex);
   awaiting->is_locking = 1;
   int locked = gshm_wait (host, GSHM_FOREVER, gshm_mutex_attempt,

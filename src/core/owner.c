@@ -68,9 +68,10 @@ is_shortage (int err)
 }
 
 /* A descriptor in reserve, so that it can be asked whether an owner lives where
-   no other is free; and the inode behind it, by which it is known, in case the
+   no other is free; and the file behind it, by which it is known, in case the
    program has closed it.  */
 static atomic_int reserve = -1;
+static dev_t reserve_device;
 static ino_t reserve_inode;
 
 static void
@@ -86,14 +87,17 @@ fill_reserve (void)
   if (fd < 0)
     return;
   if (fstat (fd, &status) == 0)
-    reserve_inode = status.st_ino;
+    {
+      reserve_device = status.st_dev;
+      reserve_inode = status.st_ino;
+    }
   if (!atomic_compare_exchange_strong (&reserve, &none, fd))
     close (fd);
 #endif
 }
 
-/* Return whether a descriptor was freed, so that it is worth trying again; then
-   fill the reserve afterwards.  */
+/* Return whether a descriptor was freed, so that it is worth trying again.  Fill
+   the reserve afterwards.  */
 static int
 use_reserve (void)
 {
@@ -101,6 +105,7 @@ use_reserve (void)
   int fd = atomic_exchange (&reserve, -1);
 
   return (fd >= 0 && fstat (fd, &status) == 0
+          && status.st_dev == reserve_device
           && status.st_ino == reserve_inode && close (fd) == 0);
 }
 
@@ -110,18 +115,23 @@ static int
 read_text (const char *path, char *text, size_t size)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC);
-  int is_last = fd < 0 && (errno == EMFILE || errno == ENFILE)
-                && use_reserve ();
-
-  if (is_last)
-    fd = open (path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return 0;
-  ssize_t length = read (fd, text, size - 1);
   int err = errno;
+
+  if (fd < 0 && (err == EMFILE || err == ENFILE) && use_reserve ())
+    {
+      fd = open (path, O_RDONLY | O_CLOEXEC);
+      err = errno;
+    }
+  if (fd < 0)
+    {
+      fill_reserve ();
+      errno = err;
+      return 0;
+    }
+  ssize_t length = read (fd, text, size - 1);
+  err = errno;
   close (fd);
-  if (is_last)
-    fill_reserve ();
+  fill_reserve ();
   errno = err;
   if (length <= 0)
     return 0;
@@ -191,24 +201,38 @@ inode_by_pidfd (int *shortage)
 # define THREAD_ONLY O_EXCL
 # define PID_FILE_SYSTEM 0x50494446
 
-/* Open a descriptor of the thread ID; if no other is free, with the reserve,
-   which IS_LAST then says.  Return -1 and errno if that fails.  */
+/* Open a descriptor of the thread ID; if no other is free, by the reserve, which
+   the caller fills again.  Return -1 and errno if that fails.  */
 static int
-open_thread (long id, int *is_last)
+open_thread (long id)
 {
 # ifdef SYS_pidfd_open
   int fd = (int) syscall (SYS_pidfd_open, id, THREAD_ONLY);
 
-  *is_last = fd < 0 && (errno == EMFILE || errno == ENFILE) && use_reserve ();
-  if (*is_last)
+  if (fd < 0 && (errno == EMFILE || errno == ENFILE) && use_reserve ())
     fd = (int) syscall (SYS_pidfd_open, id, THREAD_ONLY);
   return fd;
 # else
-  *is_last = 0;
   (void) id;
   errno = ENOSYS;
   return -1;
 # endif
+}
+
+/* Whether the thread behind FD has ended.  Of the first thread of a process poll
+   says so only when the others have, too; but it is in no namespace then.  */
+static int
+is_thread_over (int fd)
+{
+  struct pollfd thread = { .fd = fd, .events = POLLIN };
+
+  if (poll (&thread, 1, 0) == 1 && (thread.revents & POLLIN) != 0)
+    return 1;
+  int namespace = ioctl (fd, GET_PID_NAMESPACE, 0);
+  if (namespace < 0)
+    return errno == ESRCH;
+  close (namespace);
+  return 0;
 }
 
 /* What the thread ID is told from others by, of which none since the boot has
@@ -219,18 +243,20 @@ ask_thread (long id, uint64_t *serial, int *has_ended)
 {
   struct stat status;
   struct statfs system;
-  int is_last, fd = open_thread (id, &is_last);
+  int fd = open_thread (id), err = errno;
 
   if (fd < 0)
-    return 0;
+    {
+      fill_reserve ();
+      errno = err;
+      return 0;
+    }
   int known = (fstatfs (fd, &system) == 0
                && (unsigned long) system.f_type == PID_FILE_SYSTEM
                && fstat (fd, &status) == 0);
-  struct pollfd thread = { .fd = fd, .events = POLLIN };
-  *has_ended = poll (&thread, 1, 0) == 1 && (thread.revents & POLLIN) != 0;
+  *has_ended = is_thread_over (fd);
   close (fd);
-  if (is_last)
-    fill_reserve ();
+  fill_reserve ();
   if (known)
     *serial = ((uint64_t) status.st_ino << 1 | IS_SERIAL) & START_MASK;
   else
