@@ -296,6 +296,13 @@ test_condition (void **state)
     }
   /* No waiter is left behind.  */
   assert_int_equal (atomic_load (&condition.state) >> 32, 0);
+
+  /* A peer wipes the mutex meanwhile.  */
+  lock_it (&mutex);
+  gshm_condition_begin (&awaiting, &condition, &mutex);
+  memset (&mutex, 0, sizeof mutex);
+  assert_int_equal (gshm_condition_wait (&awaiting, NULL, MILLISECOND),
+                    GSHM_CORRUPT);
 }
 
 
