@@ -266,6 +266,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
 (define (test-garbage)
   (test-equal "descriptors that garbage holds" 200
     (eval-in-new-guile
+     await-finalizers
      '(setrlimit 'nofile 60 60)
      '(gc)
      '(define made
