@@ -16,6 +16,9 @@ static SCM show;
 SCM
 gshm_shown (SCM object)
 {
+  /* Only (posix-shm primitives) alone, which is no user's, has none.  */
+  if (SCM_UNPACK (show) == 0)
+    return scm_object_to_string (object, SCM_UNDEFINED);
   return scm_call_1 (show, object);
 }
 

@@ -40,7 +40,7 @@ gshm_define_size (const char *name, size_t size)
 
 
 static atomic_flag detached = ATOMIC_FLAG_INIT;
-static GC_finalizer_notifier_proc notifier;     /* belongs to who set that */
+static GC_finalizer_notifier_proc notifier;     /* Guile's, while DETACHED */
 
 static void
 attach_notifier (void *data)
@@ -52,7 +52,7 @@ attach_notifier (void *data)
   atomic_flag_clear (&detached);
 }
 
-/* In the child of a fork, where who would do so may be no more.  */
+/* In the child of a fork, where the thread that would do so may not exist.  */
 static void
 attach_in_child (void)
 {
@@ -93,12 +93,18 @@ gshm_collect (void)
 }
 
 int
+gshm_is_shortage (int err)
+{
+  return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOSPC
+         || err == EDQUOT;
+}
+
+int
 gshm_collect_for (int err, int *attempts)
 {
   /* Twice, since what garbage with a finalizer refers to goes only after
      that.  */
-  if (++*attempts > 2 || (err != EMFILE && err != ENFILE && err != ENOMEM
-                          && err != ENOSPC))
+  if (++*attempts > 2 || !gshm_is_shortage (err))
     return 0;
   gshm_collect ();
   errno = err;

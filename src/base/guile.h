@@ -22,6 +22,10 @@ void gshm_define_size (const char *name, size_t size);
 /* Collect, and run the finalizers before this returns.  */
 void gshm_collect (void);
 
+/* Whether ERR says nothing of what was asked for, but of what the process or the
+   system lacks now.  */
+int gshm_is_shortage (int err);
+
 /* Whether a call that failed with ERR is worth another attempt: garbage may
    have held the descriptors or the memory that it lacked, and was collected
    now.  ATTEMPTS, 0 at first, counts.  This leaves errno alone.  */
@@ -33,7 +37,7 @@ int gshm_collect_for (int err, int *attempts);
 void gshm_block_sigxfsz (sigset_t *before);
 void gshm_unblock_sigxfsz (const sigset_t *before);
 
-/* Call FINALIZE with OBJECT and DATA once nobody can reach OBJECT any more.  A
+/* Call FINALIZE with OBJECT and DATA once OBJECT is unreachable.  A
    finalizer that Guile sets is also called where a guardian is about to return
    what OBJECT is in.  */
 void gshm_set_finalizer (SCM object,

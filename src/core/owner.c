@@ -69,30 +69,35 @@ is_shortage (int err)
 
 /* A descriptor in reserve, so that it can be asked whether an owner lives where
    no other is free; and the file behind it, by which it is known, in case the
-   program has closed it.  */
-static atomic_int reserve = -1;
+   program has closed it.  BUSY guards all three, and waits for no thread.  */
+#define NONE (-1)
+#define BUSY (-2)
+
+static atomic_int reserve = NONE;
 static dev_t reserve_device;
 static ino_t reserve_inode;
+
+static int
+claim_reserve (int expected)
+{
+  return atomic_compare_exchange_strong (&reserve, &expected, BUSY);
+}
 
 static void
 fill_reserve (void)
 {
 #ifdef HAVE_MEMFD_CREATE
   struct stat status;
-  int none = -1;
 
-  if (atomic_load (&reserve) >= 0)
+  if (atomic_load (&reserve) != NONE || !claim_reserve (NONE))
     return;
   int fd = memfd_create ("guile-shm-reserve", MFD_CLOEXEC);
-  if (fd < 0)
-    return;
-  if (fstat (fd, &status) == 0)
+  if (fd >= 0 && fstat (fd, &status) == 0)
     {
       reserve_device = status.st_dev;
       reserve_inode = status.st_ino;
     }
-  if (!atomic_compare_exchange_strong (&reserve, &none, fd))
-    close (fd);
+  atomic_store (&reserve, fd >= 0 ? fd : NONE);
 #endif
 }
 
@@ -102,11 +107,15 @@ static int
 use_reserve (void)
 {
   struct stat status;
-  int fd = atomic_exchange (&reserve, -1);
+  int fd = atomic_load (&reserve);
 
-  return (fd >= 0 && fstat (fd, &status) == 0
-          && status.st_dev == reserve_device
-          && status.st_ino == reserve_inode && close (fd) == 0);
+  if (fd < 0 || !claim_reserve (fd))
+    return 0;
+  int is_freed = (fstat (fd, &status) == 0
+                  && status.st_dev == reserve_device
+                  && status.st_ino == reserve_inode && close (fd) == 0);
+  atomic_store (&reserve, NONE);
+  return is_freed;
 }
 
 /* Read the beginning of the file PATH, SIZE - 1 bytes at most, as a string.
@@ -538,6 +547,9 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
 static void
 forget (void)
 {
+  /* Another thread of the parent's was at it.  */
+  if (atomic_load (&reserve) == BUSY)
+    atomic_store (&reserve, NONE);
   gshm_known_self.owner = gshm_known_self.foreign = 0;
   atomic_store (&own_namespace, 0);
 }

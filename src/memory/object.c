@@ -296,7 +296,7 @@ gshm_open_anonymous (SCM scm_label)
   if (fd >= 0)
     return scm_from_int (fd);
   /* Another refusal, as by a sandbox, leads to a fallback.  */
-  if (err == EMFILE || err == ENFILE || err == ENOMEM)
+  if (gshm_is_shortage (err))
     gshm_system_error (ANONYMOUS, err, scm_label, NULL);
 #endif
   return SCM_BOOL_F;
@@ -337,14 +337,6 @@ link_object (int fd, const char *to)
   return linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW);
 }
 
-/* Whether ERR says nothing of what the system can, but of what it lacks now.  */
-static int
-is_shortage (int err)
-{
-  return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOSPC
-         || err == EDQUOT;
-}
-
 /* Try once whether objects can be linked to names.  /proc, the file system and
    filters of system calls may refuse that in any way.  Return -1 and set errno
    if a shortage keeps it from being told.  */
@@ -356,7 +348,7 @@ try_to_publish (void)
   int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
   if (fd < 0)
-    return is_shortage (errno) ? -1 : 0;
+    return gshm_is_shortage (errno) ? -1 : 0;
   clock_gettime (CLOCK_REALTIME, &time);
   snprintf (name, sizeof name, GSHM_FOLDER "/gshm-try-%lx-%lx",
             (unsigned long) getpid (), (unsigned long) time.tv_nsec);
@@ -368,7 +360,7 @@ try_to_publish (void)
     /* Another process's attempt: then they can be linked.  */
     return 1;
   errno = err;
-  return is_shortage (err) ? -1 : 0;
+  return gshm_is_shortage (err) ? -1 : 0;
 }
 
 static int
@@ -413,7 +405,7 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
   if (fd >= 0)
     return scm_from_int (fd);
   int err = errno;
-  if (is_shortage (err))
+  if (gshm_is_shortage (err))
     gshm_system_error (CREATE, err, scm_from_utf8_string (GSHM_FOLDER), NULL);
 #else
   (void) mode;

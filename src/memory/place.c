@@ -42,7 +42,8 @@ gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
   SCM_TICK;
   if (gshm_is_unmapped (bytevector))
     gshm_unmapped_error (subr, k);
-  scm_call_4 (raise_format_error, scm_from_utf8_string (subr),
+  if (SCM_UNPACK (raise_format_error) != 0)
+    scm_call_4 (raise_format_error, scm_from_utf8_string (subr),
               scm_from_utf8_string (what), gshm_describe (bytevector), k);
   scm_misc_error (subr, "There is no ~A at offset ~A",
                   scm_list_2 (scm_from_utf8_string (what), k));
@@ -51,7 +52,8 @@ gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
 void
 gshm_closed_error (const char *subr, SCM bytevector)
 {
-  scm_call_2 (raise_closed, scm_from_utf8_string (subr),
+  if (SCM_UNPACK (raise_closed) != 0)
+    scm_call_2 (raise_closed, scm_from_utf8_string (subr),
               gshm_describe (bytevector));
   scm_misc_error (subr, "The channel is closed", SCM_EOL);
 }
