@@ -199,7 +199,7 @@ or has no size, or if LEASE? and another process has a lease on it."
               (set! bv (map-object fd 0 #f type writable? #f #f #f name)))
              ((not wait?)
               (refuse-empty "shm-attach" "The object ~A is empty; with #:wait \
-this waits until somebody gives it a size" name)))
+this waits until its creator gives it a size" name)))
             bv)
           (lambda () (close-fdes fd)))))
     (lambda arguments

@@ -74,7 +74,7 @@ gshm_guile_wait (const char *subr, SCM k, int64_t timeout,
   return gshm_wait (&host, timeout, attempt, data);
 }
 
-/* () -> integer: nanoseconds, of a clock that nobody sets.  */
+/* () -> integer: nanoseconds, of a clock that is never set.  */
 static SCM
 now_to_scm (void)
 {

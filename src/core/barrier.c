@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    barrier.c - a barrier in shared memory.
 
-   Each who arrives takes a place that is not of this generation.  When there
-   is no such place any more, whoever sees it opens the barrier, by the next
-   generation, in which all places are free again.  A place says of which
-   generation it is, also when it is cleared, so that nobody who looked at it
-   in one takes it in another.  Who gives up, or finds a dead one, says so in
-   the place, then changes the state, so that nobody opens the barrier who
-   looked before, and only then clears the place.  */
+   Each thread that arrives takes a place that is not of this generation.  When
+   there is no such place any more, the thread that sees it opens the barrier,
+   by the next generation, in which all places are free again.  A place says of
+   which generation it is, also when it is cleared, so that no thread that
+   looked at it in one takes it in another.  A thread that gives up, or finds a
+   dead one, says so in the place, then changes the state, so that no thread
+   opens the barrier that looked before, and only then clears the place.  */
 
 #include <config.h>
 
@@ -23,7 +23,7 @@
 #define LEAVING GSHM_MARK
 #define CLEARED LEAVING
 
-/* How often one of those who wait looks, and how long it may be that none did,
+/* How often one of the waiters looks, and how long it may be that none did,
    in milliseconds.  */
 #define SLICE_OF_LOOKS 40
 #define UNSEEN 100
@@ -66,7 +66,7 @@ to_place (uint64_t owner, uint32_t generation)
   return (owner & PLACE_OWNER) | (uint64_t) generation << PLACE_BITS;
 }
 
-/* Whether somebody arrived in GENERATION and took PLACE.  */
+/* Whether a thread arrived in GENERATION and took PLACE.  */
 static int
 is_taken (uint64_t place, uint32_t generation)
 {
@@ -74,8 +74,8 @@ is_taken (uint64_t place, uint32_t generation)
          && GSHM_WHO (place & PLACE_OWNER) != 0;
 }
 
-/* Clear the place of OWNER, who does not count any more.  Return whether that
-   was still in time.  Nobody may take the place before that is known, or the
+/* Clear the place of OWNER, which does not count any more.  Return whether that
+   was still in time.  No thread may take the place before that is known, or the
    barrier could open with another there; and if it was not in time the place
    stays as it is, which is nothing in another generation.  */
 static int
@@ -96,9 +96,9 @@ withdraw (struct gshm_barrier *barrier, gshm_long_word *place, uint64_t owner,
   return 0;
 }
 
-/* Whether it is time to see who lives among those who wait: once in a slice
-   for one of those who wait, and for one who comes where nobody has looked for
-   longer, since all who wait may be dead.  */
+/* Whether it is time to see which waiters live: once in a slice for one of them,
+   and for a thread that arrives where none has looked for longer, since all
+   waiters may be dead.  */
 static int
 is_time_to_look (const struct gshm_arriving *arriving,
                  const struct gshm_sleep *sleep)

@@ -14,12 +14,12 @@ struct gshm_barrier
   gshm_long_word format;
   gshm_word namespace;
   gshm_word parties;
-  gshm_word seen;               /* when somebody last looked, in ms */
+  gshm_word seen;               /* when a waiter last looked, in ms */
   gshm_word unused;
   /* In the low half the generation: how often the barrier opened.  In the high
      half the withdrawals of this generation.  */
   gshm_long_word state;
-  /* Who has arrived: the low 48 bits of an owner; in the others, those of the
+  /* The threads that have arrived: the low 48 bits of an owner; in the others, those of the
      generation in which that was.  */
   gshm_long_word arrived[GSHM_PARTIES];
 };

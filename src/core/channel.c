@@ -8,11 +8,11 @@
 
 #include "core/channel.h"
 
-/* How long one who does not want to wait waits for who has the lock just
-   now.  */
+/* How long a thread that does not want to wait waits for a lock that is held
+   just for a step.  */
 #define MOMENT (GSHM_SECOND / 1000)
 
-/* The mark of a sender whose turn it is and who waits for room.  */
+/* The mark of a sender whose turn it is and that waits for space.  */
 #define TURN GSHM_MARK
 
 /* A word that no position has, so that a sleep until one is not it ends at
@@ -126,8 +126,8 @@ attempt_to_lock (struct gshm_passing *passing, struct gshm_sleep *sleep)
   return outcome;
 }
 
-/* Say that this thread waits, for who counts.  LOOK: if there is no place
-   left, see whether those who have one live.  */
+/* Say that this thread waits, for the statistics.  LOOK: if there is no place
+   left, see whether the owners of the places live.  */
 static void
 take_place (struct gshm_passing *passing, int look)
 {
@@ -189,7 +189,7 @@ skip_for_receivers (struct gshm_passing *passing,
 }
 
 /* A sender is about to sleep, and has said so: if the channel was closed
-   before that, nobody wakes it.  */
+   before that, no thread wakes it.  */
 static int
 closed_or_asleep (const struct gshm_passing *passing)
 {
@@ -224,8 +224,8 @@ gshm_passing_attempt_to_send (void *data, struct gshm_sleep *sleep)
       atomic_fetch_or (passing->lock.owner, TURN);
       passing->is_turn = 1;
       sleep_on_other (passing, sleep, tail);
-      /* Only now, since a receiver that has the lock just then wakes those who
-         have said that they sleep.  */
+      /* Only now, since a receiver that has the lock just then wakes the
+         senders that have said that they sleep.  */
       if (skip_for_receivers (passing, sleep))
         state = gshm_ring_room (ring, passing->length, &passing->bytes,
                                 &tail);

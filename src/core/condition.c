@@ -5,7 +5,7 @@
    is owed if the sequence changed since it came, and does so when it has the
    mutex again, after which it just returns.  So a signal is not lost on a
    waiter that is killed: others that waited then look after a slice and find
-   it owed.  All of this is one word, since who signals need not hold the
+   it owed.  All of this is one word, since a signaller need not hold the
    mutex.
 
    The steps have the names that tests/models/condition.pml gives them, in
@@ -54,7 +54,7 @@ enter (struct gshm_awaiting *awaiting)
   awaiting->sequence = SEQUENCE (next);
 }
 
-/* If this is the child of a fork, nobody has come for it yet.  */
+/* If this is the child of a fork, it has not begun to wait yet.  */
 static void
 enter_as_child (struct gshm_awaiting *awaiting)
 {
@@ -119,7 +119,7 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
     return GSHM_DONE;
   if (sleep->look)
     {
-      /* Who died holding the mutex will not signal.  */
+      /* An owner that died will not signal.  */
       uint64_t owner = gshm_load (&mutex->owner);
       if (owner != 0 && !(awaiting->mends && owner == GSHM_NOBODY)
           && gshm_is_dead (owner, UINT64_MAX,

@@ -11,7 +11,7 @@ struct gshm_condition
   gshm_long_word format;
   /* In the low half the sequence, which changes with each signal; then 16 bits
      of the number of threads that wait, too large if some were killed; and 16
-     of the signals that are owed: nobody has taken them yet.  */
+     of the signals that are owed: no waiter has taken them yet.  */
   gshm_long_word state;
 };
 

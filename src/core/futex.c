@@ -66,8 +66,8 @@ gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
 static int
 is_word_there (gshm_word *word)
 {
-  /* Move none of those who sleep there to where they are.  To wait for no time
-     would enter the queue, where who wakes others would count this thread.  */
+  /* Move none of the sleepers there to where they are.  To wait for no time
+     would enter the queue, where a waker would count this thread.  */
   return syscall (SYS_futex, word, FUTEX_CMP_REQUEUE, 0, NULL, word, 0) == 0
          || errno != EFAULT;
 }

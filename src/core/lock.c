@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   lock.c - words in shared memory that name who has something.
+   lock.c - words in shared memory that name an owner.
 
    The steps of a lock have the names that tests/models/mutex.pml gives them,
    in brackets.  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   lock.h - words in shared memory that name who has something.
+   lock.h - words in shared memory that name an owner.
 
    What is common to those structures that have owners (owner.h): to look at
    such a word, to change it, to sleep until another does so, and to take it

@@ -182,7 +182,7 @@ gshm_rwlock_attempt_to_write (void *data, struct gshm_sleep *sleep)
   writer = atomic_fetch_and (&rwlock->writer, ~PENDING);
   if (GSHM_WHO (writer) == entering->self)
     return GSHM_DONE;
-  /* Somebody has written there what nobody may.  */
+  /* A faulty process has written there.  */
   gshm_sleep_on_half (sleep, &rwlock->writer, writer);
   return 0;
 }

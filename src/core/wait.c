@@ -108,7 +108,7 @@ count_processors (void)
   return (int) sysconf (_SC_NPROCESSORS_ONLN);
 }
 
-/* Whether there is another processor for whoever is waited for, as was so at
+/* Whether there is another processor for the thread that is waited for, as was so at
    most a tenth of a second before TIME.  */
 static int
 are_many_processors (int64_t time)

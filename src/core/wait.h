@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   wait.h - waiting for a word that threads share, and waking who waits.  */
+   wait.h - waiting for a word that threads share.  */
 
 #ifndef GSHM_WAIT_H
 #define GSHM_WAIT_H
@@ -18,7 +18,7 @@ struct gshm_sleep
   gshm_word *word;      /* Out: sleep until this */
   uint32_t value;       /* no longer is this; or, where there is no word, */
   int (*nap) (void *data, int64_t nanoseconds);         /* do this. */
-  int announce;         /* In: say so, for who changes it to wake this one. */
+  int announce;         /* In: say so, for its changer to wake this one. */
   int look;             /* In: it is time to see whether owners live.  */
 };
 

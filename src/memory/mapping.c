@@ -5,7 +5,7 @@
    every bytevector on it refers to that pointer, as its parent, so that the
    pointer's finalizer runs when the last of them is gone.  It alone gives the
    addresses back: compiled code may hold a bytevector's address and length in
-   registers, so that whoever unmaps cannot know who still reads there.
+   registers, so that the thread that unmaps cannot know which others still read there.
    Unmapping puts private memory over the range instead, of zeros, which gives
    the shared memory back at once.  */
 

@@ -27,7 +27,7 @@ int gshm_mapping_unmap (struct gshm_mapping *mapping);
 /* Give up a reference; the last one gives back the range.  */
 void gshm_mapping_release (struct gshm_mapping *mapping);
 
-/* A mapping for SIZE bytes at ADDRESS, in one page, that somebody else has
+/* A mapping for SIZE bytes at ADDRESS, in one page, that other code has
    mapped, so that faults there are caught, or NULL where there is no memory
    for it.  It is given up with a reference, before that page is unmapped.  */
 struct gshm_mapping *gshm_mapping_borrow (void *address, size_t size,
