@@ -34,8 +34,8 @@
           (let again ()
             (when (zero? (arrived bv)) (usleep 500) (again)))
           (kill-process pid))
-        ;; A tenth of a second may pass before that is seen.
-        (usleep 120000)
+        ;; A tenth of a second may pass before that is seen: as if it had.
+        (atomic-u32-fetch-sub! bv (+ barrier 24) 200)
         (let* ((a (shm-barrier-wait! bv barrier 0.3))
                (thread (in-thread (shm-barrier-wait! bv barrier)))
                (b (shm-barrier-wait! bv barrier)))

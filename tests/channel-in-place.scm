@@ -195,20 +195,23 @@ already: the message or call-with-shm-slot must end first)" ,EDEADLK)
           (receive! ch)
           (list (if (= status 7) 'EPERM status) sent (free? ch)))))))
 
+(define (hold-for-ever flag)
+  "Change the u32 that FLAG begins with from 0, and do not return."
+  (atomic-u32-set! flag 0 1)
+  (atomic-u32-notify! flag 0)
+  (atomic-u32-wait flag 4 0))
+
 (define (test-ending)
   (test-equal "a thread that ends in one has neither" '("x" #t)
     (with-channel (ch 100)
       (send! ch "x")
-      (let* ((held? #f)
+      (let* ((flag (make-bytevector 8 0))
              (thread (in-thread
                       (call-with-shm-slot
                        ch 1 (lambda (bv)
                               (call-with-shm-message
-                               ch (lambda (bv)
-                                    (set! held? #t)
-                                    (sleep 1000))))))))
-        (let again ()
-          (unless held? (usleep 500) (again)))
+                               ch (lambda (bv) (hold-for-ever flag))))))))
+        (atomic-u32-wait flag 0 0)
         (cancel-thread thread)
         (call-with-values (lambda () (join-thread thread)) list)
         (list (receive! ch) (send! ch "y")))))
@@ -222,11 +225,8 @@ already: the message or call-with-shm-slot must end first)" ,EDEADLK)
                        ch 1
                        (lambda (bv)
                          (call-with-shm-message
-                          ch (lambda (bv)
-                               (atomic-u32-set! flag 0 1)
-                               (sleep 1000)))))))))
-          (let again ()
-            (when (zero? (atomic-u32-ref flag 0)) (usleep 500) (again)))
+                          ch (lambda (bv) (hold-for-ever flag)))))))))
+          (atomic-u32-wait flag 0 0)
           (kill-process pid)
           (let* ((a (receive! ch)) (b (send! ch "y")))
             (list a b (receive! ch)))))))

@@ -97,7 +97,7 @@ mapped: ~s" name))
         (shm-create name 0))
       (test-raises "an empty object to attach to"
         `(out-of-range "shm-attach" ,(format #f "The object ~s is empty; with \
-#:wait this waits until somebody gives it a size" name))
+#:wait this waits until its creator gives it a size" name))
         (begin
           (close-fdes (shm-open name (list O_RDWR O_CREAT)))
           (catch #t

@@ -35,8 +35,9 @@ int gshm_to_int (const char *subr, int pos, SCM value, int min, int max);
 int gshm_to_descriptor (const char *subr, int pos, SCM value);
 size_t gshm_to_size (const char *subr, int pos, SCM value, size_t max);
 
-/* The argument at position 2 of SUBR, a list of flags: call CHECK with each, and
-   return all.  EXPECTED says what they are, for the message about others.  */
+/* The argument at position 2 of SUBR, a list of flags: call CHECK with each,
+   and return all.  EXPECTED says what they are, for the message about
+   others.  */
 int gshm_to_flags (const char *subr, SCM list, const char *expected,
                    void (*check) (SCM flag, int value));
 

@@ -22,8 +22,8 @@ void gshm_define_size (const char *name, size_t size);
 /* Collect, and run the finalizers before this returns.  */
 void gshm_collect (void);
 
-/* Whether ERR says nothing of what was asked for, but of what the process or the
-   system lacks now.  */
+/* Whether ERR says nothing of what was asked for, but of what the process or
+   the system lacks now.  */
 int gshm_is_shortage (int err);
 
 /* Whether a call that failed with ERR is worth another attempt: garbage may
@@ -31,9 +31,9 @@ int gshm_is_shortage (int err);
    now.  ATTEMPTS, 0 at first, counts.  This leaves errno alone.  */
 int gshm_collect_for (int err, int *attempts);
 
-/* Between these two a write or a resize beyond the process's limit of file sizes
-   fails with EFBIG, and sends no SIGXFSZ, which would end the process.  The
-   second leaves errno alone.  */
+/* Between these two a write or a resize beyond the process's limit of file
+   sizes fails with EFBIG, and sends no SIGXFSZ, which would end the process.
+   The second leaves errno alone.  */
 void gshm_block_sigxfsz (sigset_t *before);
 void gshm_unblock_sigxfsz (const sigset_t *before);
 
@@ -55,9 +55,9 @@ void gshm_set_finalizer (SCM object,
     }                                                           \
   while (0)
 
-/* Wait until FD is ready for EVENTS, as poll has them, or has an error.  Return
-   0, or -1 and errno if it cannot be polled.  Asyncs run meanwhile and may leave
-   by an exception: own nothing that needs releasing.  */
+/* Wait until FD is ready for EVENTS, as poll has them, or has an error.
+   Return 0, or -1 and errno if it cannot be polled.  Asyncs run meanwhile and
+   may leave by an exception: own nothing that needs releasing.  */
 int gshm_wait_until_ready (int fd, short events);
 
 #endif /* GSHM_GUILE_H */

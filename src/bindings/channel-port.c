@@ -25,9 +25,9 @@ port_is_ready (SCM port)
   return scm_is_true (scm_call_0 (SCM_CDR (SCM_PACK (SCM_STREAM (port)))));
 }
 
-/* (READ! READY?) -> binary input port.  READ! stores bytes in a bytevector from
-   an index on, up to a count, and returns how many, 0 at the end; READY? tells
-   whether it would not wait.  */
+/* (READ! READY?) -> binary input port.  READ! stores bytes in a bytevector
+   from an index on, up to a count, and returns how many, 0 at the end; READY?
+   tells whether it would not wait.  */
 static SCM
 make_input_port (SCM read, SCM is_ready)
 {

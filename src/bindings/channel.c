@@ -239,7 +239,8 @@ gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
   enum gshm_result result = wait_for_room (&operation, count, timeout);
   if (result == GSHM_DONE)
     {
-      memmove (operation.passing.bytes, SCM_BYTEVECTOR_CONTENTS (data) + start, count);
+      memmove (operation.passing.bytes,
+               SCM_BYTEVECTOR_CONTENTS (data) + start, count);
       if (is_gone (data, size))
         leave_unmapped (&operation, scm_start);
       end_sending (&operation);

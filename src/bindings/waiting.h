@@ -13,8 +13,8 @@
    what is #f or absent, for ever.  */
 int64_t gshm_to_timeout (const char *subr, int pos, SCM timeout);
 
-/* What a wait is for: the procedure that waits, and the offset of what it waits
-   for.  */
+/* What a wait is for: the procedure that waits, and the offset of what it
+   waits for.  */
 struct gshm_wait_place
 {
   const char *subr;

@@ -74,10 +74,10 @@ is_taken (uint64_t place, uint32_t generation)
          && GSHM_WHO (place & PLACE_OWNER) != 0;
 }
 
-/* Clear the place of OWNER, which does not count any more.  Return whether that
-   was still in time.  No thread may take the place before that is known, or the
-   barrier could open with another there; and if it was not in time the place
-   stays as it is, which is nothing in another generation.  */
+/* Clear the place of OWNER, which does not count any more.  Return whether
+   that was still in time.  No thread may take the place before that is known,
+   or the barrier could open with another there; and if it was not in time the
+   place stays as it is, which is nothing in another generation.  */
 static int
 withdraw (struct gshm_barrier *barrier, gshm_long_word *place, uint64_t owner,
           uint32_t generation)
@@ -96,9 +96,9 @@ withdraw (struct gshm_barrier *barrier, gshm_long_word *place, uint64_t owner,
   return 0;
 }
 
-/* Whether it is time to see which waiters live: once in a slice for one of them,
-   and for a thread that arrives where none has looked for longer, since all
-   waiters may be dead.  */
+/* Whether it is time to see which waiters live: once in a slice for one of
+   them, and for a thread that arrives where none has looked for longer, since
+   all waiters may be dead.  */
 static int
 is_time_to_look (const struct gshm_arriving *arriving,
                  const struct gshm_sleep *sleep)

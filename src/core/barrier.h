@@ -19,8 +19,8 @@ struct gshm_barrier
   /* In the low half the generation: how often the barrier opened.  In the high
      half the withdrawals of this generation.  */
   gshm_long_word state;
-  /* The threads that have arrived: the low 48 bits of an owner; in the others, those of the
-     generation in which that was.  */
+  /* The threads that have arrived: the low 48 bits of an owner; in the others,
+     those of the generation in which that was.  */
   gshm_long_word arrived[GSHM_PARTIES];
 };
 

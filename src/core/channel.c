@@ -108,7 +108,8 @@ gshm_passing_end_receiving (struct gshm_passing *passing)
 static int
 waits_for_self (const struct gshm_passing *passing)
 {
-  return passing->timeout != 0 && gshm_passing_has_lock (passing, passing->other);
+  return passing->timeout != 0
+         && gshm_passing_has_lock (passing, passing->other);
 }
 
 static int

@@ -84,8 +84,8 @@ enum gshm_result gshm_passing_wait (struct gshm_passing *passing,
                                     gshm_attempt *attempt,
                                     const struct gshm_host *host);
 
-/* End waiting without the lock, also if the channel is not there any more; this
-   does not fault.  */
+/* End waiting without the lock, also if the channel is not there any more;
+   this does not fault.  */
 void gshm_passing_cancel (void *passing);
 
 /* Whether this thread has the lock of SIDE.  */

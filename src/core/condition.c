@@ -73,7 +73,8 @@ leave (struct gshm_awaiting *awaiting, uint64_t signals)
   do
     {
       if (signals > 0
-          && (SEQUENCE (state) == awaiting->sequence || OWED (state) < signals))
+          && (SEQUENCE (state) == awaiting->sequence
+              || OWED (state) < signals))
         return 0;
       waiting = WAITING (state);
     }
@@ -81,7 +82,8 @@ leave (struct gshm_awaiting *awaiting, uint64_t signals)
     word, &state,
     condition_state (SEQUENCE (state), waiting - (waiting > 0),
                      OWED (state) - signals)));
-  if (signals == 0 && SEQUENCE (state) != awaiting->sequence && OWED (state) > 0)
+  if (signals == 0 && SEQUENCE (state) != awaiting->sequence
+      && OWED (state) > 0)
     /* [pass on] It may have been woken for a signal that it does not take.  */
     gshm_wake (gshm_low_half (word), 1);
   return 1;

@@ -57,8 +57,8 @@ gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
     return 0;
   int err = errno;
   if (err != EAGAIN && err != EINTR && err != ETIMEDOUT)
-    /* The page is lost, as the next read of it will find, or the system refuses
-       the call: the caller must not spin.  */
+    /* The page is lost, as the next read of it will find, or the system
+       refuses the call: the caller must not spin.  */
     gshm_pause (SECOND / 1000);
   return err;
 }

@@ -19,9 +19,9 @@ int64_t gshm_now (void);
 
 #define GSHM_SECOND INT64_C (1000000000)
 
-/* Sleep while WORD is VALUE, for at most that long.  Return 0 if another thread
-   woke this one, else an errno: ETIMEDOUT, EAGAIN (the word is another), EINTR (a
-   signal came), EFAULT (its page is lost).  */
+/* Sleep while WORD is VALUE, for at most that long.  Return 0 if another
+   thread woke this one, else an errno: ETIMEDOUT, EAGAIN (the word is
+   another), EINTR (a signal came), EFAULT (its page is lost).  */
 int gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds);
 
 /* Wake at most COUNT of the threads that sleep until WORD changes; return how

@@ -3,8 +3,8 @@
 
    A host has rules of its own for threads that sleep, and things to run in
    between.  A C program has none: its host is NULL.  `woken' and `between' may
-   leave without returning, by a jump or an exception; whatever an operation has
-   begun by then is in its struct, for `cancel'.  */
+   leave without returning, by a jump or an exception; whatever an operation
+   has begun by then is in its struct, for `cancel'.  */
 
 #ifndef GSHM_HOST_H
 #define GSHM_HOST_H

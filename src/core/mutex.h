@@ -15,7 +15,8 @@ struct gshm_mutex
   gshm_word unused;
 };
 
-_Static_assert (sizeof (struct gshm_mutex) == 24, "a layout that processes share");
+_Static_assert (sizeof (struct gshm_mutex) == 24,
+                "a layout that processes share");
 
 #define GSHM_MUTEX_FORMAT GSHM_SYNC_FORMAT (GSHM_MUTEX)
 

@@ -67,9 +67,10 @@ is_shortage (int err)
   return err == EMFILE || err == ENFILE || err == ENOMEM;
 }
 
-/* A descriptor in reserve, so that it can be asked whether an owner lives where
-   no other is free; and the file behind it, by which it is known, in case the
-   program has closed it.  BUSY guards all three, and waits for no thread.  */
+/* A descriptor in reserve, so that it can be asked whether an owner lives
+   where no other is free; and the file behind it, by which it is known, in
+   case the program has closed it.  BUSY guards all three, and waits for no
+   thread.  */
 #define NONE (-1)
 #define BUSY (-2)
 
@@ -101,8 +102,8 @@ fill_reserve (void)
 #endif
 }
 
-/* Return whether a descriptor was freed, so that it is worth trying again.  Fill
-   the reserve afterwards.  */
+/* Return whether a descriptor was freed, so that it is worth trying again.
+   Fill the reserve afterwards.  */
 static int
 use_reserve (void)
 {
@@ -210,8 +211,8 @@ inode_by_pidfd (int *shortage)
 # define THREAD_ONLY O_EXCL
 # define PID_FILE_SYSTEM 0x50494446
 
-/* Open a descriptor of the thread ID; if no other is free, by the reserve, which
-   the caller fills again.  Return -1 and errno if that fails.  */
+/* Open a descriptor of the thread ID; if no other is free, by the reserve,
+   which the caller fills again.  Return -1 and errno if that fails.  */
 static int
 open_thread (long id)
 {
@@ -228,8 +229,9 @@ open_thread (long id)
 # endif
 }
 
-/* Whether the thread behind FD has ended.  Of the first thread of a process poll
-   says so only when the others have, too; but it is in no namespace then.  */
+/* Whether the thread behind FD has ended.  Of the first thread of a process
+   poll says so only when the others have, too; but it is in no namespace
+   then.  */
 static int
 is_thread_over (int fd)
 {
@@ -245,8 +247,8 @@ is_thread_over (int fd)
 }
 
 /* What the thread ID is told from others by, of which none since the boot has
-   the same, and whether it has ended.  Return 0 and set errno if that cannot be
-   told.  */
+   the same, and whether it has ended.  Return 0 and set errno if that cannot
+   be told.  */
 static int
 ask_thread (long id, uint64_t *serial, int *has_ended)
 {
@@ -273,8 +275,8 @@ ask_thread (long id, uint64_t *serial, int *has_ended)
   return known;
 }
 
-/* Whether /proc tells of this process's namespace: then it knows the process by
-   one number.  If that cannot be told for a shortage, store its errno.  */
+/* Whether /proc tells of this process's namespace: then it knows the process
+   by one number.  If that cannot be told for a shortage, store its errno.  */
 static int
 is_proc_ours (int *shortage)
 {
@@ -521,6 +523,8 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
     return 0;
   if (id == 0)
     return 1;
+  /* If it was used or closed, in case descriptors are free again.  */
+  fill_reserve ();
   if (kill ((pid_t) id, 0) < 0 && errno == ESRCH)
     return 1;
 #if HAVE_THREAD_IDS

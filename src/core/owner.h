@@ -6,9 +6,9 @@
      bits 0 to 2    flags, free for the structure that the owner is in, but for
                     GSHM_FOREIGN
      bits 3 to 24   the thread's id
-     bits 25 to 63  what tells it from others of its id: where bit 25 is set the
-                    serial number that the kernel gave it (the inode of its
-                    pidfd), else when it started, in clock ticks since the
+     bits 25 to 63  what tells it from others of its id: where bit 25 is set
+                    the serial number that the kernel gave it (the inode of
+                    its pidfd), else when it started, in clock ticks since the
                     boot, or 0 where neither is known
 
    Ids mean something in one PID namespace (as containers have their own).  A

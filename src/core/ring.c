@@ -221,7 +221,8 @@ gshm_ring_room (const struct gshm_ring *ring, uint64_t length, char **bytes,
         }
       /* [skip] */
       set (length_at (ring, offset), GSHM_SKIP);
-      enum gshm_ring_state state = publish (ring, senders, head, head + rest, 0, 0);
+      enum gshm_ring_state state
+        = publish (ring, senders, head, head + rest, 0, 0);
       if (state != GSHM_RING_READY)
         return state;
       head += rest;

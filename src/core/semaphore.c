@@ -46,7 +46,8 @@ gshm_semaphore_attempt (void *data, struct gshm_sleep *sleep)
     {
       /* If this fails there is something to take, and the sleep ends at
          once.  */
-      atomic_compare_exchange_strong (&semaphore->value, &value, GSHM_SLEEPERS);
+      atomic_compare_exchange_strong (&semaphore->value, &value,
+                                      GSHM_SLEEPERS);
       value = GSHM_SLEEPERS;
     }
   sleep->word = &semaphore->value;

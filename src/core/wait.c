@@ -108,8 +108,8 @@ count_processors (void)
   return (int) sysconf (_SC_NPROCESSORS_ONLN);
 }
 
-/* Whether there is another processor for the thread that is waited for, as was so at
-   most a tenth of a second before TIME.  */
+/* Whether there is another processor for the thread that is waited for, as was
+   so at most a tenth of a second before TIME.  */
 static int
 are_many_processors (int64_t time)
 {

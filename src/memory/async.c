@@ -15,8 +15,8 @@
 
 static SCM async;
 
-/* Pairs to be pushed onto lists of asyncs, each once.  If more threads than that
-   have a fault that is not yet raised, the next fault is passed on.  */
+/* Pairs to be pushed onto lists of asyncs, each once.  If more threads than
+   that have a fault that is not yet raised, the next fault is passed on.  */
 #define PAIRS 1024
 
 enum pair_state
@@ -27,8 +27,8 @@ enum pair_state
   TAKEN
 };
 
-/* A vector, so that libgc finds the pairs.  Behind them is the list of asyncs of
-   the thread that collects, as it was when the collection began.  */
+/* A vector, so that libgc finds the pairs.  Behind them is the list of asyncs
+   of the thread that collects, as it was when the collection began.  */
 static SCM pairs;
 static atomic_uchar pair_states[PAIRS];
 
@@ -62,7 +62,8 @@ gshm_async_renew (void)
     }
 }
 
-/* Guile accesses a thread's list of asyncs, and the pairs in it, atomically.  */
+/* Guile accesses a thread's list of asyncs, and the pairs in it,
+   atomically.  */
 static _Atomic scm_t_bits *
 atomic_scm (SCM *location)
 {
@@ -92,8 +93,8 @@ end_of (SCM list)
 /* In Guile the pair goes to the front, since the handler may have interrupted
    Guile when it was taking the last one off.  Outside of Guile another thread
    may be marking: then it goes to the end, since it might hide what is behind
-   it, if the collector has already seen it as it was before.  While this thread
-   marks, `gshm_async_keep' has seen to that.  */
+   it, if the collector has already seen it as it was before.  While this
+   thread marks, `gshm_async_keep' has seen to that.  */
 int
 gshm_async_push (scm_thread *thread)
 {
@@ -138,8 +139,8 @@ gshm_async_reset (void)
       atomic_store (&pair_states[i], EMPTY);
 }
 
-/* Whether the Guile that runs this has a thread's asyncs where the headers say:
-   what is there changes if one is marked.  With asyncs blocked.  */
+/* Whether the Guile that runs this has a thread's asyncs where the headers
+   say: what is there changes if one is marked.  With asyncs blocked.  */
 static int
 find_asyncs (void)
 {

@@ -6,8 +6,8 @@
 
 #include <libguile.h>
 
-/* Make PROCEDURE the async.  Return whether the Guile that runs this lets it be
-   pushed.  With asyncs blocked.  */
+/* Make PROCEDURE the async.  Return whether the Guile that runs this lets it
+   be pushed.  With asyncs blocked.  */
 int gshm_async_start (SCM procedure);
 
 /* See to it that THREAD, this one, runs the async.  Return 0 if there is no

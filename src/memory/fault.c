@@ -14,9 +14,9 @@
       exception.
 
    The handler allocates nothing, and waits for no thread that could wait for
-   this one: the handler of another signal may have touched the memory while its
-   thread held any lock, or while it was collecting and had stopped all other
-   threads.  */
+   this one: the handler of another signal may have touched the memory while
+   its thread held any lock, or while it was collecting and had stopped all
+   other threads.  */
 
 #include <config.h>
 
@@ -138,8 +138,8 @@ static struct sigaction standard_action = { .sa_handler = SIG_DFL };
 /* The handler to which the signal with CONTEXT is to be passed on: the newest
    of HANDLERS or, if that one or another has passed the signal back, the one
    that was there before it.  How far that is is marked in the context itself,
-   since a handler may leave by siglongjmp: Linux stores NULL in uc_link of each
-   new one, and does not read it.  */
+   since a handler may leave by siglongjmp: Linux stores NULL in uc_link of
+   each new one, and does not read it.  */
 static struct sigaction *
 handler_before (struct handlers *handlers, ucontext_t *context)
 {
@@ -360,8 +360,8 @@ begin_collection (void *hook_data, void *function_data, void *data)
   return data;
 }
 
-/* (PROC): have faults raised by PROC, which is called with their kind, name and
-   offset.  */
+/* (PROC): have faults raised by PROC, which is called with their kind, name
+   and offset.  */
 static SCM
 set_raiser (SCM proc)
 {

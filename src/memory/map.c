@@ -170,7 +170,8 @@ next_limit (size_t mapped)
 /* The collector sees a bytevector of a few words in a mapping.  But the system
    has a limit of how many mappings there may be, which Guile needs some of,
    too, and their memory is the system's.  So collect when there are twice as
-   many, or twice as large ones, as there were at least since the last time.  */
+   many, or twice as large ones, as there were at least since the last
+   time.  */
 static void
 collect_if_many (void)
 {

@@ -5,9 +5,9 @@
    every bytevector on it refers to that pointer, as its parent, so that the
    pointer's finalizer runs when the last of them is gone.  It alone gives the
    addresses back: compiled code may hold a bytevector's address and length in
-   registers, so that the thread that unmaps cannot know which others still read there.
-   Unmapping puts private memory over the range instead, of zeros, which gives
-   the shared memory back at once.  */
+   registers, so that the thread that unmaps cannot know which others still
+   read there. Unmapping puts private memory over the range instead, of zeros,
+   which gives the shared memory back at once.  */
 
 #include <config.h>
 
@@ -51,8 +51,8 @@ struct range
 #define BATCH 512
 #define SMALL ((size_t) 65536)
 
-/* The registry's lock guards these.  In the child of a fork there is an element
-   for each that is counted.  */
+/* The registry's lock guards these.  In the child of a fork there is an
+   element for each that is counted.  */
 static struct range batch[BATCH];
 static atomic_size_t batched;
 
@@ -64,8 +64,8 @@ compare_ranges (const void *a, const void *b)
   return (one->base > other->base) - (one->base < other->base);
 }
 
-/* Add RANGE to the batch.  If that is full then, copy it to FULL, empty it, and
-   return 1.  */
+/* Add RANGE to the batch.  If that is full then, copy it to FULL, empty it,
+   and return 1.  */
 static int
 add_to_batch (struct range range, struct range full[BATCH])
 {
@@ -80,8 +80,8 @@ add_to_batch (struct range range, struct range full[BATCH])
   return is_full;
 }
 
-/* Unmap RANGE.  At the limit of ranges that may fail, if it is part of a larger
-   one: then it shows zeros, which cost nothing but addresses.  */
+/* Unmap RANGE.  At the limit of ranges that may fail, if it is part of a
+   larger one: then it shows zeros, which cost nothing but addresses.  */
 static void
 unmap_now (struct range range)
 {
@@ -190,7 +190,8 @@ gshm_mapping_new (const struct gshm_mapping *model)
 struct gshm_mapping *
 gshm_mapping_borrow (void *address, size_t size, const char *name)
 {
-  uintptr_t start = (uintptr_t) address / gshm_page_size () * gshm_page_size ();
+  size_t page = gshm_page_size ();
+  uintptr_t start = (uintptr_t) address / page * page;
   struct gshm_mapping copy, model
     = { .base = (char *) start, .length = gshm_page_size (),
         .skip = (uintptr_t) address - start, .size = size,
@@ -227,10 +228,10 @@ gshm_mapping_name (const struct gshm_mapping *mapping)
 /* How many threads are unmapping.  */
 static atomic_uint unmappers;
 
-/* Unmap MAPPING, if it is mapped, and return whether it was.  If another thread
-   is unmapping it, wait for that.  Return -1 and set errno if that fails.  All
-   signals are blocked: a handler that finds the mapping in between waits for
-   this thread, which nothing may stop.  */
+/* Unmap MAPPING, if it is mapped, and return whether it was.  If another
+   thread is unmapping it, wait for that.  Return -1 and set errno if that
+   fails.  All signals are blocked: a handler that finds the mapping in between
+   waits for this thread, which nothing may stop.  */
 static int
 unmap (struct gshm_mapping *mapping)
 {

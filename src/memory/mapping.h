@@ -20,8 +20,8 @@ size_t gshm_mapped_bytes (void);
    range and the name to the caller.  */
 struct gshm_mapping *gshm_mapping_new (const struct gshm_mapping *model);
 
-/* Unmap MAPPING, if it is mapped, and return whether it was.  Return -1 and set
-   errno if that fails.  */
+/* Unmap MAPPING, if it is mapped, and return whether it was.  Return -1 and
+   set errno if that fails.  */
 int gshm_mapping_unmap (struct gshm_mapping *mapping);
 
 /* Give up a reference; the last one gives back the range.  */

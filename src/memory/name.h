@@ -36,8 +36,8 @@ SCM gshm_descriptor_object (SCM scm_fd);
 /* The bytes of a name as a string, "?" for what is not UTF-8.  */
 SCM gshm_name_to_scm (const char *bytes);
 
-/* The name of the object of this device and inode, a string, or #f where it has
-   none or that cannot be told.  */
+/* The name of the object of this device and inode, a string, or #f where it
+   has none or that cannot be told.  */
 SCM gshm_name_of_file (dev_t device, ino_t inode);
 
 /* Raise errno, in the name of SUBR, for a call that failed on the descriptor

@@ -131,8 +131,8 @@ static int object_status (const struct gshm_name *name, struct stat *status);
 #endif
 
 #if HAVE_SHM_OPEN
-/* Return FD, without WITHOUT_WAITING, if it is that of an object; else close it
-   and return -1 and EINVAL.  */
+/* Return FD, without WITHOUT_WAITING, if it is that of an object; else close
+   it and return -1 and EINVAL.  */
 static int
 accept_object (int fd)
 {
@@ -219,12 +219,12 @@ unlink_object (const struct gshm_name *name)
 # define HINT "this system has no POSIX shared memory"
 #endif
 
-/* For how long a file under a lease is tried again, in nanoseconds: longer than
-   a process needs that only asks whether it is in use.  */
+/* For how long a file under a lease is tried again, in nanoseconds: longer
+   than a process needs that only asks whether it is in use.  */
 #define LEASE_PATIENCE INT64_C (100000000)
 
-/* (NAME OFLAGS MODE PATIENT) -> descriptor.  If PATIENT, try again for a moment
-   where another process has a lease on the object.  */
+/* (NAME OFLAGS MODE PATIENT) -> descriptor.  If PATIENT, try again for a
+   moment where another process has a lease on the object.  */
 static SCM
 gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM patient)
 {

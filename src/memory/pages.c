@@ -50,7 +50,8 @@ gshm_fill_reserve (void)
 
   if (atomic_load (&reserve) != NULL)
     return;
-  char *ranges = mmap (NULL, RESERVE * page_size, PROT_NONE, GSHM_PRIVATE, -1, 0);
+  char *ranges = mmap (NULL, RESERVE * page_size, PROT_NONE, GSHM_PRIVATE, -1,
+                       0);
   if (ranges == MAP_FAILED)
     return;
   /* Neighbours that differ in protection are ranges of their own.  */

@@ -71,8 +71,8 @@ gshm_send_fd (SCM scm_socket, SCM scm_fd)
 /* SCM_PIDFD, from linux/socket.h.  */
 #define PIDFD 4
 
-/* Take the descriptors out of MESSAGE: return the first of an object, and close
-   the others.  */
+/* Take the descriptors out of MESSAGE: return the first of an object, and
+   close the others.  */
 static int
 take_descriptor (struct msghdr *message)
 {

@@ -14,11 +14,11 @@
    does not have yet would allocate it.
 
    What takes time in proportion to a patch is done without the lock.  Under it
-   a patch is moved into place, or back.  The thread that holds the lock has all
-   signals blocked: the collector does not stop it, and no handler interrupts
-   it.  So it soon releases the lock, and a handler may wait for that, whatever
-   its thread was doing.  A fork does not wait for the lock: gshm_patch_reset
-   finds out what the other threads were doing.  */
+   a patch is moved into place, or back.  The thread that holds the lock has
+   all signals blocked: the collector does not stop it, and no handler
+   interrupts it.  So it soon releases the lock, and a handler may wait for
+   that, whatever its thread was doing.  A fork does not wait for the lock:
+   gshm_patch_reset finds out what the other threads were doing.  */
 
 #include <config.h>
 
@@ -247,10 +247,10 @@ make_room (size_t most)
     }
 }
 
-/* Stretch PATCH, of one page, to LENGTH bytes, upwards or, if the page above it
-   is patched already, as by a copy that runs backwards, downwards; as far as
-   there is neither an end of MAPPING nor another patch.  Return whether it is
-   downwards.  */
+/* Stretch PATCH, of one page, to LENGTH bytes, upwards or, if the page above
+   it is patched already, as by a copy that runs backwards, downwards; as far
+   as there is neither an end of MAPPING nor another patch.  Return whether it
+   is downwards.  */
 static int
 stretch (struct patch *patch, const struct gshm_mapping *mapping,
          size_t length)
@@ -321,7 +321,8 @@ map_copy (const struct patch *patch, enum gshm_fault_kind kind)
   char *copy;
 
   do
-    copy = mmap (NULL, patch->length, PROT_READ | PROT_WRITE, GSHM_PRIVATE, -1, 0);
+    copy = mmap (NULL, patch->length, PROT_READ | PROT_WRITE, GSHM_PRIVATE, -1,
+                 0);
   while (copy == MAP_FAILED && errno == ENOMEM && gshm_use_reserve ());
   if (copy == MAP_FAILED)
     return NULL;
@@ -406,7 +407,8 @@ is_unchanged (const struct gshm_mapping *before, uint64_t changes_before)
 }
 
 /* Patch the pages of PATCH as the access KIND in MAPPING wants it.  Return as
-   put_in_place does.  CHANGES_BEFORE is of when the pages were not patched.  */
+   put_in_place does.  CHANGES_BEFORE is of when the pages were not
+   patched.  */
 static int
 make_patch (struct patch *patch, const struct gshm_mapping *mapping,
             enum gshm_fault_kind kind, uint64_t changes_before)

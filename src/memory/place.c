@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   place.c - what and where in a bytevector something is that threads share.  */
+   place.c - where in a bytevector something is that threads share.  */
 
 #include <config.h>
 

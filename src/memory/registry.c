@@ -58,8 +58,8 @@ gshm_registry_unlock (void)
   pthread_mutex_unlock (&lock);
 }
 
-/* Release and acquire: a search that finds a mapping finds what was stored there
-   before it was linked.  */
+/* Release and acquire: a search that finds a mapping finds what was stored
+   there before it was linked.  */
 static struct gshm_mapping *
 next_of (const struct gshm_mapping *mapping, int level)
 {

@@ -7,8 +7,8 @@
 #include <libguile.h>
 #include <stddef.h>
 
-/* The mapping that BYTEVECTOR is on; where it is on none, raise an exception in
-   the name of SUBR.  */
+/* The mapping that BYTEVECTOR is on; where it is on none, raise an exception
+   in the name of SUBR.  */
 struct gshm_mapping *gshm_mapping_wanted (const char *subr, SCM bytevector);
 
 /* Whether BYTEVECTOR is on a mapping that was unmapped.  */

@@ -137,8 +137,8 @@ test_order (void **state)
     }
 }
 
-/* Leave a wait at every hook: a receiver's of an empty channel, a sender's of a
-   full one.  */
+/* Leave a wait at every hook: a receiver's of an empty channel, a sender's of
+   a full one.  */
 static void
 leave_waits (int is_sender, gshm_attempt *attempt)
 {
