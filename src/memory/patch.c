@@ -136,12 +136,10 @@ static int
 map_table (void)
 {
   if (table == NULL)
-    {
-      void *memory = mmap (NULL, TABLE_SIZE * sizeof *table,
-                           PROT_READ | PROT_WRITE, GSHM_PRIVATE, -1, 0);
-      if (memory != MAP_FAILED)
-        table = memory;
-    }
+    table = mmap (NULL, TABLE_SIZE * sizeof *table, PROT_READ | PROT_WRITE,
+                  GSHM_PRIVATE, -1, 0);
+  if (table == MAP_FAILED)
+    table = NULL;
   return table != NULL;
 }
 
@@ -289,7 +287,7 @@ keep_lost (struct patch *patch, int is_down)
 
   for (size_t done = page_size; done < patch->length; done += page_size)
     if (!gshm_is_unreadable (is_down ? end - done - page_size
-                        : patch->page + done))
+                             : patch->page + done))
       patch->length = done;
   if (is_down)
     patch->page = end - patch->length;
