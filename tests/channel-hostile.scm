@@ -41,7 +41,7 @@
            (lambda () (call-with-shm-message ch list #:timeout 0))
            (lambda () (shm-channel-statistics ch)))))
   (define (initialize! bv)
-    ;; There is something beyond the ring, which nobody touches.
+    ;; There is something beyond the ring, which no operation touches.
     (bytevector-fill! bv 0)
     (shm-channel-init! (shm-view bv 'vu8 4096 4096)))
   (define (beyond-untouched? bv)
@@ -134,7 +134,7 @@
           (cut! name (+ shm-channel-header-size 12288))
           (list kind (statistic ch 'messages-in)
                 (statistic ch 'messages-in-flight))))))
-  (test-equal "a slot that nobody touched is not sent if it is lost" '(fault 0)
+  (test-equal "an untouched slot is not sent if it is lost" '(fault 0)
     (with-fresh-name name
       (let ((ch (shm-channel-create name 12288)))
         (shm-channel-send! ch (make-bytevector 8000))

@@ -122,7 +122,7 @@ at offset 0 of anonymous shared memory (this thread is sending to it \
 already: the message or call-with-shm-slot must end first)" ,EDEADLK)
     (with-channel (ch 100)
       (call-with-shm-slot ch 1 (lambda (bv) (send! ch "x")))))
-  (test-equal "who would wait for itself" '(EDEADLK #f EDEADLK #f #t)
+  (test-equal "a caller that would wait for itself" '(EDEADLK #f EDEADLK #f #t)
     (with-channel (ch 16)
       (send! ch "12345678")
       (let* ((a (call-with-shm-message ch (lambda (bv) (kind (send! ch "x")))))

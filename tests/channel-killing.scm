@@ -178,7 +178,7 @@ killed receivers: ~a~%" begun known in out got killed)
     (test-equal "and all was received" in out)
     (test-assert "but for what killed receivers had taken"
       (and killed (<= 0 (- out got) killed)))
-    (test-equal "nobody waits any more" '(0 0)
+    (test-equal "no waiter is left" '(0 0)
       (list (assq-ref statistics 'waiting-senders)
             (assq-ref statistics 'waiting-receivers)))))
 

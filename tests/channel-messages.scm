@@ -42,7 +42,7 @@
         (let ((e (send! ch "0123456789" 0)))
           (receive! ch)
           (receive! ch)
-          ;; It goes round the end, with nobody there to receive.
+          ;; It goes round the end, without a receiver.
           (list a b c d e
                 (shm-channel-send! ch (make-bytevector 40) #:timeout 0))))))
   (test-equal "room for one" #t
@@ -146,7 +146,7 @@
              (('capacity . capacity) `(capacity . ,(- capacity 4)))
              (pair pair))
            (shm-channel-statistics ch))))
-  (test-equal "who waits is counted, but not who was killed" '(3 2 1 0 0)
+  (test-equal "waiters are counted, those that were killed are not" '(3 2 1 0 0)
     (with-channel (ch 16)
       (define (receiver) (start-process (lambda () (receive! ch #f))))
       (let ((pids (list (receiver) (receiver) (receiver))))
@@ -194,7 +194,7 @@
                          (and (string-contains (exception-message c) name) #t)
                          (error? c))))
           (send! ch "x")))))
-  (test-equal "closing wakes all who receive" '(0 0 0 0)
+  (test-equal "closing wakes all receivers" '(0 0 0 0)
     (with-channel (ch 100)
       (let ((pids (map (lambda (_)
                          (start-process
@@ -205,7 +205,7 @@
         (await-statistic ch 'waiting-receivers 4)
         (shm-channel-close! ch)
         (map (lambda (pid) (cdr (waitpid pid))) pids))))
-  (test-equal "and all who send" '(0 0 0 0)
+  (test-equal "and all senders" '(0 0 0 0)
     (with-channel (ch 16)
       (send! ch "12345678")
       (let ((pids (map (lambda (_)
@@ -235,7 +235,7 @@
 
 ;;; Many at a time.
 
-;; A message: who sent it, which of its messages it is, and bytes that both
+;; A message: its sender, which of its messages it is, and bytes that both
 ;; determine.
 (define (make-message sender n)
   (let* ((size (modulo (* 7 (+ sender 1) n) 200))

@@ -102,8 +102,8 @@ exact integer): 64.0")
     (with-fresh-name name
       (let ((pid (start-process
                   (lambda ()
-                    ;; That somebody waits cannot be seen; if nobody does yet,
-                    ;; it is found at once.
+                    ;; The caller cannot be seen to wait; if it does not yet, the
+                    ;; channel is found at once.
                     (usleep 20000)
                     (send! (shm-channel-create name 100) "late")))))
         (let ((got (receive! (shm-channel-attach name #:wait 60))))
@@ -271,7 +271,7 @@ else was stored over it"
         (list #f #t -1 1.5 (expt 2 70) '() "x" (make-string 1000 #\x) 'x
               (vector 1 2) car bv (make-bytevector 0)))
      '(shm-channel-init! bv)
-     ;; So that nobody waits for a message.
+     ;; So that no receiver waits.
      '(shm-channel-close! (shm-channel bv))
      '(module-for-each
        (lambda (name variable)

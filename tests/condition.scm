@@ -19,8 +19,8 @@
     (await-waiting bv n)))
 
 (define (await-contention bv)
-  "Wait until somebody sleeps for the mutex; where nobody says so, give them a
-tenth of a second, which makes that likely."
+  "Wait until a thread sleeps for the mutex; without a futex, whose word says so,
+give it a tenth of a second, which makes that likely."
   (if (equal? (getenv "HAVE_FUTEX") "1")
       (let again ()
         (unless (logbit? 0 (atomic-u64-ref bv (+ mutex 8)))
@@ -51,7 +51,7 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
                (c (kind (shm-mutex-lock! bv mutex))))
           (shm-mutex-unlock! bv mutex)
           (list a b c))))
-    (test-equal "a signal that nobody waits for is gone" #f
+    (test-equal "a signal without a waiter is gone" #f
       (begin
         (shm-condition-signal! bv condition)
         (shm-condition-broadcast! bv condition)

@@ -283,7 +283,7 @@ exec \"$0\" --no-auto-compile -c \"$1\""
         (shm-create "/garbage" (* 4 1024 1024) #:reserve? #t)
         (shm-unlink "/garbage"))
       (display "done")))
-  (test-in-memory-of "48m" "memory that garbage holds and nobody reserves"
+  (test-in-memory-of "48m" "memory that garbage holds, without a reservation"
     '((use-modules (rnrs bytevectors))
       ;; Nor does an object that is too large to be mapped change that.
       (define fd (shm-open "/large" (list O_RDWR O_CREAT) #o600))

@@ -29,7 +29,7 @@
                             (u32vector-set! bv 3 9)))))
       (unless unnamed?
         (test-skip 1))
-      (test-assert "nobody sees it before it is initialized" (not early?))
+      (test-assert "no process sees it before it is initialized" (not early?))
       (test-equal "created" (list 25 9 name #o640)
         (list (u32vector-length bv) (u32vector-ref bv 3) (shm-name bv)
               (call-with-descriptor (shm-open name (list O_RDONLY))
@@ -271,7 +271,7 @@ mapped: ~s" name))
       (lambda (bv)
         (shm-unlink name)
         (shm-create name 50)))
-    (test-equal "a name that somebody else has made again stays" 50
+    (test-equal "a name that another process has made again stays" 50
       (bytevector-length (shm-attach name))))
 
   (with-fresh-name name

@@ -14,7 +14,7 @@
 
 (define (test-locking)
   (with-structures (bv)
-    (test-equal "locked, and by nobody else" '(#t #f #f #t #t)
+    (test-equal "locked, and by no other thread" '(#t #f #f #t #t)
       (let* ((a (shm-mutex-lock! bv mutex))
              (b (elsewhere (shm-mutex-lock! bv mutex 0)))
              (c (elsewhere (shm-mutex-lock! bv mutex 0.02)))
@@ -33,7 +33,7 @@ offset 0 of ~s (this thread holds it already)" (shm-name bv)) ,EDEADLK)
         (lambda () (shm-mutex-lock! bv mutex))
         (lambda () (shm-mutex-lock! bv mutex))
         (lambda () (shm-mutex-unlock! bv mutex))))
-    (test-raises "unlocked by nobody"
+    (test-raises "unlocked when free"
       `(system-error "shm-mutex-unlock!" ,(format #f "Operation not permitted: the mutex at \
 offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
       (shm-mutex-unlock! bv mutex))

@@ -40,7 +40,7 @@
              (d (kind (write-lock bv))))
         (unlock bv)
         (list a b c d)))
-    (test-equal "unlocked by nobody, and by another" '(EPERM EPERM EPERM)
+    (test-equal "unlocked when free, and by another" '(EPERM EPERM EPERM)
       (let* ((a (kind (unlock bv)))
              (b (begin (read-lock bv) (elsewhere (kind (unlock bv)))))
              (c (begin
@@ -70,7 +70,7 @@
 
 (define (test-deaths)
   (with-structures (bv)
-    (test-equal "a writer that died, and who is told" '(abandoned abandoned #t)
+    (test-equal "a writer that died, and which caller is told" '(abandoned abandoned #t)
       (let* ((a (begin
                   (killed-after bv (lambda () (write-lock bv)))
                   (locked-and-unlocked bv (write-lock bv))))

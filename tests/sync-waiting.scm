@@ -14,7 +14,7 @@
              (tests support)
              (tests sync-support))
 
-;; Each way to wait, in a mapping where all is held by somebody else, and what
+;; Each way to wait, in a mapping where another process holds everything, and what
 ;; it comes to when that is given back.
 (define waits
   `(("atomic-u32-wait"
@@ -66,7 +66,7 @@
       result)))
 
 (define (usable? bv)
-  ;; All is as if nobody had ever waited.
+  ;; All is as if there had been no waiter.
   (and (eq? #t (shm-mutex-lock! bv mutex))
        (begin (shm-mutex-unlock! bv mutex) #t)
        (eq? #t (shm-rwlock-write-lock! bv rwlock))
