@@ -5,8 +5,8 @@
 
      src/bindings/  what users call: atomic, sync (locks), channel,
                     named-semaphore, chicken; waiting is Guile's part in a wait
-     src/memory/    name, object, size, seal, pass: objects; map, view,
-                    mapping, registry: mappings; fault, async, patch, pages:
+     src/memory/    name, object, create, lease, size, seal, pass: objects; map,
+                    view, mapping, registry: mappings; fault, async, patch, pages:
                     pages that cannot be accessed; place: offsets in bytevectors
      src/base/      guile and error: what all that knows Guile shares
      src/core/      what knows nothing of Guile: futex, wait, owner, lock;
@@ -57,6 +57,8 @@ gshm_init (void)
   scm_c_call_with_blocked_asyncs (start_once, NULL);
   gshm_error_init ();
   gshm_object_init ();
+  gshm_create_init ();
+  gshm_lease_init ();
   gshm_size_init ();
   gshm_seal_init ();
   gshm_pass_init ();

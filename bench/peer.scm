@@ -88,9 +88,7 @@
 
 ;; Memory for other processes too, till the collector takes it back.
 (define (share size)
-  (let ((bv (shm-create #f size)))
-    (shm-unlink (shm-name bv))
-    bv))
+  (shm-create #f size))
 
 
 ;;; Bulk.

@@ -25,6 +25,7 @@
 
                ;; Objects.
                shm-open-anonymous
+               shm-fresh-name
                shm-size
                shm-resize!
                shm-seal!
@@ -58,5 +59,5 @@
                shm-abandoned?
                &shm-closed
                shm-closed?
-               &shm-format
+               &shm-format-error
                shm-format-error?))

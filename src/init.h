@@ -18,6 +18,8 @@ void gshm_error_init (void);
 
 /* memory */
 void gshm_object_init (void);
+void gshm_create_init (void);
+void gshm_lease_init (void);
 void gshm_size_init (void);
 void gshm_seal_init (void);
 void gshm_pass_init (void);

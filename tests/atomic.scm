@@ -19,17 +19,17 @@
 
 (define types
   (table
-   (u32 atomic-u32-ref atomic-u32-set! atomic-u32-exchange!
-        atomic-u32-compare-exchange! atomic-u32-fetch-add! atomic-u32-fetch-sub!
+   (u32 atomic-u32-ref atomic-u32-set! atomic-u32-swap!
+        atomic-u32-compare-and-swap! atomic-u32-fetch-add! atomic-u32-fetch-sub!
         atomic-u32-fetch-and! atomic-u32-fetch-or! atomic-u32-fetch-xor! 32 #f)
-   (s32 atomic-s32-ref atomic-s32-set! atomic-s32-exchange!
-        atomic-s32-compare-exchange! atomic-s32-fetch-add! atomic-s32-fetch-sub!
+   (s32 atomic-s32-ref atomic-s32-set! atomic-s32-swap!
+        atomic-s32-compare-and-swap! atomic-s32-fetch-add! atomic-s32-fetch-sub!
         atomic-s32-fetch-and! atomic-s32-fetch-or! atomic-s32-fetch-xor! 32 #t)
-   (u64 atomic-u64-ref atomic-u64-set! atomic-u64-exchange!
-        atomic-u64-compare-exchange! atomic-u64-fetch-add! atomic-u64-fetch-sub!
+   (u64 atomic-u64-ref atomic-u64-set! atomic-u64-swap!
+        atomic-u64-compare-and-swap! atomic-u64-fetch-add! atomic-u64-fetch-sub!
         atomic-u64-fetch-and! atomic-u64-fetch-or! atomic-u64-fetch-xor! 64 #f)
-   (s64 atomic-s64-ref atomic-s64-set! atomic-s64-exchange!
-        atomic-s64-compare-exchange! atomic-s64-fetch-add! atomic-s64-fetch-sub!
+   (s64 atomic-s64-ref atomic-s64-set! atomic-s64-swap!
+        atomic-s64-compare-and-swap! atomic-s64-fetch-add! atomic-s64-fetch-sub!
         atomic-s64-fetch-and! atomic-s64-fetch-or! atomic-s64-fetch-xor! 64 #t)))
 
 (define (wrap n bits signed?)
@@ -51,7 +51,7 @@
 (define (test-operations what bv k)
   (for-each
    (match-lambda
-     ((name ref set exchange compare add sub and* or* xor bits signed?)
+     ((name ref set swap compare add sub and* or* xor bits signed?)
       (let ((samples (samples bits signed?))
             (wrap (lambda (n) (wrap n bits signed?))))
         (define (check operation expected)
@@ -64,14 +64,18 @@
                                       (list a (wrap (expected a b))))))
                           samples))
                  samples))
-        (test-assert (format #f "~a: ~a: set! and exchange!" what name)
-          (and (check set (lambda (a b) b))
-               (check exchange (lambda (a b) b))))
+        (test-assert (format #f "~a: ~a: set!, which returns nothing" what name)
+          (every (lambda (a)
+                   (and (unspecified? (set bv k a))
+                        (= a (ref bv k))))
+                 samples))
+        (test-assert (format #f "~a: ~a: swap!" what name)
+          (check swap (lambda (a b) b)))
         (test-assert (format #f "~a: ~a: fetch-add! and fetch-sub!" what name)
           (and (check add +) (check sub -)))
         (test-assert (format #f "~a: ~a: fetch-and!, -or! and -xor!" what name)
           (and (check and* logand) (check or* logior) (check xor logxor)))
-        (test-assert (format #f "~a: ~a: compare-exchange!" what name)
+        (test-assert (format #f "~a: ~a: compare-and-swap!" what name)
           (every (lambda (a)
                    (every (lambda (b)
                             (set bv k a)
@@ -133,8 +137,8 @@
   (place-errors "atomic-s32-set!" (lambda (bv k) (atomic-s32-set! bv k 1)) 4)
   (place-errors "atomic-u64-fetch-add!"
                 (lambda (bv k) (atomic-u64-fetch-add! bv k 1)) 8)
-  (place-errors "atomic-u64-compare-exchange!"
-                (lambda (bv k) (atomic-u64-compare-exchange! bv k 0 1)) 8)
+  (place-errors "atomic-u64-compare-and-swap!"
+                (lambda (bv k) (atomic-u64-compare-and-swap! bv k 0 1)) 8)
   (place-errors "atomic-u32-wait" (lambda (bv k) (atomic-u32-wait bv k 0 0)) 4)
   (place-errors "atomic-u32-notify!" (lambda (bv k) (atomic-u32-notify! bv k)) 4)
 
@@ -345,7 +349,7 @@ bytevector of 16")
             (begin
               (atomic-u32-wait bv 0 0)
               (take))
-            (unless (= n (atomic-u32-compare-exchange! bv 0 n (- n 1)))
+            (unless (= n (atomic-u32-compare-and-swap! bv 0 n (- n 1)))
               (take)))))
     (test-equal "two wakers and two waiters, a million rounds" '(#t 0)
       (let ((ended? (in-processes
@@ -370,14 +374,12 @@ bytevector of 16")
         (shm-unmap! unmapped)
         (join-thread thread))))
   (let ((bv (shm-create #f 4096)))
-    (shm-unlink (shm-name bv))
     (unmapped-while-waited "unmapped while a thread waits" bv bv)
     (test-raises "a bytevector that was unmapped"
       '(out-of-range "atomic-u32-ref" "The memory at offset 0 was unmapped")
       (atomic-u32-ref bv 0)))
   (let* ((bv (shm-create #f 4096))
          (view (shm-view bv 'u32)))
-    (shm-unlink (shm-name bv))
     (unmapped-while-waited "unmapped while a thread waits in a view" view bv)
     (test-raises "an unmapped view is not waited in"
       '(out-of-range "atomic-u32-wait" "The memory at offset 8 was unmapped")

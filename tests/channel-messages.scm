@@ -116,7 +116,6 @@
     (with-channel (ch 100)
       (define (view-of-unmapped)
         (let* ((bv (shm-create #f 4096)) (view (shm-view bv 'vu8 0 16)))
-          (shm-unlink (shm-name bv))
           (shm-unmap! bv)
           view))
       (let* ((a (kind (shm-channel-send! ch (view-of-unmapped) #:timeout 0)))

@@ -56,7 +56,6 @@
      ((name full wait)
       (test-equal (string-append name ": unmapped while it waits") 'out-of-range
         (let ((bv (shm-create #f (+ shm-channel-header-size 16))))
-          (shm-unlink (shm-name bv))
           (shm-channel-init! bv)
           (let ((ch (shm-channel bv)))
             (fill! ch full)

@@ -230,8 +230,8 @@ as (shm-channel bv) returns): a bytevector of 9 bytes")
                             #t))))
         (shm-channel-attach name))))
   (test-equal "the message about an empty object" "There is no channel at offset 0 \
-of \"~s\": make one with shm-channel-init!, unless something \
-else was stored over it"
+of \"~s\": make one with shm-channel-init!, unless other data \
+was stored there"
     (with-fresh-name name
       (shm-channel-create name 100)
       (cut! name 0)
@@ -254,7 +254,6 @@ else was stored over it"
               (kind (shm-channel-statistics ch))))))
   (test-equal "unmapped" '(out-of-range "The memory at offset 0 was unmapped" #t)
     (let* ((bv (shm-create #f 4096)))
-      (shm-unlink (shm-name bv))
       (shm-channel-init! bv)
       (let ((ch (shm-channel bv)))
         (shm-unmap! bv)

@@ -26,8 +26,7 @@
                    `(let ((result (fault-while ,loop)))
                       (say (list result
                                  (bytevector-u8-ref other 0)
-                                 (shm-unmap! bv)))
-                      (shm-unlink (shm-name other))))))
+                                 (shm-unmap! bv)))))))
       (test-assert what
         (match result
           ((('lost (? (lambda (n) (equal? n name))) offset) 0 #t)
@@ -115,11 +114,11 @@
           (shm-channel-send! ch (make-bytevector 3000))
           ch))
      '(say (list (cut-meanwhile (lambda (bv)
-                                  (shm-condition-init! bv 0)
+                                  (shm-condition-variable-init! bv 0)
                                   (shm-mutex-init! bv 4096)
                                   (shm-mutex-lock! bv 4096))
                                 (lambda (bv)
-                                  (shm-condition-wait! bv 0 4096)))
+                                  (shm-condition-variable-wait! bv 0 4096)))
                  (cut-meanwhile (lambda (bv)
                                   (shm-barrier-init! bv 4088 2))
                                 (lambda (bv)
@@ -140,10 +139,10 @@
   (with-object (name size)
     (test-equal "their messages"
       (list
-       (format #f "Store at offset 5 of ~s, which is mapped for reading only; \
+       (format #f "Store at offset 5 of ~s, which is mapped read-only; \
 #:writable? #t maps it for writing" name)
-       (format #f "There is no memory at offset 3 of ~s: the object was cut \
-shorter than the mapping, or the system has no memory left for it" name))
+       (format #f "There is no memory at offset 3 of ~s: the object was \
+truncated, or the system has no memory left for it" name))
       (process '(define-syntax-rule (message expression)
                   (guard (c ((error? c) (exception-message c)))
                     expression))

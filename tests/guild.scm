@@ -89,7 +89,8 @@ status."
         ((text status)
          (test-assert "--json: exact numbers"
            (string-contains text
-             (format #f "{\"name\": ~s, \"size\": 8000, \"used\": 0, \"mode\": \"600\""
+             (format #f "{\"name\": ~s, \"kind\": \"object\", \
+\"size\": 8000, \"used\": 0, \"mode\": \"600\""
                      name)))
          (test-assert "--json: who holds it"
            (string-match (format #f "\"pid\": ~a, \"command\": \"[^\n]*\", \
@@ -108,7 +109,11 @@ status."
          (test-assert "the size in bytes"
            (string-contains text "8000 bytes (7.9K)"))
          (test-assert "the mode" (string-contains text "rw-r----- (640)"))))
-      (test-equal "what is no name" 1 (second (shm "info" "none")))
+      (test-equal "a slash may be omitted" `(0 0 1)
+        (list (second (shm-here "info" (string-drop name 1)))
+              (second (shm-here "who" (string-drop name 1)))
+              (second (shm-here "info" (string-drop none 1)))))
+      (test-equal "what is no name" 1 (second (shm "info" "none/none")))
       (test-equal "one that is only shown with that name" '(0 1)
         (list (second (shell ": > \"/dev/shm$1$(printf '\\377')\"" name))
               (second (shm "info" (string-append name "?")))))
@@ -128,7 +133,7 @@ status."
       (test-assert "mapped" (string-prefix? "mapped " (how)))
       (shm-unmap! bv)
       (gc)
-      (test-equal "nobody" (format #f "~a: nobody" name)
+      (test-equal "no process" (format #f "~a: not in use" name)
         (first (lines (first (shm "who" name)))))
       (shm-unlink name)
       (test-equal "no such object" 1 (second (shm "who" name))))))
@@ -377,10 +382,10 @@ was started to ignore SIGHUP, and the file that it writes to."
     (shm-here "list" "--version"))
   (test-equal "after -- there are no options" 1 (second (shm-here "info" "--" "--help")))
   (test-assert "guild help shm"
-    (string-contains (first (shell "\"$0\" help shm 2>&1")) "remove NAME..."))
+    (string-contains (first (shell "\"$0\" help shm 2>&1")) "remove, rm NAME..."))
   (test-assert "guild list"
     (string-contains (first (shell "\"$0\" list 2>&1"))
-                     "List, make, remove and copy shared memory objects."))
+                     "List, create, remove and copy shared memory objects."))
   (test-equal "--version" 0 (second (shm "--version"))))
 
 (define (test-streams)

@@ -193,7 +193,6 @@
     (process
      handlers
      '(define ordinary (shm-create #f 4096))
-     '(shm-unlink (shm-name ordinary))
      '(define named (shm-map fd))
      '(shm-resize! fd 4096)
      '(define refused (start-touching (address named 4096) 200000))

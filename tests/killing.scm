@@ -35,7 +35,7 @@
 
 (define (initialize! bv)
   (shm-mutex-init! bv mutex)
-  (shm-condition-init! bv condition)
+  (shm-condition-variable-init! bv condition)
   (shm-semaphore-init! bv semaphore 0)
   (shm-rwlock-init! bv rwlock)
   (shm-barrier-init! bv barrier 3))
@@ -65,7 +65,7 @@
 ;; End this process, and say WHAT was wrong, unless EXPRESSION holds.
 (define-syntax-rule (check bv what expression)
   (unless expression
-    (atomic-u64-compare-exchange! bv wrong 0 what)
+    (atomic-u64-compare-and-swap! bv wrong 0 what)
     (primitive-_exit 1)))
 
 (define (report bv)
@@ -117,13 +117,13 @@
         (shm-mutex-unlock! bv mutex))))
    (lambda ()
      (locked bv (shm-mutex-lock! bv mutex patience))
-     (match (shm-condition-wait! bv condition mutex moment)
+     (match (shm-condition-variable-wait! bv condition mutex moment)
        ('abandoned (report bv))
        (_ (locked bv #t)))
      (change-guarded)
      (shm-mutex-unlock! bv mutex))
-   (lambda () (shm-condition-signal! bv condition))
-   (lambda () (shm-condition-broadcast! bv condition))
+   (lambda () (shm-condition-variable-signal! bv condition))
+   (lambda () (shm-condition-variable-broadcast! bv condition))
    (lambda ()
      (when (< (shm-semaphore-value bv semaphore) 100)
        (shm-semaphore-post! bv semaphore)))

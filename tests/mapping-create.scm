@@ -15,7 +15,7 @@
 ;; Whether the system can make an object first and give it its name later.
 (define unnamed?
   (and posix-shm?
-       (and=> ((@@ (posix-shm mapping) %shm-open-unnamed) (fresh-name) #o600
+       (and=> ((@@ (posix-shm create) %shm-open-unnamed) (fresh-name) #o600
                                                        #f)
               (lambda (fd) (close-fdes fd) #t))))
 
@@ -49,12 +49,23 @@ name first)" (strerror EEXIST) name)
       (test-equal "attached, for writing" 8 (u32vector-ref bv 4))))
 
   (let* ((before (descriptor-count))
-         (bv (shm-create #f 100))
-         (name (shm-name bv)))
-    (test-assert "a random name" (and (exists? name)
-                                      (<= (string-length name) 14)))
-    (shm-unlink name)
-    (test-equal "no descriptor is left" before (descriptor-count))))
+         (names (shm-list))
+         (bv (shm-create #f 100)))
+    (test-equal "anonymous: no name, and no descriptor is left"
+      (list #f 100 names before)
+      (list (shm-name bv) (bytevector-length bv) (shm-list)
+            (descriptor-count)))
+    (test-equal "anonymous, initialized, and shared with a child" '(1 2)
+      (eval-in-new-guile
+       '(use-modules (rnrs bytevectors))
+       '(define bv (shm-create #f 100 #:initialize
+                               (lambda (bv) (bytevector-u8-set! bv 0 1))))
+       '(let ((child (primitive-fork)))
+          (when (zero? child)
+            (bytevector-u8-set! bv 1 2)
+            (primitive-_exit 0))
+          (waitpid child))
+       '(write (list (bytevector-u8-ref bv 0) (bytevector-u8-ref bv 1)))))))
 
 (define (test-failures)
   (let ((before (descriptor-count)))

@@ -26,7 +26,7 @@
   (test-errno "the size of what is not open" EBADF (shm-size 9999))
   (test-raises "the size of a bytevector, which is not shown"
     '(wrong-type-arg "shm-size" "Wrong type argument in position 1 (expecting file \
-descriptor, an integer): a bytevector of 8 bytes")
+descriptor or open file port): a bytevector of 8 bytes")
     (shm-size (make-bytevector 8)))
   (with-fresh-name name
     (close-fdes (shm-open name (list O_RDWR O_CREAT O_EXCL)))

@@ -45,7 +45,7 @@
       ("a symbol" . ,(string->symbol (make-string 1000 #\x)))
       ("a record" . ,(make-noisy))
       ("a procedure" . ,car)
-      ("a port" . ,(current-output-port)))))
+      ("a port" . ,(open-input-string "")))))
 
 (define (long-message outcome)
   "Return the message in OUTCOME, as @code{raised} returns it, if it is longer
@@ -108,7 +108,7 @@ least must be refused in as many positions as EXPECTED-POSITIONS."
         (shm-channel-create name capacity)
         (shm-unlink name))
       (shm-mutex-init! bv 0)
-      (shm-condition-init! bv 64)
+      (shm-condition-variable-init! bv 64)
       (shm-semaphore-init! bv 128 0)
       (for-each
        (match-lambda
@@ -142,11 +142,12 @@ least must be refused in as many positions as EXPECTED-POSITIONS."
          ("atomic-u32-notify!" ,atomic-u32-notify! 3 ,ordinary 0 1)
          ("shm-mutex-lock!" ,shm-mutex-lock! 3 ,bv 0 0.0)
          ("call-with-shm-mutex" ,call-with-shm-mutex 3 ,bv 0 ,list)
-         ("shm-condition-wait!" ,shm-condition-wait! 4 ,bv 64 0 0.0)
+         ("shm-condition-variable-wait!" ,shm-condition-variable-wait! 4 ,bv 64 0 0.0)
          ("shm-semaphore-init!" ,shm-semaphore-init! 3 ,ordinary 0 1)
          ("shm-semaphore-wait!" ,shm-semaphore-wait! 3 ,bv 128 0.0)
          ("shm-barrier-init!" ,shm-barrier-init! 3 ,bv 1024 1)
-         ("semaphore-open" ,semaphore-open 4 "/gshm-none" ,(list O_EXCL) 0 1)
+         ("semaphore-open" ,semaphore-open 4 "/gshm-none" ,(list O_EXCL)
+          #:mode 0 #:value 1)
          ("semaphore-wait!" ,semaphore-wait! 2 1 0.0)
          ("semaphore-unlink" ,semaphore-unlink 1 "/gshm-none")
          ("shm-channel-create" ,create-channel 2 #f 100)

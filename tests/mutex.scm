@@ -240,8 +240,9 @@ offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
                 (eq? #t (shm-mutex-lock! bv mutex))))))
     (shm-mutex-unlock! bv mutex)
     (test-equal "the message of that"
-      (format #f "The thread that held the mutex at offset 0 of ~s died, and what \
-the mutex guards may be half done" (shm-name bv))
+      (format #f "The owner of the mutex at offset 0 of ~s died, and the data \
+that it guards may be inconsistent: #:on-abandoned takes a procedure that \
+recovers it" (shm-name bv))
       (begin
         (abandon bv)
         (guard (c ((shm-abandoned? c) (exception-message c)))
@@ -289,9 +290,9 @@ the mutex guards may be half done" (shm-name bv))
                                (in-thread
                                 (let ((locked (shm-mutex-lock! bv mutex)))
                                   (shm-mutex-unlock! bv mutex)
-                                  (shm-condition-signal! bv condition)
+                                  (shm-condition-variable-signal! bv condition)
                                   locked)))
-                             (shm-condition-wait! bv condition mutex)
+                             (shm-condition-variable-wait! bv condition mutex)
                              (throw 'gave-up))
                            1))
                        (lambda (key) key))))
@@ -303,7 +304,7 @@ the mutex guards may be half done" (shm-name bv))
           (lambda ()
             (with-shm-mutex bv mutex
               #:on-abandoned (lambda ()
-                               (shm-condition-wait! bv condition mutex 0.1)
+                               (shm-condition-variable-wait! bv condition mutex 0.1)
                                (throw 'gave-up))
               1))
           (const #f))
@@ -317,7 +318,6 @@ the mutex guards may be half done" (shm-name bv))
       '((oops) (oops))
       (list
        (let ((bv (shm-create #f size)))
-         (shm-unlink (shm-name bv))
          (initialize! bv)
          (catch #t
            (lambda ()

@@ -1,7 +1,9 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; rwlock.scm - read-write locks in shared memory, tested.
 
-(use-modules (ice-9 threads)
+(use-modules (ice-9 exceptions)
+             (ice-9 threads)
+             (posix-shm)
              (posix-shm atomic)
              (posix-shm sync)
              (rnrs bytevectors)
@@ -147,12 +149,132 @@
                       (loop (+ n 1))))))))
         (list ended? (= 10000 (word bv 0) (word bv 1)))))))
 
+;;; Forms.
+
+(define (free? bv)
+  "Return whether a thread that owns nothing can lock as a writer."
+  (elsewhere (locked-and-unlocked bv (write-lock bv 0))))
+
+(define (abandon bv)
+  (killed-after bv (lambda () (write-lock bv))))
+
+(define (test-forms)
+  (with-structures (bv)
+    (test-equal "the body's values, and the lock is free afterwards"
+      '((1 2) #t #f #t)
+      (let* ((a (call-with-values
+                    (lambda () (with-shm-read-lock bv rwlock (values 1 2)))
+                  list))
+             (b (with-shm-read-lock bv rwlock
+                  (elsewhere (locked-and-unlocked bv (read-lock bv 0)))))
+             (c (with-shm-write-lock bv rwlock
+                  (elsewhere (locked-and-unlocked bv (read-lock bv 0))))))
+        (list a b c (free? bv))))
+    (test-equal "left by an exception, it is unlocked" '((oops) (oops) #t)
+      (let* ((a (catch #t
+                  (lambda () (with-shm-read-lock bv rwlock (throw 'oops)))
+                  list))
+             (b (catch #t
+                  (lambda () (with-shm-write-lock bv rwlock (throw 'oops)))
+                  list)))
+        (list a b (free? bv))))
+    (test-equal "when the timeout expires" '(#f late #f late #t)
+      (begin
+        (write-lock bv)
+        (let ((results
+               (elsewhere
+                (list (with-shm-read-lock bv rwlock #:timeout 0 1)
+                      (with-shm-read-lock bv rwlock #:timeout 0.01
+                        #:timeout-value 'late 1)
+                      (call-with-shm-write-lock bv rwlock (const 1) #:timeout 0)
+                      (with-shm-write-lock bv rwlock #:timeout-value 'late
+                        #:timeout 0.01 1)))))
+          (unlock bv)
+          (append results (list (free? bv))))))
+    (test-equal "this thread owns it already" '(EDEADLK EDEADLK EDEADLK #t)
+      (let* ((a (with-shm-read-lock bv rwlock
+                  (kind (with-shm-read-lock bv rwlock 1))))
+             (b (with-shm-read-lock bv rwlock
+                  (kind (with-shm-write-lock bv rwlock 1))))
+             (c (with-shm-write-lock bv rwlock
+                  (kind (with-shm-write-lock bv rwlock 1)))))
+        (list a b c (free? bv))))
+    (test-equal "unlocked within" '(EPERM EPERM #t)
+      (let* ((a (kind (with-shm-read-lock bv rwlock (unlock bv))))
+             (b (kind (with-shm-write-lock bv rwlock (unlock bv)))))
+        (list a b (free? bv))))
+    (test-equal "unmapped within, an exception passes" '(oops oops)
+      (map (lambda (call)
+             (call-with-shm #f size
+               (lambda (bv)
+                 (initialize! bv)
+                 (catch 'oops
+                   (lambda ()
+                     (call bv rwlock (lambda () (shm-unmap! bv) (throw 'oops))))
+                   (lambda (key) key)))))
+           (list call-with-shm-read-lock call-with-shm-write-lock)))))
+
+(define (test-recovery)
+  (with-structures (bv)
+    (test-equal "an abandoned lock is recovered first, alone"
+      '((body #f recovered) (body #f recovered))
+      (map (lambda (call)
+             (let ((steps '()))
+               (define (step what)
+                 (set! steps (cons what steps)))
+               (abandon bv)
+               (call bv rwlock
+                     (lambda ()
+                       (step (elsewhere (read-lock bv 0)))
+                       (step 'body))
+                     #:on-abandoned (lambda () (step 'recovered)))
+               (if (free? bv) steps 'locked)))
+           (list call-with-shm-read-lock call-with-shm-write-lock)))
+    (test-equal "without on-abandoned it raises once, and is unlocked"
+      '((abandoned #t) (abandoned #t))
+      (map (lambda (call)
+             (abandon bv)
+             (list (kind (call bv rwlock (const 1)))
+                   (free? bv)))
+           (list call-with-shm-read-lock call-with-shm-write-lock)))
+    (test-equal "its message"
+      (format #f "The owner of the read-write lock at offset ~a of ~s died, and \
+the data that it guards may be inconsistent: #:on-abandoned takes a procedure \
+that recovers it" rwlock (shm-name bv))
+      (begin
+        (abandon bv)
+        (guard (c ((shm-abandoned? c) (exception-message c)))
+          (with-shm-read-lock bv rwlock 1))))
+    (test-equal "if recovery fails, the next owner is told, in any process"
+      '((oops abandoned) (oops abandoned))
+      (map (lambda (call)
+             (abandon bv)
+             (let* ((key (catch #t
+                           (lambda ()
+                             (call bv rwlock (const 1)
+                                   #:on-abandoned (lambda () (throw 'oops))))
+                           (lambda (key . _) key)))
+                    (next (elsewhere
+                           (locked-and-unlocked bv (read-lock bv 0)))))
+               (list key next)))
+           (list call-with-shm-read-lock call-with-shm-write-lock)))
+    (test-equal "asyncs that throw at any instant leave it unlocked"
+      '((returned stopped) #t)
+      (let ((result (throw-at-any-instant (* 50 rounds)
+                      (lambda ()
+                        (with-shm-write-lock bv rwlock (word bv 1))
+                        (with-shm-read-lock bv rwlock (word bv 1))))))
+        (list result (free? bv))))))
+
 (test-begin "rwlock")
 
 (when-posix-shm
   (test-group "read-write locks"
     (test-sharing)
     (test-deaths)
-    (test-many)))
+    (test-many))
+  (test-group "forms"
+    (test-forms)
+    (test-recovery)))
 
 (test-end "rwlock")

@@ -25,7 +25,7 @@
 
 (define-syntax-rule (with-semaphore (s value) body ...)
   (with-name name
-    (let ((s (semaphore-open name (list O_CREAT O_EXCL) #o600 value)))
+    (let ((s (semaphore-open name (list O_CREAT O_EXCL) #:value value)))
       body ...)))
 
 ;; As it prints.
@@ -47,7 +47,7 @@
 (define (test-opening)
   (test-equal "made, opened, used, closed, unlinked" '(2 #t #t #f 0 1 #t #f)
     (with-name name
-      (let* ((s (semaphore-open name (list O_CREAT O_EXCL) #o600 2))
+      (let* ((s (semaphore-open name (list O_CREAT O_EXCL) #:value 2))
              (a (semaphore-value s))
              (b (semaphore-wait! s))
              (c (semaphore-wait! s 1))
@@ -61,8 +61,8 @@
         (list a b c d e f g h))))
   (test-equal "an existing one keeps its value" '(3 3)
     (with-name name
-      (let* ((a (semaphore-open name (list O_CREAT) #o600 3))
-             (b (semaphore-open name O_CREAT #o600 7)))
+      (let* ((a (semaphore-open name (list O_CREAT) #:value 3))
+             (b (semaphore-open name O_CREAT #:value 7)))
         (list (semaphore-value a) (semaphore-value b)))))
   (test-equal "flags as a list and combined" '(0 0 0 17 17)
     (with-name name
@@ -75,13 +75,14 @@
     (with-umask #o027
       (map (lambda (mode)
              (with-name name
-               (apply semaphore-open name (list O_CREAT O_EXCL) mode)
+               (apply semaphore-open name (list O_CREAT O_EXCL)
+                      mode)
                (stat:perms
                 (stat (string-append "/dev/shm/sem." (string-drop name 1))))))
-           '((#o666) ()))))
+           '((#:mode #o666) ()))))
   (test-equal "unlinked while it is open" '(1 2)
     (with-name name
-      (let ((s (semaphore-open name (list O_CREAT O_EXCL) #o600 1)))
+      (let ((s (semaphore-open name (list O_CREAT O_EXCL) #:value 1)))
         (semaphore-unlink name)
         (list (semaphore-value s)
               (kind (lambda () (semaphore-open name 0)))))))
@@ -104,7 +105,7 @@
   (test-equal "but not those in what a guardian returns" '(#t ((returned 3)))
     (with-name name
       (let ((guardian (make-guardian)))
-        (semaphore-open name (list O_CREAT O_EXCL) #o600 3)
+        (semaphore-open name (list O_CREAT O_EXCL) #:value 3)
         (let guard-some ((i 0))
           (when (< i 100)
             (guardian (list (semaphore-open name 0)))
@@ -139,9 +140,9 @@
                      wrong-type-arg wrong-type-arg wrong-type-arg)
       (map (lambda (arguments)
              (kind (lambda () (apply semaphore-open name arguments))))
-           `((,(list O_CREAT O_TRUNC)) (,O_WRONLY) (,O_CREAT #o1777)
-             (,O_CREAT #o600 ,(expt 2 31)) (,O_CREAT #o600 1.5)
-             (,(list O_CREAT 'a)) (a) (,O_CREAT "600"))))
+           `((,(list O_CREAT O_TRUNC)) (,O_WRONLY) (,O_CREAT #:mode #o1777)
+             (,O_CREAT #:value ,(expt 2 31)) (,O_CREAT #:value 1.5)
+             (,(list O_CREAT 'a)) (a) (,O_CREAT #:mode "600"))))
     (test-equal "nothing was made" ENOENT
       (kind (lambda () (semaphore-unlink name)))))
   (test-equal "what is no semaphore"
@@ -183,7 +184,7 @@ semaphore was closed)" name) ,EINVAL)) (iota 4))
   (unless (shm-fault-guard) (test-skip 2))
   (test-equal "one that is cut short" '(fault fault fault fault #t)
     (with-name name
-      (let* ((s (semaphore-open name (list O_CREAT O_EXCL) #o600 1))
+      (let* ((s (semaphore-open name (list O_CREAT O_EXCL) #:value 1))
              (other (semaphore-open name 0)))
         (truncate-file (string-append "/dev/shm/sem." (string-drop name 1)) 0)
         (semaphore-close! other)
@@ -212,7 +213,7 @@ semaphore was closed)" name) ,EINVAL)) (iota 4))
             (semaphore-value s))))
   (unless root?
     (with-name name
-      (semaphore-open name (list O_CREAT O_EXCL) #o000)
+      (semaphore-open name (list O_CREAT O_EXCL) #:mode #o000)
       (test-equal "one that may not be opened" EACCES
         (kind (lambda () (semaphore-open name 0)))))))
 
@@ -256,7 +257,7 @@ semaphore was closed)" name) ,EINVAL)) (iota 4))
 (define (test-others)
   (with-name name
     (test-equal "C opens what Guile made" '(("5" 0) 5 ("3" 0) 3)
-      (let* ((s (semaphore-open name (list O_CREAT O_EXCL) #o600 0))
+      (let* ((s (semaphore-open name (list O_CREAT O_EXCL) #:value 0))
              (a (poster name "post" "5"))
              (b (semaphore-value s))
              (c (poster name "wait" "2"))
@@ -281,7 +282,7 @@ semaphore was closed)" name) ,EINVAL)) (iota 4))
   (unless (search-path (parse-path (getenv "PATH")) "python3") (test-skip 1))
   (with-name name
     (test-equal "Python is at the other end" '("taken 1" 2)
-      (let ((s (semaphore-open name (list O_CREAT O_EXCL) #o600 1)))
+      (let ((s (semaphore-open name (list O_CREAT O_EXCL) #:value 1)))
         (call-with-values
             (lambda ()
               (run "python3" "-c" "

@@ -88,9 +88,11 @@
 (define (call-with-mapping size proc)
   "Call PROC with a mapping of a fresh object of SIZE bytes, which children of
 a fork share, and unmap it when PROC is left in this process."
-  (let ((bv (shm-create #f size))
-        (process (getpid)))
-    (shm-unlink (shm-name bv))
+  (let* ((name (fresh-name))
+         (bv (shm-create name size))
+         (process (getpid)))
+    ;; With a name, for messages.
+    (shm-unlink name)
     (dynamic-wind
       (const #t)
       (lambda () (proc bv))

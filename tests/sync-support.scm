@@ -39,7 +39,7 @@
 
 (define (initialize! bv)
   (shm-mutex-init! bv mutex)
-  (shm-condition-init! bv condition)
+  (shm-condition-variable-init! bv condition)
   (shm-semaphore-init! bv semaphore 0)
   (shm-barrier-init! bv barrier 2)
   (shm-rwlock-init! bv rwlock))

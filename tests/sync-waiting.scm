@@ -23,12 +23,12 @@
      ,(lambda (bv) (shm-mutex-lock! bv mutex)))
     ("with-shm-mutex"
      ,(lambda (bv) (with-shm-mutex bv mutex #t)))
-    ("shm-condition-wait!"
+    ("shm-condition-variable-wait!"
      ,(lambda (bv)
         (let ((mine 192))
           (shm-mutex-init! bv mine)
           (shm-mutex-lock! bv mine)
-          (shm-condition-wait! bv condition mine))))
+          (shm-condition-variable-wait! bv condition mine))))
     ("shm-semaphore-wait!"
      ,(lambda (bv) (shm-semaphore-wait! bv semaphore)))
     ("shm-barrier-wait!"
@@ -126,7 +126,6 @@
         (test-equal (string-append name ": unmapped while it waits")
           '(out-of-range "unmapped")
           (let ((bv (shm-create #f size)))
-            (shm-unlink (shm-name bv))
             (initialize! bv)
             (let ((holder (in-thread
                            (shm-mutex-lock! bv mutex)

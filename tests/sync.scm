@@ -20,9 +20,9 @@
   `(("shm-mutex-lock!" ,(lambda (bv k) (shm-mutex-lock! bv k 0)))
     ("shm-mutex-unlock!" ,shm-mutex-unlock!)
     ("call-with-shm-mutex" ,(lambda (bv k) (call-with-shm-mutex bv k list)))
-    ("shm-condition-signal!" ,shm-condition-signal!)
-    ("shm-condition-broadcast!" ,shm-condition-broadcast!)
-    ("shm-condition-wait!" ,(lambda (bv k) (shm-condition-wait! bv k mutex 0)))
+    ("shm-condition-variable-signal!" ,shm-condition-variable-signal!)
+    ("shm-condition-variable-broadcast!" ,shm-condition-variable-broadcast!)
+    ("shm-condition-variable-wait!" ,(lambda (bv k) (shm-condition-variable-wait! bv k mutex 0)))
     ("shm-semaphore-post!" ,shm-semaphore-post!)
     ("shm-semaphore-wait!" ,(lambda (bv k) (shm-semaphore-wait! bv k 0)))
     ("shm-semaphore-value" ,shm-semaphore-value)
@@ -33,7 +33,7 @@
 
 (define initializers
   `(("shm-mutex-init!" ,shm-mutex-init! ,shm-mutex-size)
-    ("shm-condition-init!" ,shm-condition-init! ,shm-condition-size)
+    ("shm-condition-variable-init!" ,shm-condition-variable-init! ,shm-condition-variable-size)
     ("shm-semaphore-init!" ,(lambda (bv k) (shm-semaphore-init! bv k 0))
      ,shm-semaphore-size)
     ("shm-barrier-init!" ,(lambda (bv k) (shm-barrier-init! bv k 1))
@@ -111,7 +111,7 @@
             (kind (shm-barrier-wait! bv barrier 1+i)))))
   (test-equal "a message says what is missing where"
     "There is no semaphore at offset 8 of a bytevector: make one with \
-shm-semaphore-init!, unless something else was stored over it"
+shm-semaphore-init!, unless other data was stored there"
     (guard (c (#t (exception-message c)))
       (shm-semaphore-post! (make-bytevector 64 0) 8)))
   (test-equal "a message names the object" #t
@@ -135,7 +135,6 @@ shm-semaphore-init!, unless something else was stored over it"
   (test-equal "in an unmapped view" 'out-of-range
     (let* ((bv (shm-create #f size))
            (view (shm-view bv 'vu8)))
-      (shm-unlink (shm-name bv))
       (initialize! bv)
       (shm-unmap! bv)
       (kind (shm-mutex-lock! view mutex))))
@@ -318,9 +317,9 @@ other: " what)
             (error "not documented" name result)))))
      `((lock . ,(lambda () (shm-mutex-lock! bv mutex 1/1000)))
        (unlock . ,(lambda () (shm-mutex-unlock! bv mutex)))
-       (wait . ,(lambda () (shm-condition-wait! bv condition mutex 1/1000)))
-       (signal . ,(lambda () (shm-condition-signal! bv condition)))
-       (broadcast . ,(lambda () (shm-condition-broadcast! bv condition)))
+       (wait . ,(lambda () (shm-condition-variable-wait! bv condition mutex 1/1000)))
+       (signal . ,(lambda () (shm-condition-variable-signal! bv condition)))
+       (broadcast . ,(lambda () (shm-condition-variable-broadcast! bv condition)))
        (post . ,(lambda () (shm-semaphore-post! bv semaphore)))
        (take . ,(lambda () (shm-semaphore-wait! bv semaphore 1/1000)))
        (value . ,(lambda () (shm-semaphore-value bv semaphore)))

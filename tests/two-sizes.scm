@@ -28,7 +28,7 @@
 
 (define (initialize! bv)
   (shm-mutex-init! bv mutex)
-  (shm-condition-init! bv condition)
+  (shm-condition-variable-init! bv condition)
   (for-each (lambda (k) (shm-semaphore-init! bv k 0)) semaphores)
   (shm-rwlock-init! bv rwlock)
   (shm-barrier-init! bv barrier 2)
@@ -81,10 +81,10 @@
                    (let again ()
                      (unless (= me (modulo (bytevector-u64-native-ref bv (word 3))
                                            2))
-                       (must (shm-condition-wait! bv condition mutex patience))
+                       (must (shm-condition-variable-wait! bv condition mutex patience))
                        (again)))
                    (add! bv (word 3))
-                   (shm-condition-signal! bv condition))))
+                   (shm-condition-variable-signal! bv condition))))
   (repeat 5000 (lambda (i)
                  (if (= me (modulo i 2))
                      (begin

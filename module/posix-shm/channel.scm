@@ -32,7 +32,7 @@
                ;; Conditions.
                &shm-closed
                shm-closed?
-               &shm-format
+               &shm-format-error
                shm-format-error?)
   #:export (;; Channels.
             shm-channel?
@@ -40,7 +40,10 @@
             shm-channel-attach
             shm-channel-init!
             shm-channel
+            shm-channel-map
             shm-channel-close!
+            shm-channel-closed?
+            shm-channel-capacity
             shm-channel-statistics
 
             ;; Messages.
@@ -111,58 +114,45 @@ have."
                (list capacity)))
   (* 8 (ceiling-quotient capacity 8)))
 
-(define* (shm-channel-create name capacity #:key (mode #o600))
-  "Make the shared memory object NAME with an empty channel in it and return
-the channel, to which others can attach by that name.  If NAME is #f there is
-no name, and only children of this process share the channel.
+;; How long a channel whose creator has made the object, but has not initialized
+;; it yet, is waited for without a timeout, in seconds.  Where objects are
+;; published atomically there is none.
+(define initialization-patience 1)
 
-CAPACITY, an integer of bytes that is at least 8, is the size of what can be
-sent before something is received: of each message, rounded up to a multiple of
-8, and 8 bytes more for each.  So the largest message has CAPACITY less 8
-bytes.  MODE is as for @code{shm-create}.
+(define* (shm-channel-create name capacity
+                             #:key (mode #o600) (exists 'error) timeout)
+  "Create the shared memory object NAME with an empty channel in it and return
+the channel, to which others can attach by that name.  If NAME is #f the channel
+is anonymous: only children of this process share it.
 
-Raise what @code{shm-create} does: @code{system-error} with @code{EEXIST} if
-there is an object NAME, @code{out-of-range} for a CAPACITY that cannot be."
-  (require-shm "shm-channel-create" name)
-  (let ((size (+ shm-channel-header-size
-                 (ring-size "shm-channel-create" capacity))))
-    (channel-in "shm-channel-create"
-                (if name
-                    (with-errors-from "shm-channel-create" name
-                      (shm-create name size #:mode mode
-                                  #:initialize shm-channel-init!))
-                    (anonymous size)))))
+CAPACITY, an integer of at least 8 bytes, is the size of the messages that can
+be in flight: of each, rounded up to a multiple of 8, and 8 bytes more for each.
+So the largest message has CAPACITY less 8 bytes.  MODE, EXISTS and TIMEOUT are
+as for shm-create: attach attaches to a channel of at least that CAPACITY.
 
-(define (anonymous size)
-  (define label "guile-shm-channel")
-  (with-errors-from "shm-channel-create" label
-    ;; A signal's handler that leaves by an exception leaves no descriptor.
-    (call-with-blocked-asyncs
-     (lambda ()
-       (let ((fd (shm-open-anonymous #:size size #:label label)))
-         (dynamic-wind
-           (const #t)
-           (lambda ()
-             (let ((bv (shm-map fd)))
-               (shm-channel-init! bv)
-               bv))
-           (lambda () (close-fdes fd))))))))
+Raise what shm-create does: system-error with EEXIST if NAME is taken,
+out-of-range for an invalid CAPACITY; and &shm-format-error if EXISTS is attach
+and the object has something else in it."
+  (define subr "shm-channel-create")
+  (require-shm subr name)
+  (let* ((size (+ shm-channel-header-size (ring-size subr capacity)))
+         (deadline (deadline-after subr (or timeout initialization-patience)))
+         (bv (with-errors-from subr name
+               (shm-create name size #:mode mode #:exists exists
+                           #:timeout timeout #:initialize shm-channel-init!))))
+    (and bv (await-channel subr bv deadline))))
 
 (define* (shm-channel-attach name #:key wait)
   "Return the channel in the shared memory object NAME, which another process
-has made.  WAIT is a real number of seconds to wait for it; if there is none in
-time, return #f.
+created.  WAIT is a real number of seconds to wait for it; if it expires, return
+#f.
 
-Raise @code{&shm-format} if there is something else in the object, or part of a
-channel, and @code{system-error} as @code{shm-attach} does, with @code{ENOENT}
-if there is no such object and no WAIT."
+Raise &shm-format-error if the object has something else in it, or part of a
+channel, and system-error as shm-attach does, with ENOENT if there is no such
+object and no WAIT."
   (define subr "shm-channel-attach")
-  (define (begun? bv)
-    ;; The first word of an object is 0 until its creator initializes it.
-    (and (>= (bytevector-length bv) 8)
-         (not (zero? (atomic-u64-ref bv 0)))))
   (require-shm subr name)
-  (let* ((deadline (deadline-after subr wait))
+  (let* ((deadline (deadline-after subr (or wait 0)))
          (bv (catch 'out-of-range
                (lambda ()
                  (with-errors-from subr name
@@ -172,28 +162,42 @@ if there is no such object and no WAIT."
                      (apply throw arguments)
                      ;; The object is empty.
                      (raise-format subr "channel" (shown name) 0))))))
-    ;; Test BV before the loop: Guile 3.0.10 hoists the load of its length.
-    (and bv
-         (begin
-           (when wait
-             (poll-until deadline (lambda () (begun? bv))))
-           (channel-in subr bv)))))
+    (and bv (await-channel subr bv deadline))))
+
+(define (await-channel subr bv deadline)
+  "Return the channel in BV; if its creator has not initialized it yet, wait for
+that until DEADLINE."
+  (define (begun?)
+    ;; The first word of an object is 0 until its creator initializes it.
+    (and (>= (bytevector-length bv) 8)
+         (not (zero? (atomic-u64-ref bv 0)))))
+  (poll-until deadline begun?)
+  (channel-in subr bv))
+
+(define (shm-channel-map fd)
+  "Return the channel in the object behind FD, a file descriptor or file port
+open for reading and writing, which may be closed afterwards.
+
+Raise &shm-format-error if the object has something else in it, and what shm-map
+does."
+  (define subr "shm-channel-map")
+  (require-shm subr fd)
+  (channel-in subr (with-errors-from subr fd (shm-map fd #:writable? #t))))
 
 (define (shm-channel-init! bv)
-  "Make the bytevector BV, usually a mapping, an empty channel.  Of its bytes
-@code{shm-channel-header-size} are for the channel itself, the others, at least
-8, are the capacity, as for @code{shm-channel-create}.  Do this once, before
-any thread uses it.
+  "Make the bytevector BV, usually a mapping, an empty channel.
+shm-channel-header-size bytes of it are for the channel itself, the others, at
+least 8, are the capacity, as for shm-channel-create.  Do this once, before any
+thread uses it.
 
-Raise @code{out-of-range} if there are too few bytes, or if they are not at a
-multiple of 8."
+Raise out-of-range if BV is too short, or not at a multiple of 8 bytes."
   (%shm-channel-init! bv))
 
 (define (shm-channel bv)
   "Return the channel in the bytevector BV, usually a mapping, that
-@code{shm-channel-init!} made there.
+shm-channel-init! made there.
 
-Raise @code{&shm-format} if there is none."
+Raise &shm-format-error if there is none."
   (unless (bytevector? bv)
     (wrong-type "shm-channel" "bytevector" bv))
   (channel-in "shm-channel" bv))
@@ -201,27 +205,38 @@ Raise @code{&shm-format} if there is none."
 (define (shm-channel-close! ch)
   "Close the channel CH, so that nothing more can be sent to it.  What was sent
 before can still be received; then, receivers get the end-of-file object.
-Senders that wait raise @code{&shm-closed}.  Return #t, or #f if the channel
-was closed before.
+Blocked senders raise &shm-closed.  Return #t, or #f if the channel was closed
+before.
 
-The object and its name stay: see @code{shm-unlink}.  Raise @code{&shm-format}
-if the channel is no more."
+The object and its name remain: see shm-unlink.  Raise &shm-format-error if
+there is no channel any more."
   (%shm-channel-close! (bytevector-of "shm-channel-close!" ch)))
 
-(define (shm-channel-statistics ch)
-  "Return what there is to know of the channel CH, an association list of
-symbols.  Its values are integers: @code{capacity}, in bytes;
-@code{messages-in}, @code{bytes-in}, @code{messages-out} and @code{bytes-out},
-how much was ever sent and received, bytes being those of the messages alone;
-@code{messages-in-flight} and @code{bytes-in-flight}, how much was sent and not
-received yet; @code{waiting-senders} and @code{waiting-receivers}, how many
-threads that live sleep until they can go on, at most 64 of each; and
-@code{closed?}, a boolean.  Others may have changed all this when it returns.
+(define (shm-channel-closed? ch)
+  "Return #t if the channel CH was closed, else #f.
 
-Raise @code{&shm-format} if the channel is no more."
-  (apply (lambda (capacity messages-in bytes-in messages-out bytes-out senders
-                           receivers closed?)
-           `((capacity . ,capacity)
+Raise &shm-format-error if there is no channel any more."
+  (%shm-channel-closed? (bytevector-of "shm-channel-closed?" ch)))
+
+(define (shm-channel-capacity ch)
+  "Return the capacity of the channel CH in bytes, as for shm-channel-create."
+  ;; For the error if CH is not a channel.
+  (bytevector-of "shm-channel-capacity" ch)
+  (channel-size ch))
+
+(define (shm-channel-statistics ch)
+  "Return an association list of symbols that describes the channel CH.  Its
+values are integers: capacity, in bytes; messages-in, bytes-in, messages-out and
+bytes-out, how much was ever sent and received, bytes being those of the messages
+alone; messages-in-flight and bytes-in-flight, how much was sent and not yet
+received; waiting-senders and waiting-receivers, how many live threads are
+blocked, at most 64 of each; and closed?, a boolean.  Other threads may have
+changed all of it when this returns.
+
+Raise &shm-format-error if there is no channel any more."
+  (apply (lambda (messages-in bytes-in messages-out bytes-out senders receivers
+                  closed?)
+           `((capacity . ,(channel-size ch))
              (messages-in . ,messages-in)
              (bytes-in . ,bytes-in)
              (messages-out . ,messages-out)
@@ -237,21 +252,20 @@ Raise @code{&shm-format} if the channel is no more."
 
 ;;; Messages.
 
-;; A procedure with keywords costs more to call, even where none is given;
-;; hence the first clauses.
+;; A procedure with keywords costs more to call, even if none is given; hence the
+;; first clauses.
 
 (define shm-channel-send!
   (case-lambda*
-    "Send a message to the channel CH: COUNT bytes of the bytevector BV from
-START on, by default all from there.  If there is no room for it, wait until
-there is.  TIMEOUT is a real number of seconds; without it, or if it is #f,
-wait for ever.  Return #t once the message is sent, or #f if TIMEOUT is over
-and it is not.
+    "Send COUNT bytes of the bytevector BV from byte START on, by default all
+from there, as a message to the channel CH.  If the channel is full, wait for
+receivers.  TIMEOUT is a real number of seconds; without it, or if it is #f, wait
+for ever.  Return #t once the message is sent, or #f if TIMEOUT expires.
 
-Raise @code{out-of-range} for a message that the channel can never hold, or
-that is not within BV; @code{&shm-closed} if the channel is closed;
-@code{&shm-format} if there is no channel any more; and @code{system-error}
-with @code{EDEADLK} if this thread has a slot of it, or would wait for itself."
+Raise out-of-range for a message that is larger than the channel, or not within
+BV; &shm-closed if the channel is closed; &shm-format-error if there is no
+channel any more; and system-error with EDEADLK if this thread is in
+call-with-shm-slot of CH, or would wait for itself."
     ((ch bv)
      (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv 0 #f #f #f))
     ((ch bv #:optional (start 0) count #:key timeout)
@@ -260,15 +274,15 @@ with @code{EDEADLK} if this thread has a slot of it, or would wait for itself."
 
 (define shm-channel-receive!
   (case-lambda*
-    "Return the next message from the channel CH, a new bytevector, that no
-other receiver gets.  If there is none, wait for one.  TIMEOUT is a real number
-of seconds; without it, or if it is #f, wait for ever.  Return #f if TIMEOUT is
-over, and the end-of-file object if the channel is closed and nothing is left
-in it.
+    "Receive the next message from the channel CH and return it, a new
+bytevector.  No other receiver gets it.  If the channel is empty, wait for a
+sender.  TIMEOUT is a real number of seconds; without it, or if it is #f, wait
+for ever.  Return #f if TIMEOUT expires, and the end-of-file object if the
+channel is closed and empty.
 
-Raise @code{&shm-format} if there is no channel any more, or nonsense in it;
-@code{system-error} with @code{EDEADLK} if this thread has a message of it in
-place, or would wait for itself."
+Raise &shm-format-error if there is no channel any more, or its contents are
+invalid; system-error with EDEADLK if this thread is in call-with-shm-message of
+CH, or would wait for itself."
     ((ch)
      (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) #f #f))
     ((ch #:key timeout)
@@ -277,12 +291,11 @@ place, or would wait for itself."
 
 (define shm-channel-receive-into!
   (case-lambda*
-    "Store the next message from the channel CH in the bytevector BV from the
-byte START on, and return how many bytes it has.  TIMEOUT, what is returned
-without a message, and what is raised, are as for @code{shm-channel-receive!}.
+    "Receive the next message from the channel CH into the bytevector BV from
+byte START on, and return how many bytes it has.  TIMEOUT, the result without a
+message, and the exceptions are those of shm-channel-receive!.
 
-Raise @code{out-of-range} if there is not enough room in BV; the message stays
-in the channel then."
+Raise out-of-range if BV is too short; the message stays in the channel then."
     ((ch bv)
      (%shm-channel-receive-into!
       (bytevector-of "shm-channel-receive-into!" ch) bv 0 #f))
@@ -291,28 +304,28 @@ in the channel then."
       (bytevector-of "shm-channel-receive-into!" ch) bv start timeout))))
 
 
-;;; Messages in place.
+;;; Loaned messages.
 
-(define (in-place subr bv sender? begin-it proc end-it)
-  "Call BEGIN-IT, and with the message in place that it returns PROC; then
-END-IT with that; return what PROC returns.  If BEGIN-IT returns something else
-return that.  However PROC is left, the message is not in place after that."
+(define (call-with-loan subr bv sender? borrow proc give-back timeout-value)
+  "Call BORROW.  If it returns a bytevector, the loaned message, call PROC with
+that, then GIVE-BACK, and return what PROC returned.  If it returns #f, return
+TIMEOUT-VALUE, else what it returned.  However PROC is left, the loan has ended
+after that."
   (define view #f)
   (define entered? #f)
   (define (enter)
     (when entered?
       (scm-error 'misc-error subr
-                 "A continuation was entered again, where a message was \
-in place"
+                 "A continuation was entered again, where a message was loaned"
                  '() #f)))
   (define ended? #f)
   (define (leave)
     (unless ended?
       (%shm-channel-leave! bv view sender?)))
-  (when (%shm-channel-mine? bv sender?)
-    ;; This raises, before there is something to leave.
-    (begin-it))
-  ;; Twice, since a signal's handler may leave by an exception at any place.
+  (when (%shm-channel-owned? bv sender?)
+    ;; This raises EDEADLK, before there is a loan to end.
+    (borrow))
+  ;; Twice, since a signal's handler may leave by an exception at any point.
   (dynamic-wind
     enter
     (lambda ()
@@ -320,78 +333,76 @@ in place"
         (const #t)
         (lambda ()
           (set! entered? #t)
-          (set! view (begin-it))
+          (set! view (borrow))
           (if (bytevector? view)
               (call-with-values (lambda () (proc view))
                 (lambda results
-                  (end-it view)
+                  (give-back view)
                   (set! ended? #t)
                   (apply values results)))
               (begin
                 (set! ended? #t)
-                view)))
+                (or view timeout-value))))
         leave))
     leave))
 
-(define* (call-with-shm-slot ch size proc #:key timeout)
+(define* (call-with-shm-slot ch size proc #:key timeout timeout-value)
   "Send a message of SIZE bytes to the channel CH without copying it: call PROC
-with a bytevector that is the message's place, holding anything, for PROC to
-fill.  It is sent when PROC returns, and the bytevector is empty from then on.
-Other senders wait meanwhile.  Return #t; or #f, without calling PROC, if there
-is no room before TIMEOUT, as for @code{shm-channel-send!}, is over.  If PROC
-does not return, nothing is sent.
+with a bytevector that is the message's slot in the channel, of any contents, for
+PROC to fill.  When PROC returns, the message is sent, and the bytevector is
+empty from then on.  Other senders wait meanwhile.  Return #t; or TIMEOUT-VALUE,
+by default #f, without calling PROC, if the channel stays full until TIMEOUT, as
+for shm-channel-send!, expires.  If PROC does not return, nothing is sent.
 
-Raise what @code{shm-channel-send!} and PROC raise."
-  (let ((bv (bytevector-of "call-with-shm-slot" ch))
-        (sent? #f))
+Raise what shm-channel-send! and PROC raise."
+  (let ((bv (bytevector-of "call-with-shm-slot" ch)))
     (check-procedure "call-with-shm-slot" proc)
-    (in-place "call-with-shm-slot" bv #t
-              (lambda () (%shm-channel-begin-slot! bv size timeout))
-              (lambda (view)
-                (proc view)
-                (set! sent? #t))
-              (lambda (view) (%shm-channel-end-slot! bv view size)))
-    sent?))
+    (call-with-loan "call-with-shm-slot" bv #t
+                    (lambda () (%shm-channel-begin-slot! bv size timeout))
+                    (lambda (view) (proc view) #t)
+                    (lambda (view) (%shm-channel-end-slot! bv view size))
+                    timeout-value)))
 
-(define* (call-with-shm-message ch proc #:key timeout)
+(define* (call-with-shm-message ch proc #:key timeout timeout-value)
   "Receive a message from the channel CH without copying it: call PROC with a
-bytevector that is the message, and return what PROC returns.  The message is
-gone then, and the bytevector is empty from then on.  Other receivers wait
-meanwhile, and senders have the message's bytes less room.  Without a message,
-return what @code{shm-channel-receive!} does; TIMEOUT is as there.  If PROC
-does not return, the message stays and is received next.
+bytevector that is the message in the channel, and return what PROC returns.
+The message is gone then, and the bytevector is empty from then on.  Other
+receivers wait meanwhile, and senders cannot use the message's memory.  Return
+TIMEOUT-VALUE, by default #f, if TIMEOUT, as for shm-channel-receive!, expires,
+and the end-of-file object if the channel is closed and empty.  If PROC does not
+return, the message stays and is received next.
 
-Raise what @code{shm-channel-receive!} and PROC raise."
+Raise what shm-channel-receive! and PROC raise."
   (let ((bv (bytevector-of "call-with-shm-message" ch)))
     (check-procedure "call-with-shm-message" proc)
-    (in-place "call-with-shm-message" bv #f
-              (lambda () (%shm-channel-begin-message! bv timeout))
-              proc
-              (lambda (view) (%shm-channel-end-message! bv view)))))
+    (call-with-loan "call-with-shm-message" bv #f
+                    (lambda () (%shm-channel-begin-message! bv timeout))
+                    proc
+                    (lambda (view) (%shm-channel-end-message! bv view))
+                    timeout-value)))
 
 
 ;;; Data.
 
 (define* (shm-channel-send-datum! ch datum #:key timeout)
-  "Send DATUM, what @code{write} writes and @code{read} reads back: numbers,
-strings, symbols, lists, vectors, bytevectors and the like.  The message is its
-text in UTF-8.  TIMEOUT and what is returned are as for
-@code{shm-channel-send!}.
+  "Send DATUM, an object that write writes and read reads back: a number, string,
+symbol, list, vector, bytevector and the like.  The message is its text in UTF-8.
+TIMEOUT and the result are as for shm-channel-send!.
 
-Raise @code{wrong-type-arg} if what is read back is not @code{equal?} to DATUM,
-as for a procedure, and what @code{shm-channel-send!} raises."
+Raise wrong-type-arg if what is read back is not equal? to DATUM, as for a
+procedure, and what shm-channel-send! raises."
   (let ((bv (bytevector-of "shm-channel-send-datum!" ch)))
     (%shm-channel-send! bv (string->utf8 (datum->text datum)) 0 #f timeout
                         #t)))
 
 (define* (shm-channel-receive-datum! ch #:key timeout timeout-value)
   "Return the datum that is the next message from the channel CH, which is read
-without evaluating anything.  TIMEOUT is as for @code{shm-channel-receive!}; if
-it is over, return TIMEOUT-VALUE, by default #f.  Return the end-of-file object
-if the channel is closed and nothing is left in it.
+without evaluating anything.  TIMEOUT is as for shm-channel-receive!; if it
+expires, return TIMEOUT-VALUE, by default #f.  Return the end-of-file object if
+the channel is closed and empty.
 
-Raise @code{&shm-format} if the message is not one datum; it is gone then.
-Raise what @code{shm-channel-receive!} raises."
+Raise &shm-format-error if the message is not one datum; it is gone then.  Raise
+what shm-channel-receive! raises."
   (let* ((bv (bytevector-of "shm-channel-receive-datum!" ch))
          (message (%shm-channel-receive! bv timeout #t)))
     (cond ((not message) timeout-value)
@@ -407,11 +418,10 @@ Raise what @code{shm-channel-receive!} raises."
 (define (shm-channel-input-port ch)
   "Return a binary input port from which the bytes of all messages from the
 channel CH are read, one after the other.  It ends when the channel is closed
-and nothing is left in it.  @code{char-ready?} tells whether reading would
-wait; it may receive the next message.  Closing the port does not close the
-channel.
+and empty.  char-ready? tells whether reading would block, and may receive the
+next message.  Closing the port does not close the channel.
 
-Reading raises what @code{shm-channel-receive!} raises."
+Reading raises what shm-channel-receive! raises."
   (define bv (bytevector-of "shm-channel-input-port" ch))
   (define message #f)                   ; what is left of it, from OFFSET on
   (define offset 0)
@@ -419,7 +429,7 @@ Reading raises what @code{shm-channel-receive!} raises."
     (or (eof-object? message)
         (and message (< offset (bytevector-length message)))))
   (define (receive! timeout)
-    ;; What is raised here leaves nothing to be read twice.
+    ;; After an exception nothing is read twice.
     (set! message #f)
     (set! message (%shm-channel-receive! bv timeout #f))
     (set! offset 0)
@@ -445,10 +455,9 @@ Reading raises what @code{shm-channel-receive!} raises."
 (define (shm-channel-output-port ch)
   "Return a binary output port that sends the bytes written to it to the
 channel CH, in messages, when its buffer is full or it is flushed: see
-@code{force-output} and @code{setvbuf}.  Closing the port does not close the
-channel.
+force-output and setvbuf.  Closing the port does not close the channel.
 
-Writing raises what @code{shm-channel-send!} raises."
+Writing raises what shm-channel-send! raises."
   (define bv (bytevector-of "shm-channel-output-port" ch))
   (define largest (- (channel-size ch) shm-message-header-size))
   (when (zero? largest)

@@ -76,46 +76,45 @@
 
 (define (file-truncate file size)
   "Set the size of FILE, a file descriptor or a string that names a file, to
-SIZE bytes.  Raise @code{system-error} where the system refuses."
+SIZE bytes.  Raise system-error where the system refuses."
   (with-errors-from "file-truncate" file
     (%call-without-sigxfsz (lambda () (truncate-file file size)))))
 
 (define* (file-write fd buffer #:optional size)
-  "Write the first SIZE bytes of BUFFER, a bytevector or a string of
-characters up to @code{#\\xff}, or all of it, to the file descriptor FD, and
-return how many that are.
+  "Write the first SIZE bytes of BUFFER, a bytevector or a string of characters
+up to #\\xff, or all of it, to the file descriptor FD, and return how many that
+are.
 
-Raise @code{out-of-range} for a SIZE above the length of BUFFER or a
-character above @code{#\\xff}, and @code{system-error} where not all could be
-written; the message tells how much was."
+Raise out-of-range for a SIZE above the length of BUFFER or a character above
+#\\xff, and system-error where not all could be written; the message tells how
+much was."
   (%file-write fd buffer size))
 
 (define* (file-read fd size #:optional buffer)
-  "Read up to SIZE bytes from the file descriptor FD into BUFFER, a
-bytevector or a string, by default a new string of SIZE characters, and
-return a list: the buffer, and how many bytes were read, 0 at the end of the
-file.  In a string each byte is the character of that number; characters
-beyond the count are spaces in a new string and left as they are in BUFFER.
+  "Read up to SIZE bytes from the file descriptor FD into BUFFER, a bytevector
+or a string, by default a new string of SIZE characters, and return a list: the
+buffer, and how many bytes were read, 0 at the end of the file.  In a string
+each byte is the character of that number; characters beyond the count are
+spaces in a new string and left as they are in BUFFER.
 
-Raise @code{out-of-range} for a SIZE above the length of BUFFER, and
-@code{system-error} where the system refuses."
+Raise out-of-range for a SIZE above the length of BUFFER, and system-error
+where the system refuses."
   (%file-read fd size buffer))
 
 (define (file-close fd)
-  "Close the file descriptor FD.  Raise @code{system-error} where it is not
-open."
+  "Close the file descriptor FD.  Raise system-error where it is not open."
   (with-errors-from "file-close" fd (close-fdes fd)))
 
 (define (file-size file)
-  "Return the size in bytes of FILE, a file descriptor, a port or a string
-that names a file.  Raise @code{system-error} where there is none."
+  "Return the size in bytes of FILE, a file descriptor, a port or a string that
+names a file.  Raise system-error where there is none."
   (with-errors-from "file-size" file (stat:size (stat file))))
 
 (define* (set-file-position! fd position #:optional (whence seek/set))
   "Set the position of FD, a file descriptor or port, to POSITION, an integer
-of bytes counted from WHENCE: the start (@code{seek/set}), the present
-position (@code{seek/cur}) or the end of the file (@code{seek/end}).  Raise
-@code{system-error} where there can be no such position."
+of bytes counted from WHENCE: the start (seek/set), the present position
+(seek/cur) or the end of the file (seek/end).  Raise system-error where there
+can be no such position."
   (with-errors-from "set-file-position!" fd (seek fd position whence))
   *unspecified*)
 
@@ -123,20 +122,19 @@ position (@code{seek/cur}) or the end of the file (@code{seek/end}).  Raise
   (make-procedure-with-setter
    (lambda (fd)
      "Return the position of FD, a file descriptor or port, in bytes.  Raise
-@code{system-error} where it has none.  It can be set with @code{set!}, as by
-@code{set-file-position!}."
+system-error where it has none.  It can be set with set!, as by
+set-file-position!."
      (with-errors-from "file-position" fd (seek fd 0 SEEK_CUR)))
    set-file-position!))
 
 (define (sprintf template . arguments)
   "Return the string TEMPLATE with each directive replaced by the next of
-ARGUMENTS: @code{~A} as displayed, @code{~S} as written, @code{~B}, @code{~O}
-and @code{~X} a number in binary, octal and hexadecimal, @code{~C} a
-character, @code{~?} a template and its list of arguments; and @code{~%} or
-@code{~N} a line break, @code{~~} a tilde, @code{~!} nothing, a tilde and white
-space nothing, a tilde at the end itself.  Raise @code{misc-error} for what is
-none of these and for too few arguments, and @code{wrong-type-arg} for an
-argument that is not what its directive needs."
+ARGUMENTS: ~A as displayed, ~S as written, ~B, ~O and ~X a number in binary,
+octal and hexadecimal, ~C a character, ~? a template and its list of arguments;
+and ~% or ~N a line break, ~~ a tilde, ~! nothing, a tilde and white space
+nothing, a tilde at the end itself.  Raise misc-error for what is none of these
+and for too few arguments, and wrong-type-arg for an argument that is not what
+its directive needs."
   (define (refuse message directive)
     (scm-error 'misc-error "sprintf" (string-append message " ~~~A in ~A")
                (list directive (shown template)) #f))

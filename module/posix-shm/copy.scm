@@ -3,12 +3,9 @@
 
 (define-module (posix-shm copy)
   #:use-module (ice-9 binary-ports)
+  #:use-module (posix-shm create)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm object)
-  #:use-module ((posix-shm primitives)
-                #:select (%shm-open-unnamed
-                          %shm-publish
-                          %shm-unlink-own))
   #:use-module (rnrs bytevectors)
   #:export (call-with-new-object
             closed-at-start?
@@ -44,30 +41,19 @@ descriptor.  Messages call the stream WHAT."
             (list SIGHUP SIGINT SIGTERM)))
 
 (define (call-with-new-object name proc)
-  "Make the object NAME and call PROC with a descriptor of it.  On systems that
-make objects without a name, NAME appears when PROC returns.  If PROC does not
-return, no object is left behind."
-  (define unnamed (%shm-open-unnamed name #o600 #t))
-  (unless unnamed
-    (exit-on-signals))
-  ;; A signal's handler must not exit between making the object and the
-  ;; dynamic-wind that removes it.
-  (call-with-blocked-asyncs
-   (lambda ()
-     (let ((fd (or unnamed
-                   (shm-open name (list O_RDWR O_CREAT O_EXCL) #:mode #o600)))
-           (made? #f))
-       (dynamic-wind
-         (const #t)
-         (lambda ()
-           (call-with-unblocked-asyncs (lambda () (proc fd)))
-           (when unnamed
-             (%shm-publish fd name))
-           (set! made? #t))
-         (lambda ()
-           (unless (or made? unnamed)
-             (%shm-unlink-own name fd))
-           (close-fdes fd)))))))
+  "Create the object NAME and call PROC with a descriptor of it.  On systems
+that have objects without a name, NAME appears when PROC returns.  If PROC does
+not return, no object is left behind."
+  (define draft #f)
+  (exit-on-signals)
+  (with-cleanup
+      (when draft
+        (discard-draft! draft))
+    (without-asyncs
+     (set! draft (open-draft name #o600 #:early? #t)))
+    (proc (draft-fd draft))
+    (without-asyncs
+     (publish-draft! draft))))
 
 
 ;;; Copying.
@@ -170,7 +156,7 @@ with another one, which takes how many bytes have been copied."
 
 (define (load-object name call-with-progress)
   "Make the object NAME of what standard input has.  CALL-WITH-PROGRESS is as
-for @code{dump-object}."
+for dump-object."
   (define from "standard input")
   (call-with-new-object name
     (lambda (fd)

@@ -1,5 +1,5 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; (posix-shm exceptions) - conditions that more than one component raises.
+;;; (posix-shm exceptions) - exceptions, and what messages show.
 
 (define-module (posix-shm exceptions)
   #:use-module ((ice-9 exceptions)
@@ -11,7 +11,7 @@
                           make-exception-with-origin))
   #:use-module (posix-shm primitives)
   #:use-module ((rnrs bytevectors) #:select (bytevector-length bytevector?))
-  #:export (&shm-format
+  #:export (&shm-format-error
             shm-format-error?
             &shm-abandoned
             shm-abandoned?
@@ -20,7 +20,6 @@
 
             ;; For other components.
             check-procedure
-            document
             raise-abandoned
             raise-format
             raise-no-datum
@@ -29,15 +28,12 @@
             with-error-context
             wrong-type))
 
-(define-syntax-rule (document procedure text)
-  (set-procedure-property! procedure 'documentation text))
-
 (define max-shown 80)                   ; characters
 (define max-elements 8)
 
 (define* (shown object #:key (nested? #f))
-  "Return the string that stands for OBJECT in a message: as @code{write} has
-it, but part of a line, however large OBJECT is."
+  "Return the string that stands for OBJECT in a message: as write has it, but
+part of a line, however large OBJECT is."
   (define (elements list)
     (string-append "("
                    (string-join (map (lambda (element)
@@ -108,39 +104,41 @@ is not what is EXPECTED, a string.  The message shows OBJECT AS another one."
     (lambda arguments
       (raise-system-error (system-error-errno arguments) what))))
 
-;; The type of the condition for memory that does not hold what it should.
-(define &shm-format
-  (make-exception-type '&shm-format &error '()))
+;; Shared memory does not contain what it should.
+(define &shm-format-error
+  (make-exception-type '&shm-format-error &error '()))
 
-(define make-shm-format (record-constructor &shm-format))
+(define make-shm-format-error (record-constructor &shm-format-error))
+(define format-error? (exception-predicate &shm-format-error))
 
-(define shm-format-error? (exception-predicate &shm-format))
-(document shm-format-error?
-  "Return #t if the argument, any object, is a condition of type
-@code{&shm-format}: shared memory does not hold what a procedure was told that
-it does.")
+(define (shm-format-error? object)
+  "Return #t if OBJECT is an exception of type &shm-format-error, else #f.  It
+says that shared memory does not contain what a procedure expects there."
+  (format-error? object))
 
-;; The type of the condition for a lock whose owner died.
+;; The owner of a lock died.
 (define &shm-abandoned
   (make-exception-type '&shm-abandoned &error '()))
 
 (define make-shm-abandoned (record-constructor &shm-abandoned))
+(define abandoned? (exception-predicate &shm-abandoned))
 
-(define shm-abandoned? (exception-predicate &shm-abandoned))
-(document shm-abandoned?
-  "Return #t if the argument, any object, is a condition of type
-@code{&shm-abandoned}: a thread died holding a lock.")
+(define (shm-abandoned? object)
+  "Return #t if OBJECT is an exception of type &shm-abandoned, else #f.  It says
+that the owner of a lock died."
+  (abandoned? object))
 
-;; The type of the condition for a channel to which nothing can be sent.
+;; Nothing can be sent to a channel any more.
 (define &shm-closed
   (make-exception-type '&shm-closed &error '()))
 
 (define make-shm-closed (record-constructor &shm-closed))
+(define closed? (exception-predicate &shm-closed))
 
-(define shm-closed? (exception-predicate &shm-closed))
-(document shm-closed?
-  "Return #t if the argument, any object, is a condition of type
-@code{&shm-closed}: the channel to which something was to be sent is closed.")
+(define (shm-closed? object)
+  "Return #t if OBJECT is an exception of type &shm-closed, else #f.  It says
+that a channel is closed, so that nothing can be sent to it."
+  (closed? object))
 
 (define (raise-with make procedure message . arguments)
   (raise-exception
@@ -150,15 +148,18 @@ it does.")
                     (apply format #f message arguments)))))
 
 (define (raise-format procedure what where offset)
-  (raise-with make-shm-format procedure
+  "Raise &shm-format-error: there is no WHAT at OFFSET of WHERE, both strings."
+  (raise-with make-shm-format-error procedure
               "There is no ~a at offset ~a of ~a: make one with shm-~a-init!, \
-unless something else was stored over it"
+unless other data was stored there"
               what offset where
-              (if (string=? what "read-write lock") "rwlock" what)))
+              (cond ((string=? what "read-write lock") "rwlock")
+                    ((string=? what "condition variable") "condition-variable")
+                    (else what))))
 
-;; The message is gone, so that there is no offset to name.
+;; The message was received, so that there is no offset to name.
 (define (raise-no-datum procedure size)
-  (raise-with make-shm-format procedure
+  (raise-with make-shm-format-error procedure
               "There is no datum in a message of ~a bytes" size))
 
 (define (raise-closed procedure where)
@@ -169,9 +170,10 @@ unless something else was stored over it"
 (%shm-show-with! shown)
 (%shm-raise-with! raise-format raise-closed)
 
-(define (raise-abandoned procedure where offset)
-  "Raise the condition for a mutex at OFFSET in WHERE, a string."
+(define (raise-abandoned procedure what where offset)
+  "Raise &shm-abandoned for the WHAT at OFFSET of WHERE, both strings."
   (raise-with make-shm-abandoned procedure
-              "The thread that held the mutex at offset ~a of ~a died, and \
-what the mutex guards may be half done"
-              offset where))
+              "The owner of the ~a at offset ~a of ~a died, and the data that \
+it guards may be inconsistent: #:on-abandoned takes a procedure that recovers \
+it"
+              what offset where))

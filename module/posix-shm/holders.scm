@@ -1,5 +1,5 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; (posix-shm holders) - objects, and the processes that hold them.
+;;; (posix-shm holders) - objects, and the processes that use them.
 
 (define-module (posix-shm holders)
   #:use-module (ice-9 ftw)
@@ -8,9 +8,11 @@
   #:use-module ((ice-9 textual-ports) #:select (get-string-all))
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm object)
-  #:use-module ((posix-shm primitives) #:select (%shm-list))
+  #:use-module ((posix-shm primitives) #:select (%shm-list %shm-unused?))
   #:use-module (srfi srfi-1)
   #:use-module (srfi srfi-9)
+  #:use-module ((system foreign)
+                #:select (int pointer->procedure string->pointer))
   #:export (;; Objects.
             all-objects
             object-named
@@ -21,6 +23,12 @@
             object-user
             object-group
             object-changed
+            object-kind
+
+            ;; Unused objects.
+            matches-any?
+            unused?
+            remove-unused!
 
             ;; Holders.
             all-holders
@@ -47,7 +55,7 @@
   (inode object-inode))
 
 (define (all-objects)
-  "Return all objects, sorted by name."
+  "Return all objects and named semaphores, sorted by name."
   (sort (map (lambda (entry) (apply make-object entry)) (%shm-list))
         (lambda (a b) (string<? (object-name a) (object-name b)))))
 
@@ -70,6 +78,41 @@ permission to open it."
 
 (define (object-identity object)
   (cons (object-device object) (object-inode object)))
+
+(define (object-kind object)
+  "Return what OBJECT is, a string: glibc's named semaphores are objects, too."
+  (if (string-prefix? "/sem." (object-name object))
+      "semaphore"
+      "object"))
+
+
+;;; Unused objects.
+
+(define fnmatch
+  (let ((pointer (false-if-exception (dynamic-func "fnmatch" (dynamic-link)))))
+    (and pointer
+         (pointer->procedure int pointer (list '* '* int)))))
+
+(define (matches-any? name patterns)
+  "Return whether one of PATTERNS, those of fnmatch(3), matches NAME."
+  (any (lambda (pattern)
+         (zero? (fnmatch (string->pointer pattern "UTF-8")
+                         (string->pointer name "UTF-8")
+                         0)))
+       patterns))
+
+(define (check-unused object remove?)
+  (%shm-unused? (object-name object) (object-device object)
+                (object-inode object) remove?))
+
+(define (unused? object)
+  "Return whether no process of any namespace maps OBJECT or has it open.  If
+this is not known, return #f."
+  (check-unused object #f))
+
+(define (remove-unused! object)
+  "Unlink OBJECT if it is unused; return whether it was."
+  (check-unused object #t))
 
 
 ;;; Holders, from the files of proc(5).

@@ -1,12 +1,14 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; (posix-shm mapping) - bytevectors on shared memory.
+;;; (posix-shm mapping) - bytevectors and arrays on shared memory.
 
 (define-module (posix-shm mapping)
+  #:use-module (posix-shm create)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm fault)
   #:use-module (posix-shm object)
   #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
+  #:use-module ((srfi srfi-1) #:select (every fold))
   #:export (;; Mappings.
             shm-map
             shm-view
@@ -19,236 +21,377 @@
             shm-attach
             call-with-shm))
 
-;; Stands for an argument that is not there, where #f means something else.
+;; The default of an argument for which #f has another meaning.
 (define unset (list 'unset))
+
+
+;;; Shapes.
+
+(define (check-dimensions subr dimensions)
+  (unless (and (list? dimensions)
+               (pair? dimensions)
+               (every exact-integer? dimensions))
+    (wrong-type subr "dimensions, a list of lengths such as (480 640)"
+                dimensions))
+  (unless (every positive? dimensions)
+    (scm-error 'out-of-range subr "A dimension is not positive: ~A"
+               (list (shown dimensions)) (list dimensions))))
+
+(define (elements dimensions)
+  "Return how many elements an array of DIMENSIONS has."
+  (apply * dimensions))
+
+(define (size-of subr type dimensions)
+  "Return the size in bytes of an array of DIMENSIONS and TYPE, or #f if
+DIMENSIONS is #f."
+  (let ((element-size (%shm-type-size subr type)))
+    (and dimensions
+         (begin
+           (check-dimensions subr dimensions)
+           (* element-size (elements dimensions))))))
+
+(define (agreed-size subr size type dimensions)
+  "Return SIZE or, if that is #f, the size in bytes that DIMENSIONS give.  If
+both are given they must agree."
+  (let ((needed (size-of subr type dimensions)))
+    (when (and size needed (not (eqv? size needed)))
+      (scm-error 'out-of-range subr
+                 "A size of ~A bytes does not agree with dimensions ~A of type \
+~A, which need ~A bytes"
+                 (list (shown size) (shown dimensions) type needed)
+                 (list size)))
+    (or size needed)))
+
+(define (in-shape bv dimensions)
+  "Return BV, or an array of DIMENSIONS on its elements, row by row."
+  (define (index . indices)
+    (list (fold (lambda (i length sum) (+ (* sum length) i))
+                0 indices dimensions)))
+  (if dimensions
+      (apply make-shared-array bv index dimensions)
+      bv))
+
+(define (root-of object)
+  "Return the bytevector below OBJECT, if it is an array, else OBJECT."
+  (if (and (array? object) (not (string? object)) (not (bitvector? object)))
+      (shared-array-root object)
+      object))
 
 
 ;;; Mappings.
 
 (define* (shm-map fd #:optional length
                   #:key (offset 0) (type 'vu8) (writable? unset)
-                  populate? lock? huge-pages?)
-  "Return a bytevector on the memory of the object behind the descriptor FD:
-LENGTH bytes from OFFSET on, both integers, by default all from there to the
-object's end.  All processes that map the object see at once what is stored.
-The bytevector does not need the descriptor, which can be closed.
+                  populate? lock? huge-pages? dimensions)
+  "Map LENGTH bytes from byte OFFSET on of the object behind FD, a file
+descriptor or file port, and return a bytevector on that memory.  LENGTH is by
+default what DIMENSIONS need, or all bytes up to the end of the object.  All
+processes that map the object see at once what any of them stores.  FD may be
+closed afterwards.
 
-TYPE is @code{vu8}, for a bytevector, or one of the tags of SRFI-4 (@code{u8 s8
-u16 s16 u32 s32 u64 s64 f32 f64 c32 c64}), for a uniform vector; LENGTH and
-OFFSET must be multiples of the size of its elements.  WRITABLE?, a boolean, is
-by default whether the descriptor is.  With POPULATE? all pages are there at
-once and not at their first use, with LOCK? they stay in memory (see mlock(2)),
-with HUGE-PAGES? the system is asked to use large ones.
+TYPE is vu8, for a bytevector, or one of the tags of SRFI-4 (u8 s8 u16 s16 u32
+s32 u64 s64 f32 f64 c32 c64), for a uniform vector; LENGTH and OFFSET must be
+multiples of the size of its elements.  DIMENSIONS, a list of lengths such as
+(480 640), gives an array of that shape, row-major.  WRITABLE?, a boolean, is by
+default whether FD is open for writing.  POPULATE? allocates all pages now,
+LOCK? keeps them in memory (see mlock(2)), HUGE-PAGES? asks the system for large
+pages.
 
-The memory is given back by @code{shm-unmap!}, or when the garbage collector
-finds that neither the bytevector nor a view of it is in use.
+shm-unmap! unmaps the memory, or the garbage collector, once neither the
+bytevector nor a view of it is reachable.
 
-Raise @code{out-of-range} for a range that the object does not hold or that
-does not fit TYPE, and @code{system-error} where the system refuses:
-@code{EACCES} (WRITABLE? but FD is not), @code{ENOMEM}, @code{EAGAIN} or
-@code{EPERM} (LOCK?), @code{ENOTSUP} (HUGE-PAGES?), @code{ENODEV} (FD is no
-such object).  See mmap(2)."
-  (map-object fd offset length type writable? populate? lock? huge-pages? #f))
-
-(define (map-object fd offset length type writable? populate? lock? huge-pages?
-                    name)
+Raise out-of-range for a range that the object does not have or that does not
+suit TYPE or DIMENSIONS, and system-error if the system refuses: EACCES
+(WRITABLE?, but FD is not open for writing), ENOMEM, EAGAIN or EPERM (LOCK?),
+ENOTSUP (HUGE-PAGES?), ENODEV (FD is not that of an object).  See mmap(2)."
   (require-shm "shm-map" fd)
-  (%shm-map fd offset length type
-            (if (eq? writable? unset) 'as-the-descriptor (->bool writable?))
-            populate? lock? huge-pages? name))
+  (let ((length (agreed-size "shm-map" length type dimensions)))
+    (in-shape (%shm-map fd offset length type
+                        (if (eq? writable? unset)
+                            'as-the-descriptor
+                            (->bool writable?))
+                        populate? lock? huge-pages? #f)
+              dimensions)))
 
-(define* (shm-view bv type #:optional (start 0) count)
-  "Return another uniform vector on the memory of BV, a bytevector on shared
-memory: COUNT elements of TYPE (as for @code{shm-map}) from the byte START on,
-by default as many as BV holds from there.  It keeps the mapping alive.
+(define* (shm-view bv type #:optional (start 0) count #:key dimensions)
+  "Return another uniform vector on the memory of BV, a bytevector or array on
+shared memory: COUNT elements of TYPE (as for shm-map) from byte START on, by
+default as many as DIMENSIONS have, or all.  With DIMENSIONS, return an array, as
+for shm-map.  The view keeps the mapping alive.
 
-Raise @code{wrong-type-arg} if BV is not on shared memory, and
-@code{out-of-range} for what does not lie within BV, or for a place or a length
-that is not a multiple of the size of TYPE."
+Raise wrong-type-arg if BV is not on shared memory, and out-of-range for what is
+not within BV, for a START or a length that is not a multiple of the size of
+TYPE, or for a COUNT that is not that of DIMENSIONS."
   (require-shm "shm-view" bv)
-  (%shm-view bv type start count))
+  (when dimensions
+    (check-dimensions "shm-view" dimensions)
+    (when (and count (not (eqv? count (elements dimensions))))
+      (scm-error 'out-of-range "shm-view"
+                 "An array of dimensions ~A does not have ~A elements"
+                 (list (shown dimensions) (shown count)) (list count))))
+  (in-shape (%shm-view (root-of bv) type start
+                       (or count (and dimensions (elements dimensions))))
+            dimensions))
 
 (define (shm-unmap! bv)
-  "Give back the shared memory that BV, a bytevector on it, shows, and return
-#t, or #f if that was done before.  BV is empty from now on; other views of the
-mapping hold private zeros.
+  "Unmap the shared memory of BV, a bytevector or array on it, and return #t, or
+#f if that was done before.  BV is empty from now on; other views of the mapping
+show private zeros.
 
-Raise @code{wrong-type-arg} if BV is not on shared memory."
+Raise wrong-type-arg if BV is not on shared memory."
   (require-shm "shm-unmap!" bv)
-  (%shm-unmap! bv))
+  (%shm-unmap! (root-of bv)))
 
 (define (shm-mapped? bv)
-  "Return #t if BV, a bytevector, shows shared memory, and #f if it is an
-ordinary one or its memory was given back."
+  "Return #t if BV, a bytevector or array, is on shared memory that is mapped,
+else #f."
   (require-shm "shm-mapped?" bv)
-  (%shm-mapped? bv))
+  (%shm-mapped? (root-of bv)))
 
 (define (shm-name bv)
-  "Return the name of the object that BV, a bytevector, shows, a string, or #f
-if it has none or that is not known.  For @code{shm-create} and
-@code{shm-attach} it is the name that they were given, also when that was
-unlinked."
+  "Return the name of the object that BV, a bytevector or array, is on, a string;
+or #f if it has none or it is not known.  After shm-create and shm-attach it is
+the name that they were given, also if that was unlinked."
   (require-shm "shm-name" bv)
-  (%shm-name bv))
+  (%shm-name (root-of bv)))
 
 
 ;;; The calls that most programs need.
 
-(define* (shm-create name size #:key (mode #o600) (type 'vu8)
-                     reserve? populate? lock? huge-pages? initialize)
-  "Make the shared memory object NAME of SIZE bytes, which must not be there
-yet, and return a bytevector on it.  Where NAME is #f it gets a random name,
-which @code{shm-name} tells.
+(define* (shm-create name size #:key (mode #o600) (exists 'error) (type 'vu8)
+                     dimensions reserve? populate? lock? huge-pages? initialize
+                     timeout)
+  "Create the shared memory object NAME of SIZE bytes, map it writable, and
+return a bytevector on it or, with DIMENSIONS, an array.  If NAME is #f, the
+object is anonymous: only children of this process share it.  SIZE may be #f with
+DIMENSIONS.
+
+EXISTS says what to do if there is an object NAME: error raises EEXIST; attach
+attaches to it, writable, without calling INITIALIZE; replace puts the new one
+in its place atomically, and processes that are attached to the old one keep
+that.  Of any number of processes that attach at once exactly one creates the
+object, the others attach to it; they wait until it has a size, and return #f if
+TIMEOUT, a real number of seconds, expires.
+
+INITIALIZE is a procedure that is called with what this will return, before
+other processes can attach to the object (if the system allows that, as Linux
+does).  With attach, it may be called for an object that is then discarded.
 
 MODE gives the object's permission bits, less those of the umask; TYPE,
-POPULATE?, LOCK? and HUGE-PAGES? are as for @code{shm-map}, RESERVE? as for
-@code{shm-resize!}.  INITIALIZE is a procedure that is called with the
-bytevector before other processes can attach to the object (where the system
-allows that, as Linux does).
+DIMENSIONS, POPULATE?, LOCK? and HUGE-PAGES? are as for shm-map, RESERVE? as for
+shm-resize!.
 
 If anything fails, or INITIALIZE does not return, no object is left behind.
-Raise @code{system-error} with @code{EEXIST} if there is an object NAME,
-@code{ENOSPC} if RESERVE? and there is not enough memory, and others as
-@code{shm-open} and @code{shm-map} do; @code{out-of-range} for a SIZE that is
-not positive, or not a multiple of the size of TYPE."
+Raise system-error with EEXIST if NAME is taken, ENOSPC if RESERVE? and there is
+not enough memory, and others as shm-open and shm-map do; out-of-range for a SIZE
+that is not positive, that is not a multiple of the size of TYPE, that does not
+agree with DIMENSIONS, or that is larger than an existing object."
   (require-shm "shm-create" name)
-  (create "shm-create" name size identity mode type reserve? populate? lock?
-          huge-pages? initialize))
+  (create "shm-create" name size noop mode exists type dimensions reserve?
+          populate? lock? huge-pages? initialize timeout))
 
-(define-syntax-rule (without-asyncs body ...)
-  ;; No signal's handler, and no other thread, makes BODY leave half-way.
-  (call-with-blocked-asyncs (lambda () body ...)))
+(define (noop . _)
+  *unspecified*)
 
-;; However BODY is left, CLEAN-UP, which may run more than once.  It does so a
-;; second time in case a signal's handler makes the first one leave, before it
-;; has blocked asyncs.
-(define-syntax-rule (with-cleanup clean-up body ...)
-  (let ((clean (lambda () (without-asyncs clean-up))))
-    (dynamic-wind
-      (const #t)
-      (lambda ()
-        (dynamic-wind
-          (const #t)
-          (lambda () body ...)
-          clean))
-      clean)))
+(define lease-patience #e1e8)           ; nanoseconds
+
+(define (create subr name size keep mode exists type dimensions reserve?
+                populate? lock? huge-pages? initialize timeout)
+  "Do as shm-create does, in the name of SUBR.  Atomically with giving the new
+object its name, call KEEP with its bytevector and #t, or with that of an
+existing object and #f."
+  (define bytes (agreed-size subr size type dimensions))
+  (define attach? (eq? exists 'attach))
+  (define patience (+ (%shm-now) lease-patience))
+  (define (create-new)
+    (create-object subr name bytes keep mode exists type dimensions reserve?
+                   populate? lock? huge-pages? initialize))
+  (define (retry? reason)
+    (or timeout
+        (not (eq? reason 'leased))
+        (< (%shm-now) patience)))
+  (define (attach-or-create tries)
+    (let ((found (without-asyncs
+                  (try-attach subr name type dimensions #t bytes keep retry?))))
+      (cond ((not (symbol? found)) found)
+            ((not (eq? found 'missing)) #f)
+            ((catch taken create-new (const #f)))
+            ;; Another process created the object, and may have unlinked it.
+            ((positive? tries) (attach-or-create (- tries 1)))
+            (else #f))))
+  (unless (memq exists '(error attach replace))
+    (scm-error (if (symbol? exists) 'out-of-range 'wrong-type-arg) subr
+               "exists is not one of error, attach and replace: ~A"
+               (list (shown exists)) (list exists)))
+  (check-size subr name bytes)
+  (when initialize
+    (check-procedure subr initialize))
+  (let ((deadline (deadline-after subr timeout)))
+    (if (and name attach?)
+        (poll-until deadline
+          (lambda ()
+            (attach-or-create 100)))
+        (create-new))))
+
+(define (check-size subr name size)
+  (unless (exact-integer? size)
+    (scm-error 'wrong-type-arg subr "Size is not an exact integer: ~A"
+               (list (shown size)) (list size)))
+  (when (negative? size)
+    (scm-error 'out-of-range subr "Size is negative or too large: ~A"
+               (list (shown size)) (list size)))
+  (when (zero? size)
+    (refuse-empty subr "An object of 0 bytes cannot be mapped: ~A" name)))
 
 (define (refuse-empty subr message name)
   (scm-error 'out-of-range subr message (list (shown name)) '(0)))
 
-(define (create subr name size keep mode type reserve? populate? lock?
-                huge-pages? initialize)
-  "Do as @code{shm-create} does, in the name of SUBR, and call KEEP with the
-bytevector in one step with giving the object its name."
-  (let* ((name (or name (fresh-name)))
-         (fd #f)
-         (unnamed? #f)
-         (bv #f)
-         (made? #f))
-    (%shm-check-type subr type)
-    (when initialize
-      (check-procedure subr initialize))
-    (when (eqv? size 0)
-      (refuse-empty subr "An object of 0 bytes cannot be mapped: ~A" name))
+;; The key of an exception that only this module knows.
+(define taken (make-symbol "taken"))
+
+(define (create-object subr name size keep mode exists type dimensions reserve?
+                       populate? lock? huge-pages? initialize)
+  "Do as `create' does, without attaching.  If EXISTS is attach and NAME is
+taken, throw to TAKEN."
+  (let ((draft #f)
+        (bv #f)
+        (array #f)
+        (done? #f))
+    (define-syntax-rule (if-free body ...)
+      (catch 'system-error
+        (lambda () body ...)
+        (lambda arguments
+          (if (and (eq? exists 'attach)
+                   (= EEXIST (system-error-errno arguments)))
+              (throw taken)
+              (apply throw arguments)))))
     (with-cleanup
-        (when fd
-          (unless (or made? unnamed?)
-            (%shm-unlink-own name fd))
-          (when (and bv (not made?))
+        (when draft
+          (when (and bv (not done?))
             (%shm-unmap! bv))
-          (close-fdes fd)
-          (set! fd #f))
+          (discard-draft! draft)
+          (set! draft #f))
       (with-errors-from subr name
         (without-asyncs
-         (set! fd (%shm-open-unnamed name mode (->bool initialize)))
-         (if fd
-             (set! unnamed? #t)
-             (set! fd (shm-open name (list O_RDWR O_CREAT O_EXCL) mode)))
-         (shm-resize! fd size #:reserve? reserve?)
-         (set! bv (map-object fd 0 #f type #t populate? lock? huge-pages?
-                              name))))
+         (if-free
+          (set! draft (open-draft name mode #:replace? (eq? exists 'replace)
+                                  #:early? (->bool initialize))))
+         (let ((fd (draft-fd draft)))
+           (shm-resize! fd size #:reserve? reserve?)
+           (set! bv (%shm-map fd 0 #f type #t populate? lock? huge-pages?
+                              name)))))
+      (set! array (in-shape bv dimensions))
       (when initialize
-        (initialize bv))
-      ;; A continuation may get here again, after all was done or given up.
-      (unless (or fd made?)
+        (initialize array))
+      ;; A continuation may enter INITIALIZE again after it was left.
+      (unless (or draft done?)
         (scm-error 'misc-error subr
-                   "The object was given up when initialize was left: ~A"
+                   "The object was discarded when initialize was left: ~A"
                    (list (shown name)) #f))
       (with-errors-from subr name
         (without-asyncs
-         (when (and unnamed? (not made?))
-           (%shm-publish fd name))
-         (set! made? #t)
-         (keep bv)))
-      bv)))
+         (when draft
+           (if-free (publish-draft! draft)))
+         (set! done? #t)
+         (keep bv #t)))
+      array)))
 
-(define lease-patience #e1e8)           ; nanoseconds
+(define (try-attach subr name type dimensions writable? at-least keep retry?)
+  "Map the object NAME, call KEEP with the bytevector and #f, and return that or,
+with DIMENSIONS, an array.  If it cannot be attached yet, for a reason for which
+RETRY? returns true, return that: missing, empty or leased.  Raise out-of-range
+if the object has fewer bytes than AT-LEAST."
+  (define (open)
+    (catch 'system-error
+      (lambda () (%shm-open name (list (if writable? O_RDWR O_RDONLY)) 0 #f))
+      (lambda arguments
+        (let ((reason (assv-ref `((,ENOENT . missing) (,EWOULDBLOCK . leased))
+                                (system-error-errno arguments))))
+          (if (and reason (retry? reason))
+              reason
+              (apply throw arguments))))))
+  (define (map-whole fd)
+    (let ((size (%shm-size fd))
+          (needed (size-of subr type dimensions)))
+      (cond
+       ((and (zero? size) (retry? 'empty))
+        'empty)
+       ((zero? size)
+        (refuse-empty subr "The object ~A is empty; with #:wait this waits until \
+its creator gives it a size" name))
+       ((< size (max (or at-least 0) (or needed 0)))
+        (scm-error 'out-of-range subr
+                   "The object ~A has ~A bytes, fewer than the ~A that are \
+needed"
+                   (list (shown name) size (max (or at-least 0) (or needed 0)))
+                   (list size)))
+       (else
+        (let ((bv (%shm-map fd 0 needed type writable? #f #f #f name)))
+          (keep bv #f)
+          (in-shape bv dimensions))))))
+  (with-errors-from subr name
+    (let ((fd (open)))
+      (if (symbol? fd)
+          fd
+          (dynamic-wind
+            (const #t)
+            (lambda () (map-whole fd))
+            (lambda () (close-fdes fd)))))))
 
-(define (try-attach name type writable? wait? lease?)
-  "Return a bytevector on the object NAME, or #f if WAIT? and it is not there
-or has no size, or if LEASE? and another process has a lease on it."
-  (catch 'system-error
-    (lambda ()
-      (let ((fd (%shm-open name (list (if writable? O_RDWR O_RDONLY)) 0 #f))
-            (bv #f))
-        (dynamic-wind
-          (const #t)
-          (lambda ()
-            (cond
-             ((positive? (shm-size fd))
-              (set! bv (map-object fd 0 #f type writable? #f #f #f name)))
-             ((not wait?)
-              (refuse-empty "shm-attach" "The object ~A is empty; with #:wait \
-this waits until its creator gives it a size" name)))
-            bv)
-          (lambda () (close-fdes fd)))))
-    (lambda arguments
-      (let ((errno (system-error-errno arguments)))
-        (if (or (and wait? (= errno ENOENT))
-                (and lease? (= errno EWOULDBLOCK)))
-            #f
-            (apply throw arguments))))))
-
-(define* (shm-attach name #:key (type 'vu8) writable? wait)
-  "Return a bytevector on the whole shared memory object NAME, for reading only
-unless WRITABLE?.  TYPE is as for @code{shm-map}.
+(define* (shm-attach name #:key (type 'vu8) dimensions writable? wait)
+  "Map the whole shared memory object NAME, read-only unless WRITABLE?, and
+return a bytevector on it.  TYPE is as for shm-map.  With DIMENSIONS, as for
+shm-map, map as many bytes as an array of that shape needs, and return that.
 
 WAIT is a real number of seconds to wait for the object to exist and to have a
-size; if it does not in time, return #f.
+size; if it expires, return #f.
 
-Raise @code{system-error} as @code{shm-open} does, with @code{ENOENT} if there
-is no such object and no WAIT, and @code{out-of-range} if its size is 0 and
-there is no WAIT, or not a multiple of the size of TYPE."
+Raise system-error as shm-open does, with ENOENT if there is no such object and
+no WAIT, and out-of-range if its size is 0 and there is no WAIT, if it is not a
+multiple of the size of TYPE, or less than DIMENSIONS need."
   (require-shm "shm-attach" name)
-  (%shm-check-type "shm-attach" type)
+  (size-of "shm-attach" type dimensions)
   (let ((deadline (deadline-after "shm-attach" wait))
         (patience (+ (%shm-now) lease-patience)))
+    (define (retry? reason)
+      (or wait
+          (and (eq? reason 'leased) (< (%shm-now) patience))))
     (poll-until deadline
       (lambda ()
-        (with-errors-from "shm-attach" name
-          (without-asyncs
-           (try-attach name type writable? (->bool wait)
-                       (or wait (< (%shm-now) patience)))))))))
+        (let ((result (without-asyncs
+                       (try-attach "shm-attach" name type dimensions
+                                   (->bool writable?) #f noop retry?))))
+          (and (not (symbol? result)) result))))))
 
 (define* (call-with-shm name size proc
-                        #:key (mode #o600) (type 'vu8) reserve? populate? lock?
-                        huge-pages? initialize)
-  "Make the shared memory object NAME of SIZE bytes, call PROC with a
-bytevector on it and return what PROC returns.  However PROC is left, the
-memory is given back and the name is unlinked, once, and if it still is that of
-the object which this call made; but not where a child of a fork leaves PROC.
-The keywords are those of @code{shm-create}.
+                        #:key (mode #o600) (exists 'error) (type 'vu8)
+                        dimensions reserve? populate? lock? huge-pages?
+                        initialize timeout timeout-value)
+  "Create the shared memory object NAME of SIZE bytes, call PROC with a
+bytevector on it or, with DIMENSIONS, an array, and return what PROC returns.
+However PROC is left, the memory is unmapped, and the name is unlinked, once, if
+it still is that of the object that this call created; but not where a child of
+a fork leaves PROC.  The keywords are those of shm-create; if TIMEOUT expires,
+return TIMEOUT-VALUE, by default #f, and do not call PROC.
 
-Raise what @code{shm-create} and PROC raise."
+Raise what shm-create and PROC raise."
   (require-shm "call-with-shm" name)
   (check-procedure "call-with-shm" proc)
   (let ((bv #f)
+        (created? #f)
         (process (getpid)))
     (with-cleanup
-        ;; This does nothing where it was done before.
+        ;; This has no effect if it was done before.
         (when (and bv (= process (getpid)))
-          (%shm-unlink-mapped bv)
+          (when created?
+            (%shm-unlink-mapped bv))
           (%shm-unmap! bv))
-      (create "call-with-shm" name size (lambda (made) (set! bv made)) mode
-              type reserve? populate? lock? huge-pages? initialize)
-      (proc bv))))
+      (let ((array (create "call-with-shm" name size
+                           (lambda (mapped new?)
+                             (set! bv mapped)
+                             (set! created? new?))
+                           mode exists type dimensions reserve? populate? lock?
+                           huge-pages? initialize timeout)))
+        (if array
+            (proc array)
+            timeout-value)))))

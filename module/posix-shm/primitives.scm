@@ -1,9 +1,11 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; (posix-shm primitives) - the %procedures of the C extension.
+;;; (posix-shm primitives) - the procedures of the C extension.
 
 (define-module (posix-shm primitives)
   #:use-module ((posix-shm config)
-                #:select (%extension-directory %site-directory)))
+                #:select (%extension-directory %site-directory))
+  #:use-module ((srfi srfi-1) #:select (break))
+  #:export (document))
 
 ;; Where to look for the extension, in this order: where the environment says,
 ;; as in a build tree; where it was installed, below the DESTDIR, if any, that
@@ -25,3 +27,32 @@
 ;; The extension exports what it defines here.  The compiler loads this module
 ;; with those that import it, and so knows the names.
 (load-extension (extension) "gshm_init")
+
+(define (document procedure arguments text)
+  "Make TEXT, with a first line that shows the call, the documentation of
+PROCEDURE, which C defines.  ARGUMENTS, as in (bv k #:optional timeout), are the
+names that procedure-arguments shows."
+  (call-with-values (lambda () (break keyword? arguments))
+    (lambda (required rest)
+      (let ((optional (if (null? rest) '() (cdr rest))))
+        ;; Required, optional and keyword arguments, whether others are allowed,
+        ;; and the rest argument.
+        (set-procedure-property! procedure 'arglist
+                                 (list required optional '() #f #f))
+        (set-procedure-property! procedure 'documentation
+                                 (string-append
+                                  (call-line (procedure-name procedure)
+                                             required optional)
+                                  "\n\n" text))))))
+
+(define (call-line name required optional)
+  (define (argument name)
+    (string-upcase (symbol->string name)))
+  (string-append "("
+                 (string-join
+                  (append (list (symbol->string name))
+                          (map argument required)
+                          (map (lambda (name)
+                                 (string-append "[" (argument name) "]"))
+                               optional)))
+                 ")"))

@@ -1,10 +1,13 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; (posix-shm sync) - locks and their like in memory that processes share.
+;;; (posix-shm sync) - locks in shared memory.
+
+;;; The plain procedures are C's own, since a call more would double what they
+;;; cost.
 
 ;;; Commentary:
 ;;;
-;;; Mutexes, conditions, semaphores, barriers and read-write locks in a
-;;; bytevector on shared memory, which processes share: with-shm-mutex is what
+;;; Mutexes, condition variables, semaphores, barriers and read-write locks at
+;;; byte offsets of a bytevector, which processes share: with-shm-mutex is what
 ;;; most programs need.  The manual is in Info: info guile-shm Locks.
 ;;;
 ;;; Code:
@@ -18,12 +21,12 @@
                shm-mutex-lock!
                shm-mutex-unlock!
 
-               ;; Conditions.
-               shm-condition-size
-               shm-condition-init!
-               shm-condition-wait!
-               shm-condition-signal!
-               shm-condition-broadcast!
+               ;; Condition variables.
+               shm-condition-variable-size
+               shm-condition-variable-init!
+               shm-condition-variable-wait!
+               shm-condition-variable-signal!
+               shm-condition-variable-broadcast!
 
                ;; Semaphores.
                shm-semaphore-size
@@ -44,259 +47,337 @@
                shm-rwlock-write-lock!
                shm-rwlock-unlock!
 
-               ;; What they raise.
+               ;; Exceptions.
                &shm-abandoned
                shm-abandoned?
-               &shm-format
+               &shm-format-error
                shm-format-error?)
-  #:export (call-with-shm-mutex
-            with-shm-mutex))
+  #:export (;; Calls with a lock held.
+            call-with-shm-mutex
+            call-with-shm-read-lock
+            call-with-shm-write-lock
+            with-shm-mutex
+            with-shm-read-lock
+            with-shm-write-lock))
 
 
 ;;; Mutexes.
 
-(document shm-mutex-init!
-  "Make the @code{shm-mutex-size} bytes at byte offset K of the bytevector BV
-an unlocked mutex.  Do this once, before any thread uses it.
+(document shm-mutex-init! '(bv k)
+  "Make the shm-mutex-size bytes at byte offset K of the bytevector BV an
+unlocked mutex.  Do this once, before any thread uses it.
 
-Raise @code{out-of-range} if K is not a multiple of 8, or if there are not that
-many bytes.")
+Raise out-of-range if K is not a multiple of 8, or if BV is too short.")
 
-(document shm-mutex-lock!
-  "Wait until no other thread, of whatever process, holds the mutex at byte
-offset K of the bytevector BV, and hold it.  TIMEOUT is a real number of
-seconds; without it, or if it is #f, wait for ever.
+(document shm-mutex-lock! '(bv k #:optional timeout)
+  "Lock the mutex at byte offset K of the bytevector BV; if another thread, of
+any process, owns it, wait.  TIMEOUT is a real number of seconds; without it, or
+if it is #f, wait for ever.
 
-Return #t; or @code{abandoned} if the thread that held it died, so that what it
-guards may be half done: this thread holds it now and should mend that; or #f
-if TIMEOUT is over, and this thread does not hold it.
+Return #t; or 'abandoned if the last owner died while it owned the mutex, so
+that the data may be inconsistent: this thread owns the mutex and should
+recover the data; or #f if TIMEOUT expires, without the mutex.
 
-Raise @code{system-error} with @code{EDEADLK} if this thread holds it already,
-@code{&shm-format} if there is no mutex, and @code{out-of-range} if K is not a
-multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
+Raise system-error with EDEADLK if this thread owns the mutex already,
+&shm-format-error if there is no mutex, and out-of-range if K is not a multiple
+of 8 or not within BV, or if the memory is unmapped meanwhile.")
 
-(document shm-mutex-unlock!
-  "No longer hold the mutex at byte offset K of the bytevector BV, and wake a
-thread that waits for it.
+(document shm-mutex-unlock! '(bv k)
+  "Unlock the mutex at byte offset K of the bytevector BV, and wake a thread
+that waits for it.
 
-Raise @code{system-error} with @code{EPERM} if this thread does not hold it,
-@code{&shm-format} if there is no mutex, and @code{out-of-range} if K is not a
-multiple of 8 or not within BV.")
-
-(define (call-with-mutex bv k thunk on-abandoned timeout)
-  ;; What shm-mutex-lock! returned; or `maybe', while that is not known, or
-  ;; `left', once this thread surely does not hold the mutex any more.
-  (define state 'maybe)
-  (define (lock)
-    (let ((again? (eq? state 'left)))
-      (set! state 'maybe)
-      (set! state (shm-mutex-lock! bv k timeout))
-      (when (and again? (not (eq? state #t)))
-        (scm-error 'misc-error "call-with-shm-mutex"
-                   "A continuation was entered again, where the mutex at \
-offset ~A of ~A could not be locked as before: ~A"
-                   (list k (%shm-describe bv) state) #f))))
-  (define (unlock)
-    (unless (eq? state 'left)
-      (%shm-mutex-leave! bv k)
-      (set! state 'left)))
-  (define (body)
-    (when (eq? state 'abandoned)
-      (when on-abandoned
-        (on-abandoned))
-      (%shm-mutex-mended! bv k)
-      (unless on-abandoned
-        (raise-abandoned "call-with-shm-mutex" (%shm-describe bv) k)))
-    (and state
-         (call-with-values thunk
-           (lambda results
-             (shm-mutex-unlock! bv k)
-             (set! state 'left)
-             ;; It takes long to return what there is not one of.
-             (if (and (pair? results) (null? (cdr results)))
-                 (car results)
-                 (apply values results))))))
-  (check-procedure "call-with-shm-mutex" thunk)
-  (when on-abandoned
-    (check-procedure "call-with-shm-mutex" on-abandoned))
-  (when (%shm-mutex-mine? bv k)
-    ;; This raises, before there is something to unlock.
-    (shm-mutex-lock! bv k))
-  ;; A signal's handler that leaves by an exception may do so after the mutex
-  ;; was locked and before LOCK returns, or before UNLOCK has begun.
-  (dynamic-wind
-    (const #t)
-    (lambda () (dynamic-wind lock body unlock))
-    unlock))
-
-(define* (call-with-shm-mutex bv k thunk #:key on-abandoned timeout)
-  "Call THUNK, a procedure without arguments, with the mutex at byte offset K
-of the bytevector BV held, and return what it returns.  However it is left, the
-mutex is unlocked; where a continuation enters it again, it is locked again.
-TIMEOUT is as for @code{shm-mutex-lock!}; if it is over, return #f and do not
-call THUNK.
-
-If the thread that held the mutex before died, call ON-ABANDONED, a procedure
-without arguments, first, to mend what the mutex guards.  If that does not
-return, the next owner of the mutex is told the same.  Without ON-ABANDONED,
-raise @code{&shm-abandoned}, with the mutex unlocked.
-
-Raise what @code{shm-mutex-lock!}, ON-ABANDONED and THUNK raise."
-  (call-with-mutex bv k thunk on-abandoned timeout))
-
-(define-syntax with-shm-mutex
-  (lambda (form)
-    "(with-shm-mutex BV K [#:on-abandoned PROC] [#:timeout SECONDS] BODY ...)"
-    (syntax-case form ()
-      ((_ bv k . rest)
-       (let next ((rest #'rest) (options '()))
-         (syntax-case rest ()
-           ((key value . rest)
-            (keyword? (syntax->datum #'key))
-            (next #'rest #`(key value . #,options)))
-           ((body0 body ...)
-            (not (keyword? (syntax->datum #'body0)))
-            (if (null? options)
-                #'(call-with-mutex bv k (lambda () body0 body ...) #f #f)
-                #`(call-with-shm-mutex bv k (lambda () body0 body ...)
-                                       . #,options)))
-           (_
-            (syntax-violation 'with-shm-mutex "there is no body" form))))))))
+Raise system-error with EPERM if this thread does not own the mutex,
+&shm-format-error if there is no mutex, and out-of-range if K is not a multiple
+of 8 or not within BV.")
 
 
-;;; Conditions.
+;;; Condition variables.
 
-(document shm-condition-init!
-  "Make the @code{shm-condition-size} bytes at byte offset K of the bytevector
-BV a condition without waiters.  Do this once, before any thread uses it.
+(document shm-condition-variable-init! '(bv k)
+  "Make the shm-condition-variable-size bytes at byte offset K of the
+bytevector BV a condition variable without waiters.  Do this once, before any
+thread uses it.
 
-Raise @code{out-of-range} if K is not a multiple of 8, or if there are not that
-many bytes.")
+Raise out-of-range if K is not a multiple of 8, or if BV is too short.")
 
-(document shm-condition-wait!
+(document shm-condition-variable-wait! '(bv k mutex-k #:optional timeout)
   "Unlock the mutex at byte offset MUTEX-K of the bytevector BV, which this
-thread holds, and wait for a signal of the condition at byte offset K; then
-lock the mutex again.  TIMEOUT is a real number of seconds to wait for a
-signal; without it, or if it is #f, wait for ever.  It can happen, if seldom,
-that there was no signal: look whether there is what you wait for, and wait
-again if not.
+thread owns, and wait for a signal of the condition variable at byte offset K;
+then lock the mutex again.  TIMEOUT is a real number of seconds to wait for a
+signal; without it, or if it is #f, wait for ever.  This may return without a
+signal, if seldom: test what you wait for in a loop.
 
-Return #t, or @code{abandoned} if a thread died holding the mutex, so that what
-it guards may be half done, or #f if TIMEOUT is over.  This thread holds the
-mutex again in each case, but not after an exception.
+Return #t; or 'abandoned if an owner of the mutex died, so that the data may be
+inconsistent; or #f if TIMEOUT expires.  This thread owns the mutex again in
+each case, but not after an exception.
 
-Raise @code{system-error} with @code{EPERM} if this thread does not hold the
-mutex, @code{&shm-format} if there is no condition or no mutex, and
-@code{out-of-range} if an offset is not a multiple of 8 or not within BV, or if
-the memory is unmapped meanwhile.")
+Raise system-error with EPERM if this thread does not own the mutex,
+&shm-format-error if there is no condition variable or no mutex, and
+out-of-range if an offset is not a multiple of 8 or not within BV, or if the
+memory is unmapped meanwhile.")
 
-(document shm-condition-signal!
-  "Have a thread that waits for the condition at byte offset K of the
-bytevector BV go on, if there is one.
+(document shm-condition-variable-signal! '(bv k)
+  "Wake one waiter, if any, of the condition variable at byte offset K of the
+bytevector BV.
 
-Raise @code{&shm-format} if there is no condition, and @code{out-of-range} if K
-is not a multiple of 8 or not within BV.")
+Raise &shm-format-error if there is no condition variable, and out-of-range if
+K is not a multiple of 8 or not within BV.")
 
-(document shm-condition-broadcast!
-  "Have all threads that wait for the condition at byte offset K of the
-bytevector BV go on.  Raise what @code{shm-condition-signal!} does.")
+(document shm-condition-variable-broadcast! '(bv k)
+  "Wake all waiters of the condition variable at byte offset K of the
+bytevector BV.  Raise what shm-condition-variable-signal! does.")
 
 
 ;;; Semaphores.
 
-(document shm-semaphore-init!
-  "Make the @code{shm-semaphore-size} bytes at byte offset K of the bytevector
-BV a semaphore of VALUE, an exact integer from 0 to 2147483647.  Do this once,
-before any thread uses it.
+(document shm-semaphore-init! '(bv k value)
+  "Make the shm-semaphore-size bytes at byte offset K of the bytevector BV a
+semaphore of VALUE, an exact integer from 0 to 2147483647.  Do this once, before
+any thread uses it.
 
-Raise @code{out-of-range} if K is not a multiple of 8, if there are not that
-many bytes, or for another VALUE.")
+Raise out-of-range if K is not a multiple of 8, if BV is too short, or for
+another VALUE.")
 
-(document shm-semaphore-post!
+(document shm-semaphore-post! '(bv k)
   "Add 1 to the value of the semaphore at byte offset K of the bytevector BV,
 and wake a thread that waits for that.
 
-Raise @code{system-error} with @code{EOVERFLOW} if the value is 2147483647,
-@code{&shm-format} if there is no semaphore, and @code{out-of-range} if K is
-not a multiple of 8 or not within BV.")
+Raise system-error with EOVERFLOW if the value is 2147483647, &shm-format-error
+if there is no semaphore, and out-of-range if K is not a multiple of 8 or not
+within BV.")
 
-(document shm-semaphore-wait!
+(document shm-semaphore-wait! '(bv k #:optional timeout)
   "Wait until the value of the semaphore at byte offset K of the bytevector BV
 is not 0, and subtract 1.  TIMEOUT is a real number of seconds; without it, or
-if it is #f, wait for ever.  Return #t, or #f if TIMEOUT is over.
+if it is #f, wait for ever.  Return #t, or #f if TIMEOUT expires.
 
-Raise @code{&shm-format} if there is no semaphore, and @code{out-of-range} if K
-is not a multiple of 8 or not within BV, or if the memory is unmapped
-meanwhile.")
+Raise &shm-format-error if there is no semaphore, and out-of-range if K is not
+a multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
 
-(document shm-semaphore-value
+(document shm-semaphore-value '(bv k)
   "Return the value of the semaphore at byte offset K of the bytevector BV, an
-exact integer, which others may have changed when this returns.
+exact integer.  Other threads may have changed it when this returns.
 
-Raise @code{&shm-format} if there is no semaphore, and @code{out-of-range} if K
-is not a multiple of 8 or not within BV.")
+Raise &shm-format-error if there is no semaphore, and out-of-range if K is not
+a multiple of 8 or not within BV.")
 
 
 ;;; Barriers.
 
-(document shm-barrier-init!
-  "Make the @code{shm-barrier-size} bytes at byte offset K of the bytevector BV
-a barrier for N threads, an exact integer from 1 to 256.  Do this once, before
+(document shm-barrier-init! '(bv k n)
+  "Make the shm-barrier-size bytes at byte offset K of the bytevector BV a
+barrier for N threads, an exact integer from 1 to 256.  Do this once, before
 any thread uses it.
 
-Raise @code{out-of-range} if K is not a multiple of 8, if there are not that
-many bytes, or for another N.")
+Raise out-of-range if K is not a multiple of 8, if BV is too short, or for
+another N.")
 
-(document shm-barrier-wait!
-  "Wait until as many threads wait at the barrier at byte offset K of the
-bytevector BV as it is for.  Then all of them go on, and it is closed again.
-TIMEOUT is a real number of seconds; without it, or if it is #f, wait for ever.
-Return #t, or #f if TIMEOUT is over; this thread does not count as waiting any
-more then, nor does one that died.
+(document shm-barrier-wait! '(bv k #:optional timeout)
+  "Wait at the barrier at byte offset K of the bytevector BV until as many
+threads wait there as it is for.  Then all of them return, and the barrier is
+closed again.  TIMEOUT is a real number of seconds; without it, or if it is #f,
+wait for ever.  Return #t, or #f if TIMEOUT expires.  A thread that timed out or
+died no longer counts.
 
-Raise @code{&shm-format} if there is no barrier, and @code{out-of-range} if K
-is not a multiple of 8 or not within BV, or if the memory is unmapped
-meanwhile.")
+Raise &shm-format-error if there is no barrier, and out-of-range if K is not a
+multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
 
 
 ;;; Read-write locks.
 
-(document shm-rwlock-init!
-  "Make the @code{shm-rwlock-size} bytes at byte offset K of the bytevector BV
-an unlocked read-write lock.  Do this once, before any thread uses it.
+(document shm-rwlock-init! '(bv k)
+  "Make the shm-rwlock-size bytes at byte offset K of the bytevector BV an
+unlocked read-write lock.  Do this once, before any thread uses it.
 
-Raise @code{out-of-range} if K is not a multiple of 8, or if there are not that
-many bytes.")
+Raise out-of-range if K is not a multiple of 8, or if BV is too short.")
 
-(document shm-rwlock-read-lock!
-  "Wait until no writer holds the read-write lock at byte offset K of the
-bytevector BV, or waits for it, and hold it together with at most 127 other
-readers.  TIMEOUT is a real number of seconds; without it, or if it is #f, wait
-for ever.
+(document shm-rwlock-read-lock! '(bv k #:optional timeout)
+  "Lock the read-write lock at byte offset K of the bytevector BV as a reader,
+together with at most 127 others; if a writer owns it or waits for it, wait.
+TIMEOUT is a real number of seconds; without it, or if it is #f, wait for ever.
 
-Return #t; or #f if TIMEOUT is over; or @code{abandoned} if a writer died
-holding it, so that what it guards may be half done: this thread holds the lock
-alone then, as a writer does, to mend that.
+Return #t; or #f if TIMEOUT expires; or 'abandoned if a writer died while it
+owned the lock, so that the data may be inconsistent: this thread owns the lock
+as a writer then, to recover the data.
 
-Raise @code{system-error} with @code{EDEADLK} if this thread holds it already,
-@code{&shm-format} if there is no such lock, and @code{out-of-range} if K is
-not a multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
+Raise system-error with EDEADLK if this thread owns the lock already,
+&shm-format-error if there is no read-write lock, and out-of-range if K is not a
+multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
 
-(document shm-rwlock-write-lock!
-  "Wait until no thread holds the read-write lock at byte offset K of the
-bytevector BV, and hold it alone.  No reader gets it from now on.  TIMEOUT is a
-real number of seconds; without it, or if it is #f, wait for ever.
+(document shm-rwlock-write-lock! '(bv k #:optional timeout)
+  "Lock the read-write lock at byte offset K of the bytevector BV as a writer,
+alone; wait for the readers, and for another writer, to unlock it, and keep
+further readers out.  TIMEOUT is a real number of seconds; without it, or if it
+is #f, wait for ever.
 
-Return #t; or @code{abandoned} if a writer died holding it, so that what it
-guards may be half done: this thread holds it now and should mend that; or #f
-if TIMEOUT is over.
+Return #t; or 'abandoned if a writer died while it owned the lock, so that the
+data may be inconsistent: this thread owns the lock and should recover the
+data; or #f if TIMEOUT expires.
 
-Raise what @code{shm-rwlock-read-lock!} does.")
+Raise what shm-rwlock-read-lock! does.")
 
-(document shm-rwlock-unlock!
-  "No longer hold the read-write lock at byte offset K of the bytevector BV, as
-a reader or as a writer.
+(document shm-rwlock-unlock! '(bv k)
+  "Unlock the read-write lock at byte offset K of the bytevector BV, which this
+thread owns as a reader or as a writer.
 
-Raise @code{system-error} with @code{EPERM} if this thread does not hold it,
-@code{&shm-format} if there is no such lock, and @code{out-of-range} if K is
-not a multiple of 8 or not within BV.")
+Raise system-error with EPERM if this thread does not own the lock,
+&shm-format-error if there is no read-write lock, and out-of-range if K is not a
+multiple of 8 or not within BV.")
+
+
+;;; Calls with a lock held.
+
+(define-syntax-rule (define-call-with-lock (name subr what)
+                      lock! unlock! leave! owned? make-consistent!)
+  ;; Define NAME, which does as call-with-shm-mutex, with the lock WHAT, a
+  ;; string, in the name of the procedure SUBR.  LEAVE! does as UNLOCK!, but
+  ;; nothing where the lock is not owned or not accessible; if its third
+  ;; argument is true, it leaves the lock abandoned.
+  (define (name bv k thunk on-abandoned timeout timeout-value)
+    ;; What LOCK! returned; or 'unknown before it has returned, or 'left once
+    ;; this thread does not own the lock any more.
+    (define state 'unknown)
+    (define (lock)
+      (let ((again? (eq? state 'left)))
+        (set! state 'unknown)
+        (set! state (lock! bv k timeout))
+        (when (and again? (not (eq? state #t)))
+          (scm-error 'misc-error subr
+                     "A continuation was entered again, where the ~A at \
+offset ~A of ~A could not be locked as before: ~A"
+                     (list what k (%shm-describe bv) state) #f))))
+    (define (unlock)
+      (unless (eq? state 'left)
+        (leave! bv k (eq? state 'abandoned))
+        (set! state 'left)))
+    (define (recover)
+      (when on-abandoned
+        (on-abandoned))
+      (make-consistent! bv k)
+      (set! state #t)
+      (unless on-abandoned
+        (raise-abandoned subr what (%shm-describe bv) k)))
+    (define (body)
+      (when (eq? state 'abandoned)
+        (recover))
+      (if state
+          (call-with-values thunk
+            (lambda results
+              (unlock! bv k)
+              (set! state 'left)
+              ;; `apply' is slow for the usual single value.
+              (if (and (pair? results) (null? (cdr results)))
+                  (car results)
+                  (apply values results))))
+          timeout-value))
+    (check-procedure subr thunk)
+    (when on-abandoned
+      (check-procedure subr on-abandoned))
+    (when (owned? bv k)
+      ;; This raises EDEADLK, before there is a lock to leave.
+      (lock! bv k))
+    ;; A signal's handler may leave by an exception after the lock was taken
+    ;; and before LOCK returns, or before UNLOCK has begun.
+    (dynamic-wind
+      (const #t)
+      (lambda () (dynamic-wind lock body unlock))
+      unlock)))
+
+(define-call-with-lock (call-with-mutex "call-with-shm-mutex" "mutex")
+  shm-mutex-lock! shm-mutex-unlock!
+  ;; The mutex itself records that it is abandoned.
+  (lambda (bv k abandoned?) (%shm-mutex-leave! bv k))
+  %shm-mutex-owned? %shm-mutex-make-consistent!)
+
+(define-call-with-lock (call-with-read-lock "call-with-shm-read-lock"
+                                            "read-write lock")
+  shm-rwlock-read-lock! shm-rwlock-unlock! %shm-rwlock-leave!
+  %shm-rwlock-owned? (const #t))
+
+(define-call-with-lock (call-with-write-lock "call-with-shm-write-lock"
+                                             "read-write lock")
+  shm-rwlock-write-lock! shm-rwlock-unlock! %shm-rwlock-leave!
+  %shm-rwlock-owned? (const #t))
+
+(define* (call-with-shm-mutex bv k thunk
+                              #:key on-abandoned timeout timeout-value)
+  "Lock the mutex at byte offset K of the bytevector BV, call THUNK, a procedure
+without arguments, and return what it returns.  However THUNK is left, the mutex
+is unlocked; where a continuation enters it again, it is locked again.  TIMEOUT
+is as for shm-mutex-lock!; if it expires, return TIMEOUT-VALUE, by default #f,
+and do not call THUNK.
+
+If the last owner of the mutex died, call ON-ABANDONED first, a procedure
+without arguments that recovers the data.  If it does not return, the mutex
+stays abandoned for the next owner.  Without ON-ABANDONED, unlock the mutex and
+raise &shm-abandoned.
+
+Raise what shm-mutex-lock!, ON-ABANDONED and THUNK raise."
+  (call-with-mutex bv k thunk on-abandoned timeout timeout-value))
+
+(define* (call-with-shm-read-lock bv k thunk
+                                  #:key on-abandoned timeout timeout-value)
+  "Lock the read-write lock at byte offset K of the bytevector BV as a reader,
+call THUNK, a procedure without arguments, and return what it returns.  All else
+is as for call-with-shm-mutex.  If the last writer died, this thread owns the
+lock as a writer while it calls ON-ABANDONED and THUNK.
+
+Raise what shm-rwlock-read-lock!, ON-ABANDONED and THUNK raise."
+  (call-with-read-lock bv k thunk on-abandoned timeout timeout-value))
+
+(define* (call-with-shm-write-lock bv k thunk
+                                   #:key on-abandoned timeout timeout-value)
+  "Lock the read-write lock at byte offset K of the bytevector BV as a writer,
+call THUNK, a procedure without arguments, and return what it returns.  All else
+is as for call-with-shm-mutex.
+
+Raise what shm-rwlock-write-lock!, ON-ABANDONED and THUNK raise."
+  (call-with-write-lock bv k thunk on-abandoned timeout timeout-value))
+
+(eval-when (expand load eval)
+  (define (expand-lock-form form call call-with-keywords)
+    "Return the expansion of FORM, with-shm-mutex or a form like it, to a call
+of CALL or, if FORM has keywords, of CALL-WITH-KEYWORDS."
+    (syntax-case form ()
+      ((name bv k . rest)
+       (let next ((rest #'rest) (keywords '()))
+         (syntax-case rest ()
+           ((key value . rest)
+            (keyword? (syntax->datum #'key))
+            (next #'rest #`(key value . #,keywords)))
+           ((body0 body ...)
+            (not (keyword? (syntax->datum #'body0)))
+            (if (null? keywords)
+                #`(#,call bv k (lambda () body0 body ...) #f #f #f)
+                #`(#,call-with-keywords bv k (lambda () body0 body ...)
+                                        . #,keywords)))
+           (_
+            (syntax-violation (syntax->datum #'name) "there is no body"
+                              form))))))))
+
+(define-syntax with-shm-mutex
+  (lambda (form)
+    "(with-shm-mutex BV K [#:on-abandoned PROC] [#:timeout SECONDS]
+                [#:timeout-value VALUE] BODY ...)
+
+Evaluate BODY with the mutex at byte offset K of the bytevector BV locked, and
+return its values, as call-with-shm-mutex does."
+    (expand-lock-form form #'call-with-mutex #'call-with-shm-mutex)))
+
+(define-syntax with-shm-read-lock
+  (lambda (form)
+    "(with-shm-read-lock BV K [#:on-abandoned PROC] [#:timeout SECONDS]
+                    [#:timeout-value VALUE] BODY ...)
+
+Evaluate BODY with the read-write lock at byte offset K of the bytevector BV
+locked as a reader, and return its values, as call-with-shm-read-lock does."
+    (expand-lock-form form #'call-with-read-lock #'call-with-shm-read-lock)))
+
+(define-syntax with-shm-write-lock
+  (lambda (form)
+    "(with-shm-write-lock BV K [#:on-abandoned PROC] [#:timeout SECONDS]
+                     [#:timeout-value VALUE] BODY ...)
+
+Evaluate BODY with the read-write lock at byte offset K of the bytevector BV
+locked as a writer, and return its values, as call-with-shm-write-lock does."
+    (expand-lock-form form #'call-with-write-lock #'call-with-shm-write-lock)))

@@ -3,8 +3,8 @@
 
 ;;; Commentary:
 
-;; List, describe, make, remove and copy shared memory objects, and list the
-;; processes that hold them.
+;; List, describe, create, remove and copy shared memory objects, and list the
+;; processes that use them.
 
 ;;; Code:
 
@@ -22,27 +22,34 @@
   #:use-module (posix-shm holders)
   #:use-module (posix-shm json)
   #:use-module ((posix-shm object) #:select (with-errors-from))
+  #:use-module (posix-shm text)
   #:use-module (rnrs bytevectors)
   #:use-module (srfi srfi-1)
   #:use-module (srfi srfi-37)
   #:export (main))
 
-(define %summary "List, make, remove and copy shared memory objects.")
+(define %summary "List, create, remove and copy shared memory objects.")
 (define %synopsis "shm COMMAND [OPTION]... [ARGUMENT]...")
 (define %help "
 Commands:
-  list [--long]        all objects; with --long, also who holds each
-  info NAME...         all about the objects named
-  who NAME...          the processes that map the objects or have them open
-  create NAME SIZE     make an object of SIZE bytes, which are 0
+  list, ls             list all objects and named semaphores
+      --long           also the processes that use each
+  info NAME...         describe objects
+  who NAME...          list the processes that map objects or have them open
+  create NAME SIZE     create an object of SIZE bytes, which are 0
       --mode=MODE      with these permissions, an octal number (default 600)
-      --reserve        and set the memory aside for it now
-  remove NAME...       remove the names; memory goes with the last who holds it
-  dump NAME            write what an object holds to standard output
-  load NAME            make an object of what standard input has
+      --reserve        allocate its memory now
+  remove, rm NAME...   unlink objects; their memory goes with the last user
+  prune [PATTERN...]   unlink your objects that no process uses and whose names
+                       match a pattern; without one, only list all such objects
+      --older-than=AGE unless they are younger than AGE (default 1h)
+  dump NAME            copy an object to standard output
+  load NAME            create an object from standard input
 
-A NAME begins with a slash.  A SIZE is a number of bytes, or of KiB, MiB or GiB
-with K, M or G after it.  list, info and who take --json.
+A NAME or PATTERN, as in '/app-*', begins with a slash, which may be omitted.
+A SIZE is a number of bytes, or of KiB, MiB or GiB with K, M or G after it; an
+AGE a number of seconds, or of minutes, hours or days with m, h or d after it.
+list, info and who take --json.
 
       --help           print this
       --version        print the version of Guile-SHM
@@ -128,80 +135,13 @@ with.  Return that, or 1 if THUNK raises an exception or writing fails."
     result))
 
 
-;;; Text for people.
+;;; Objects and their users.
 
-;; Names and commands may contain control sequences of a terminal.
-(define (printable text)
-  "Return TEXT with escapes for backslashes and for what is neither graphic nor
-a space."
-  (string-concatenate
-   (map (lambda (c)
-          (cond ((char=? c #\newline) "\\n")
-                ((char=? c #\tab) "\\t")
-                ((char=? c #\\) "\\\\")
-                ((or (char-set-contains? char-set:graphic c)
-                     (char=? c #\space))
-                 (string c))
-                ((< (char->integer c) 256)
-                 (format #f "\\x~2,'0x" (char->integer c)))
-                ((< (char->integer c) 65536)
-                 (format #f "\\u~4,'0x" (char->integer c)))
-                (else (format #f "\\U~8,'0x" (char->integer c)))))
-        (string->list text))))
-
-(define (emphasized text)
-  (if (and (isatty? (current-output-port))
-           (member (getenv "NO_COLOR") '(#f ""))
-           (not (equal? (getenv "TERM") "dumb")))
-      (string-append "\x1b[1m" text "\x1b[m")
-      text))
-
-(define (short-size bytes)
-  (let next ((n bytes) (units '("" "K" "M" "G" "T" "P" "E")))
-    (cond ((or (< n 1024) (null? (cdr units)))
-           (if (or (integer? n) (>= n 10))
-               (format #f "~d~a" (ceiling n) (car units))
-               (format #f "~,1f~a" (/ (ceiling (* n 10)) 10.) (car units))))
-          (else (next (/ n 1024) (cdr units))))))
-
-(define (age-name seconds)
-  (let next ((n (max 0 seconds))
-             (units '((60 . "s") (60 . "m") (24 . "h") (#f . "d"))))
-    (match units
-      (((limit . unit) . rest)
-       (if (and limit (>= n limit))
-           (next (quotient n limit) rest)
-           (format #f "~d~a" n unit))))))
-
-(define (mode-name mode)
-  (list->string
-   (map (lambda (bit letter) (if (zero? (logand mode bit)) #\- letter))
-        '(#o400 #o200 #o100 #o40 #o20 #o10 #o4 #o2 #o1)
-        (string->list "rwxrwxrwx"))))
-
-(define (user-name uid)
-  (or (false-if-exception (passwd:name (getpwuid uid))) (number->string uid)))
-
-(define (group-name gid)
-  (or (false-if-exception (group:name (getgrgid gid))) (number->string gid)))
-
-(define (column-lines alignments rows)
-  "Return the lines of a table of ROWS, lists of strings.  ALIGNMENTS has
-@code{left} or @code{right} for each column, or #f to leave it as it is."
-  (define widths
-    (apply map (lambda cells (apply max (map string-length cells))) rows))
-  (map (lambda (row)
-         (string-join (map (lambda (cell width alignment)
-                             (case alignment
-                               ((right) (string-pad cell width))
-                               ((left) (string-pad-right cell width))
-                               (else cell)))
-                           row widths alignments)
-                      "  "))
-       rows))
-
-
-;;; Holders.
+(define (displayed-name object)
+  (string-append (emphasized (printable (object-name object)))
+                 (if (string=? "object" (object-kind object))
+                     ""
+                     (string-append " (" (object-kind object) ")"))))
 
 (define (how-held holder object)
   (string-join (append (if (holder-maps? holder object) '("mapped") '())
@@ -234,6 +174,7 @@ be more that hold objects")))
 
 (define (object-json object holders all?)
   `(("name" . ,(object-name object))
+    ("kind" . ,(object-kind object))
     ("size" . ,(object-size object))
     ("used" . ,(object-used object))
     ("mode" . ,(number->string (object-mode object) 8))
@@ -270,7 +211,7 @@ be more that hold objects")))
                     (format #f "~a~a" (length (holders-of object holders))
                             (if all? "" "+"))
                     "?")
-                (emphasized (printable (object-name object)))))
+                (displayed-name object)))
         (define rows
           (cons '("SIZE" "USED" "MODE" "OWNER" "AGE" "HELD" "NAME")
                 (map row objects)))
@@ -286,7 +227,7 @@ be more that hold objects")))
         0))))
 
 (define (print-info object holders all?)
-  (format #t "~a~%" (emphasized (printable (object-name object))))
+  (format #t "~a~%" (displayed-name object))
   (for-each
    (match-lambda ((label text) (format #t "  ~9a~a~%" label text)))
    `(("size:" ,(format #f "~a bytes (~a)" (object-size object)
@@ -338,8 +279,8 @@ may be more holders."
                      (printable (object-name object)))
                (list ENOSYS)))
   (let ((those (holders-of object holders)))
-    (format #t "~a~a~%" (emphasized (printable (object-name object)))
-            (if (null? those) ": nobody" ""))
+    (format #t "~a~a~%" (displayed-name object)
+            (if (null? those) ": not in use" ""))
     (print-holders object those)))
 
 (define (who options . names)
@@ -376,6 +317,40 @@ may be more holders."
 
 (define (remove-objects options . names)
   (for-all names shm-unlink))
+
+(define (parse-age text)
+  (match (string-match "^([0-9]+)([smhd]?)$" text)
+    (#f (usage-error "prune: not an age: ~a; see guild shm --help"
+                     (printable text)))
+    (found
+     (* (string->number (match:substring found 1))
+        (assoc-ref '(("" . 1) ("s" . 1) ("m" . 60) ("h" . 3600) ("d" . 86400))
+                   (match:substring found 2))))))
+
+(define (prune options . patterns)
+  (define latest
+    (- (current-time) (parse-age (or (assq-ref options 'older-than) "1h"))))
+  (define candidates
+    (filter (lambda (object)
+              (and (= (geteuid) (object-user object))
+                   (<= (object-changed object) latest)
+                   (string=? "object" (object-kind object))
+                   (or (null? patterns)
+                       (matches-any? (object-name object) patterns))))
+            (all-objects)))
+  (define found? #f)
+  (define result
+    (for-all candidates
+      (lambda (object)
+        (when (if (null? patterns)
+                  (unused? object)
+                  (remove-unused! object))
+          (set! found? #t)
+          (format #t "~a~%" (displayed-name object))))))
+  (when (and (null? patterns) found?)
+    (complain "no object was removed; a pattern, such as '/app-*', removes \
+those that match"))
+  result)
 
 (define progress-interval (quotient internal-time-units-per-second 10))
 
@@ -422,29 +397,41 @@ a command"))
 
 ;;; The command line.
 
-;; The name, the options, the least and the largest number of arguments, and
-;; the procedure.
+;; The name, the options, the minimum and the maximum number of arguments, how
+;; many of them at most are names, and the procedure.
 (define commands
-  `(("list" (json long) 0 0 ,list-objects)
-    ("info" (json) 1 #f ,info)
-    ("who" (json) 1 #f ,who)
-    ("create" (mode reserve) 2 2 ,create)
-    ("remove" () 1 #f ,remove-objects)
-    ("dump" () 1 1 ,dump)
-    ("load" () 1 1 ,load-input)))
+  `(("list" (json long) 0 0 0 ,list-objects)
+    ("ls" (json long) 0 0 0 ,list-objects)
+    ("info" (json) 1 #f #f ,info)
+    ("who" (json) 1 #f #f ,who)
+    ("create" (mode reserve) 2 2 1 ,create)
+    ("remove" () 1 #f #f ,remove-objects)
+    ("rm" () 1 #f #f ,remove-objects)
+    ("prune" (older-than) 0 #f #f ,prune)
+    ("dump" () 1 1 1 ,dump)
+    ("load" () 1 1 1 ,load-input)))
+
+(define (with-slash name)
+  (if (string-prefix? "/" name)
+      name
+      (string-append "/" name)))
 
 (define (flag name . spellings)
   (option spellings #f #f
           (lambda (option spelling argument options arguments)
             (values (acons name #t options) arguments))))
 
+(define (option-with-argument name)
+  (option (list (symbol->string name)) #t #f
+          (lambda (option spelling argument options arguments)
+            (values (acons name argument options) arguments))))
+
 (define all-options
   `((json . ,(flag 'json "json"))
     (long . ,(flag 'long #\l "long"))
     (reserve . ,(flag 'reserve "reserve"))
-    (mode . ,(option '("mode") #t #f
-                     (lambda (option spelling argument options arguments)
-                       (values (acons 'mode argument options) arguments))))))
+    (mode . ,(option-with-argument 'mode))
+    (older-than . ,(option-with-argument 'older-than))))
 
 (define (parse command wanted rest)
   "Return the alist of options and the list of arguments in REST."
@@ -502,20 +489,23 @@ any locale."
     (#f
      (usage-error "there is no command ~a; see guild shm --help"
                   (printable command)))
-    ((_ wanted least most proc)
+    ((_ wanted least most names proc)
      (call-with-values (lambda () (parse command wanted rest))
        (lambda (options arguments)
-         (let ((n (length arguments)))
-           (when (< n least)
-             (usage-error "~a: ~a; see guild shm --help" command
-                          (if (zero? n)
-                              "there is no name"
-                              "there is no size")))
-           (when (and most (> n most))
-             (usage-error "~a: too many arguments: ~a" command
-                          (printable (list-ref arguments most)))))
+         (define n (length arguments))
+         (define named (min n (or names n)))
+         (when (< n least)
+           (usage-error "~a: ~a; see guild shm --help" command
+                        (if (zero? n)
+                            "there is no name"
+                            "there is no size")))
+         (when (and most (> n most))
+           (usage-error "~a: too many arguments: ~a" command
+                        (printable (list-ref arguments most))))
          (check-shm)
-         (apply proc options arguments))))))
+         (apply proc options
+                (append (map with-slash (take arguments named))
+                        (drop arguments named))))))))
 
 (define (print-help)
   (format #t "Usage: guild ~a~%~a~%~a" %synopsis %summary %help)

@@ -98,8 +98,11 @@ gshm_to_int (const char *subr, int pos, SCM value, int min, int max)
 int
 gshm_to_descriptor (const char *subr, int pos, SCM value)
 {
+  if (SCM_OPFPORTP (value))
+    return SCM_FPORT_FDES (value);
   if (!scm_is_exact_integer (value))
-    gshm_wrong_type (subr, pos, value, "file descriptor, an integer");
+    gshm_wrong_type (subr, pos, value,
+                     "file descriptor or open file port");
   return gshm_to_int (subr, pos, value, INT_MIN, INT_MAX);
 }
 

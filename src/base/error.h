@@ -30,7 +30,8 @@ SCM_NORETURN void gshm_wrong_type (const char *subr, int pos, SCM object,
 void gshm_check_exact_integer (const char *subr, int pos, SCM value);
 
 /* The argument VALUE at position POS of SUBR as a C value: wrong-type-arg for
-   what is no exact integer, out-of-range for one that does not fit.  */
+   what is no exact integer, out-of-range for one that does not fit.  A
+   descriptor may also be a file port, which the caller must keep alive.  */
 int gshm_to_int (const char *subr, int pos, SCM value, int min, int max);
 int gshm_to_descriptor (const char *subr, int pos, SCM value);
 size_t gshm_to_size (const char *subr, int pos, SCM value, size_t max);

@@ -93,12 +93,23 @@ DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
     return tag##_to_scm (atomic_load (place));                                \
   }
 
-#define DEFINE_COMPARE_EXCHANGE(tag, type)                                    \
+#define DEFINE_SET(tag, type)                                                 \
   static SCM                                                                  \
-  tag##_compare_exchange (SCM bytevector, SCM k, SCM scm_expected,            \
+  tag##_set (SCM bytevector, SCM k, SCM value)                                \
+  {                                                                           \
+    static const char subr[] = "atomic-" #tag "-set!";                        \
+    _Atomic type *place = gshm_place (subr, bytevector, k, sizeof (type),     \
+                                      sizeof (type), 1);                      \
+    atomic_store (place, tag##_from_scm (subr, 3, value));                    \
+    return SCM_UNSPECIFIED;                                                   \
+  }
+
+#define DEFINE_COMPARE_AND_SWAP(tag, type)                                    \
+  static SCM                                                                  \
+  tag##_compare_and_swap (SCM bytevector, SCM k, SCM scm_expected,            \
                           SCM scm_value)                                      \
   {                                                                           \
-    static const char subr[] = "atomic-" #tag "-compare-exchange!";           \
+    static const char subr[] = "atomic-" #tag "-compare-and-swap!";           \
     _Atomic type *place = gshm_place (subr, bytevector, k, sizeof (type),     \
                                       sizeof (type), 1);                      \
     type expected = tag##_from_scm (subr, 3, scm_expected);                   \
@@ -107,8 +118,8 @@ DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
     return tag##_to_scm (expected);                                           \
   }
 
-/* EXCHANGE gives the value before, as does whatever else is here.  */
-#define DEFINE_EXCHANGE(tag, type, function, name, exchange)                  \
+/* OPERATION returns the previous value.  */
+#define DEFINE_UPDATE(tag, type, function, name, operation)                   \
   static SCM                                                                  \
   tag##_##function (SCM bytevector, SCM k, SCM scm_value)                     \
   {                                                                           \
@@ -116,12 +127,11 @@ DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
     _Atomic type *place = gshm_place (subr, bytevector, k, sizeof (type),     \
                                       sizeof (type), 1);                      \
     type value = tag##_from_scm (subr, 3, scm_value);                         \
-    return tag##_to_scm (exchange (place, value));                            \
+    return tag##_to_scm (operation (place, value));                           \
   }
 
-#define FOR_EACH_EXCHANGE(do, tag, type)                                      \
-  do (tag, type, set, "set!", atomic_exchange)                                \
-  do (tag, type, exchange, "exchange!", atomic_exchange)                      \
+#define FOR_EACH_UPDATE(do, tag, type)                                        \
+  do (tag, type, swap, "swap!", atomic_exchange)                              \
   do (tag, type, fetch_add, "fetch-add!", atomic_fetch_add)                   \
   do (tag, type, fetch_sub, "fetch-sub!", atomic_fetch_sub)                   \
   do (tag, type, fetch_and, "fetch-and!", atomic_fetch_and)                   \
@@ -130,17 +140,19 @@ DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
 
 #define DEFINE_OPERATIONS(tag, type)                                          \
   DEFINE_REF (tag, type)                                                      \
-  DEFINE_COMPARE_EXCHANGE (tag, type)                                         \
-  FOR_EACH_EXCHANGE (DEFINE_EXCHANGE, tag, type)
+  DEFINE_SET (tag, type)                                                      \
+  DEFINE_COMPARE_AND_SWAP (tag, type)                                         \
+  FOR_EACH_UPDATE (DEFINE_UPDATE, tag, type)
 
-#define EXPORT_EXCHANGE(tag, type, function, name, exchange)                  \
+#define EXPORT_UPDATE(tag, type, function, name, operation)                   \
   gshm_define ("atomic-" #tag "-" name, 3, 0, tag##_##function);
 
 #define EXPORT_OPERATIONS(tag, type)                                          \
   gshm_define ("atomic-" #tag "-ref", 2, 0, tag##_ref);                       \
-  gshm_define ("atomic-" #tag "-compare-exchange!", 4, 0,                     \
-               tag##_compare_exchange);                                       \
-  FOR_EACH_EXCHANGE (EXPORT_EXCHANGE, tag, type)
+  gshm_define ("atomic-" #tag "-set!", 3, 0, tag##_set);                      \
+  gshm_define ("atomic-" #tag "-compare-and-swap!", 4, 0,                     \
+               tag##_compare_and_swap);                                       \
+  FOR_EACH_UPDATE (EXPORT_UPDATE, tag, type)
 
 #define FOR_EACH_TYPE(do)                                                     \
   do (u32, uint32_t)                                                          \

@@ -28,6 +28,7 @@
 #define SLOT "call-with-shm-slot"
 #define MESSAGE "call-with-shm-message"
 #define CLOSE "shm-channel-close!"
+#define CLOSED "shm-channel-closed?"
 #define STATISTICS "shm-channel-statistics"
 
 static const char what[] = "channel";
@@ -521,8 +522,20 @@ gshm_channel_close (SCM bytevector)
   return scm_from_bool (!was_closed);
 }
 
-/* (CHANNEL) -> list: the ring's size, messages and bytes in, messages and
-   bytes out, waiting senders and receivers, and whether it is closed.  */
+/* (CHANNEL) -> boolean: is it closed?  */
+static SCM
+gshm_channel_closed_p (SCM bytevector)
+{
+  struct operation operation;
+
+  begin (&operation, CLOSED, bytevector);
+  int is_closed = gshm_ring_is_closed (&operation.passing.ring);
+  scm_remember_upto_here_1 (bytevector);
+  return scm_from_bool (is_closed);
+}
+
+/* (CHANNEL) -> list: messages and bytes in, messages and bytes out, waiting
+   senders and receivers, and whether it is closed.  */
 static SCM
 gshm_channel_statistics (SCM bytevector)
 {
@@ -539,12 +552,11 @@ gshm_channel_statistics (SCM bytevector)
                                      1, &channel->namespace);
   int is_closed = gshm_ring_is_closed (&operation.passing.ring);
   scm_remember_upto_here_1 (bytevector);
-  return scm_list_n (scm_from_uint64 (operation.passing.ring.size),
-                     scm_from_uint64 (in.messages), scm_from_uint64 (in.bytes),
+  return scm_list_n (scm_from_uint64 (in.messages), scm_from_uint64 (in.bytes),
                      scm_from_uint64 (out.messages),
-                     scm_from_uint64 (out.bytes),
-                     scm_from_int (senders), scm_from_int (receivers),
-                     scm_from_bool (is_closed), SCM_UNDEFINED);
+                     scm_from_uint64 (out.bytes), scm_from_int (senders),
+                     scm_from_int (receivers), scm_from_bool (is_closed),
+                     SCM_UNDEFINED);
 }
 
 void
@@ -560,9 +572,10 @@ gshm_channel_init (void)
                gshm_channel_begin_message);
   gshm_define ("%shm-channel-end-message!", 2, 0, gshm_channel_end_message);
   gshm_define ("%shm-channel-leave!", 3, 0, gshm_channel_leave);
-  gshm_define ("%shm-channel-mine?", 2, 0, gshm_channel_is_mine);
+  gshm_define ("%shm-channel-owned?", 2, 0, gshm_channel_is_mine);
   gshm_define ("%shm-channel-size", 2, 0, gshm_channel_size);
   gshm_define ("%shm-channel-close!", 1, 0, gshm_channel_close);
+  gshm_define ("%shm-channel-closed?", 1, 0, gshm_channel_closed_p);
   gshm_define ("%shm-channel-statistics", 1, 0, gshm_channel_statistics);
   gshm_define_size ("shm-channel-header-size", sizeof (struct gshm_channel));
   gshm_define_size ("shm-message-header-size", GSHM_RECORD_HEADER);

@@ -33,7 +33,7 @@
 #include "memory/place.h"
 
 static const char *const kinds[] = {
-  [GSHM_MUTEX] = "mutex", [GSHM_CONDITION] = "condition",
+  [GSHM_MUTEX] = "mutex", [GSHM_CONDITION] = "condition variable",
   [GSHM_SEMAPHORE] = "semaphore", [GSHM_BARRIER] = "barrier",
   [GSHM_RWLOCK] = "read-write lock",
 };
@@ -228,10 +228,10 @@ is_mutex_mine (SCM bytevector, SCM k)
 
 /* Condition variables.  */
 
-#define CONDITION_INIT "shm-condition-init!"
-#define CONDITION_WAIT "shm-condition-wait!"
-#define CONDITION_SIGNAL "shm-condition-signal!"
-#define CONDITION_BROADCAST "shm-condition-broadcast!"
+#define CONDITION_INIT "shm-condition-variable-init!"
+#define CONDITION_WAIT "shm-condition-variable-wait!"
+#define CONDITION_SIGNAL "shm-condition-variable-signal!"
+#define CONDITION_BROADCAST "shm-condition-variable-broadcast!"
 
 static SCM
 init_condition (SCM bytevector, SCM k)
@@ -454,6 +454,32 @@ unlock_rwlock (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
+/* (BYTEVECTOR K ABANDONED?): if this thread owns the lock, unlock it; with
+   ABANDONED? leave it abandoned.  This raises no exception where there is no
+   lock any more.  */
+static SCM
+leave_rwlock (SCM bytevector, SCM k, SCM is_abandoned)
+{
+  if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
+    gshm_rwlock_leave (gshm_place (RWLOCK_UNLOCK, bytevector, k,
+                                   sizeof (struct gshm_rwlock), 8, 1),
+                       scm_is_true (is_abandoned));
+  scm_remember_upto_here_1 (bytevector);
+  return SCM_UNSPECIFIED;
+}
+
+/* (BYTEVECTOR K) -> boolean: does this thread own the lock?  */
+static SCM
+is_rwlock_mine (SCM bytevector, SCM k)
+{
+  struct use use = { RWLOCK_UNLOCK, bytevector, k, GSHM_RWLOCK };
+  int mine
+    = gshm_rwlock_is_mine (structure (&use, sizeof (struct gshm_rwlock)));
+
+  scm_remember_upto_here_1 (bytevector);
+  return scm_from_bool (mine);
+}
+
 void
 gshm_sync_init (void)
 {
@@ -462,9 +488,9 @@ gshm_sync_init (void)
   gshm_define (MUTEX_INIT, 2, 0, init_mutex);
   gshm_define (MUTEX_LOCK, 2, 1, lock_mutex);
   gshm_define (MUTEX_UNLOCK, 2, 0, unlock_mutex);
-  gshm_define ("%shm-mutex-mine?", 2, 0, is_mutex_mine);
+  gshm_define ("%shm-mutex-owned?", 2, 0, is_mutex_mine);
   gshm_define ("%shm-mutex-leave!", 2, 0, leave_mutex);
-  gshm_define ("%shm-mutex-mended!", 2, 0, make_mutex_consistent);
+  gshm_define ("%shm-mutex-make-consistent!", 2, 0, make_mutex_consistent);
   gshm_define (CONDITION_INIT, 2, 0, init_condition);
   gshm_define (CONDITION_WAIT, 3, 1, wait_on_condition);
   gshm_define (CONDITION_SIGNAL, 2, 0, signal_condition);
@@ -479,8 +505,11 @@ gshm_sync_init (void)
   gshm_define (READ_LOCK, 2, 1, read_lock);
   gshm_define (WRITE_LOCK, 2, 1, write_lock);
   gshm_define (RWLOCK_UNLOCK, 2, 0, unlock_rwlock);
+  gshm_define ("%shm-rwlock-owned?", 2, 0, is_rwlock_mine);
+  gshm_define ("%shm-rwlock-leave!", 3, 0, leave_rwlock);
   gshm_define_size ("shm-mutex-size", sizeof (struct gshm_mutex));
-  gshm_define_size ("shm-condition-size", sizeof (struct gshm_condition));
+  gshm_define_size ("shm-condition-variable-size",
+                    sizeof (struct gshm_condition));
   gshm_define_size ("shm-semaphore-size", sizeof (struct gshm_semaphore));
   gshm_define_size ("shm-barrier-size", sizeof (struct gshm_barrier));
   gshm_define_size ("shm-rwlock-size", sizeof (struct gshm_rwlock));

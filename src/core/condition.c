@@ -123,7 +123,7 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
     {
       /* An owner that died will not signal.  */
       uint64_t owner = gshm_load (&mutex->owner);
-      if (owner != 0 && !(awaiting->mends && owner == GSHM_NOBODY)
+      if (owner != 0 && !(awaiting->mends && owner == GSHM_ABANDONED)
           && gshm_is_dead (owner, UINT64_MAX,
                            atomic_load (&mutex->namespace)))
         return GSHM_OWNER_DIED;

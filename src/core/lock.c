@@ -27,7 +27,7 @@ gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
     }
   if (GSHM_WHO (owner) == locking->self)
     return GSHM_DEADLOCK;
-  if (owner == GSHM_NOBODY
+  if (owner == GSHM_ABANDONED
       || (owner != 0 && sleep->look
           && gshm_is_dead (owner, UINT64_MAX,
                            atomic_load (locking->namespace))))

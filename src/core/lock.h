@@ -28,7 +28,7 @@
 
 /* Nobody who lives: whoever had it gave it up without mending what it
    guards.  */
-#define GSHM_NOBODY GSHM_WAITERS
+#define GSHM_ABANDONED GSHM_WAITERS
 
 static inline uint64_t
 gshm_load (const gshm_long_word *word)

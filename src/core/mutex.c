@@ -53,7 +53,7 @@ void
 gshm_mutex_give_up (struct gshm_mutex *mutex)
 {
   gshm_unlock (&mutex->owner, gshm_load (&mutex->owner) & INCONSISTENT
-               ? GSHM_NOBODY : 0);
+               ? GSHM_ABANDONED : 0);
 }
 
 void

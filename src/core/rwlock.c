@@ -44,6 +44,12 @@ place_of_reader (struct gshm_rwlock *rwlock, uint64_t owner)
 }
 
 static int
+is_writer (const struct gshm_rwlock *rwlock, uint64_t owner)
+{
+  return GSHM_WHO (atomic_load (&rwlock->writer)) == owner;
+}
+
+static int
 has_readers (struct gshm_rwlock *rwlock, int look)
 {
   return gshm_count_places (rwlock->readers, GSHM_READERS, look,
@@ -61,10 +67,11 @@ leave_as_reader (struct gshm_rwlock *rwlock, gshm_long_word *place)
     }
 }
 
+/* Unlock as the writer; NEXT is 0 or ABANDONED.  */
 static void
-leave_as_writer (struct gshm_rwlock *rwlock)
+leave_as_writer (struct gshm_rwlock *rwlock, uint64_t next)
 {
-  if (atomic_exchange (&rwlock->writer, 0) & GSHM_WAITERS)
+  if (atomic_exchange (&rwlock->writer, next) & GSHM_WAITERS)
     gshm_wake (gshm_low_half (&rwlock->writer), INT_MAX);
 }
 
@@ -76,8 +83,16 @@ wait_for_writer (struct gshm_entering *entering, struct gshm_sleep *sleep,
 {
   struct gshm_rwlock *rwlock = entering->rwlock;
 
-  if (sleep->look && gshm_is_dead (writer, UINT64_MAX,
-                                    atomic_load (&rwlock->namespace)))
+  if (writer == GSHM_ABANDONED)
+    {
+      if (gshm_replace (&rwlock->writer, writer,
+                        entering->self | GSHM_WAITERS))
+        return GSHM_OWNER_DIED;
+      gshm_sleep_on_half (sleep, &rwlock->writer, GSHM_NEVER);
+    }
+  else if (sleep->look
+           && gshm_is_dead (writer, UINT64_MAX,
+                            atomic_load (&rwlock->namespace)))
     {
       /* One that still waited for readers has changed nothing.  */
       if (writer & PENDING)
@@ -198,21 +213,45 @@ gshm_rwlock_cancel (void *data)
       && gshm_still_has_format (&rwlock->format, GSHM_RWLOCK_FORMAT,
                                 sizeof *rwlock)
       && gshm_self (atomic_load (&rwlock->namespace)) == entering->self
-      && GSHM_WHO (atomic_load (&rwlock->writer)) == entering->self)
-    leave_as_writer (rwlock);
+      && is_writer (rwlock, entering->self))
+    leave_as_writer (rwlock, 0);
 }
 
-enum gshm_result
-gshm_rwlock_unlock (struct gshm_rwlock *rwlock)
+/* Unlock as a reader or, with NEXT, as the writer.  Return DONE or
+   NOT_OWNER.  */
+static enum gshm_result
+unlock (struct gshm_rwlock *rwlock, uint64_t next)
 {
   uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
   gshm_long_word *place = place_of_reader (rwlock, self);
 
   if (place != NULL)
     leave_as_reader (rwlock, place);
-  else if (GSHM_WHO (atomic_load (&rwlock->writer)) == self)
-    leave_as_writer (rwlock);
+  else if (is_writer (rwlock, self))
+    leave_as_writer (rwlock, next);
   else
     return GSHM_NOT_OWNER;
   return GSHM_DONE;
+}
+
+enum gshm_result
+gshm_rwlock_unlock (struct gshm_rwlock *rwlock)
+{
+  return unlock (rwlock, 0);
+}
+
+void
+gshm_rwlock_leave (struct gshm_rwlock *rwlock, int is_inconsistent)
+{
+  if (gshm_still_has_format (&rwlock->format, GSHM_RWLOCK_FORMAT,
+                             sizeof *rwlock))
+    unlock (rwlock, is_inconsistent ? GSHM_ABANDONED : 0);
+}
+
+int
+gshm_rwlock_is_mine (struct gshm_rwlock *rwlock)
+{
+  uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
+
+  return is_writer (rwlock, self) || place_of_reader (rwlock, self) != NULL;
 }

@@ -44,7 +44,15 @@ gshm_attempt gshm_rwlock_attempt_to_read, gshm_rwlock_attempt_to_write;
    not fault.  */
 void gshm_rwlock_cancel (void *entering);
 
-/* Leave as what this thread entered.  Return DONE or NOT_OWNER.  */
+/* Unlock as a reader or as the writer, whichever this thread is.  Return DONE
+   or NOT_OWNER.  */
 enum gshm_result gshm_rwlock_unlock (struct gshm_rwlock *rwlock);
+
+/* The same if RWLOCK is still accessible and this thread owns it; this does not
+   fault.  If the data IS_INCONSISTENT, the next owner is told so.  */
+void gshm_rwlock_leave (struct gshm_rwlock *rwlock, int is_inconsistent);
+
+/* Whether this thread owns RWLOCK, as a reader or as the writer.  */
+int gshm_rwlock_is_mine (struct gshm_rwlock *rwlock);
 
 #endif /* GSHM_RWLOCK_H */

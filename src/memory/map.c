@@ -229,7 +229,7 @@ check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
                "The object ~A is empty: give it a size first, as with "
                "(shm-resize! ~A 4096)",
                scm_list_2 (gshm_shown (gshm_descriptor_object (scm_fd)),
-                           scm_fd),
+                           scm_from_int (request->fd)),
                scm_list_1 (SCM_INUM0));
   if (size == 0)
     gshm_out_of_range_of (MAP, SCM_INUM0, "No bytes are to be mapped of",
@@ -372,7 +372,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
                                  SCM_INUM0, type);
   gshm_set_finalizer (pointer, finalize, mapping);
   scm_dynwind_end ();
-  scm_remember_upto_here_1 (pointer);
+  scm_remember_upto_here_2 (pointer, scm_fd);
   return bytevector;
 }
 
@@ -390,16 +390,17 @@ gshm_unmap (SCM bytevector)
   return scm_from_bool (result);
 }
 
-/* (BYTEVECTOR) -> boolean: unlink the object's name, if it is still its
-   name.  */
+/* (BYTEVECTOR) -> boolean: unlink the object's name, if it still has that.  */
 static SCM
 gshm_unlink_mapped (SCM bytevector)
 {
   struct gshm_mapping *mapping
     = gshm_mapping_wanted ("call-with-shm", bytevector);
-  SCM result = gshm_unlink_same ("call-with-shm", gshm_mapping_name (mapping),
-                                 mapping->device, mapping->inode);
+  SCM name = gshm_mapping_name (mapping), result = SCM_BOOL_F;
 
+  if (scm_is_true (name))
+    result = gshm_unlink_same ("call-with-shm", name, mapping->device,
+                               mapping->inode);
   scm_remember_upto_here_1 (bytevector);
   return result;
 }

@@ -57,6 +57,17 @@ gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name)
     gshm_system_error (subr, err, scm_name, NULL);
 }
 
+#ifdef __linux__
+struct gshm_path
+gshm_path_of (const struct gshm_name *name)
+{
+  struct gshm_path path;
+
+  snprintf (path.bytes, sizeof path.bytes, GSHM_FOLDER "%s", name->bytes);
+  return path;
+}
+#endif
+
 mode_t
 gshm_to_mode (const char *subr, SCM mode)
 {
@@ -82,7 +93,7 @@ gshm_descriptor_object (SCM scm_fd)
   int saved = errno;
   SCM name = SCM_BOOL_F;
 
-  if (fstat (scm_to_int (scm_fd), &status) == 0)
+  if (fstat (gshm_to_descriptor ("fileno", 1, scm_fd), &status) == 0)
     name = gshm_name_of_file (status.st_dev, status.st_ino);
   /* Last, since to make a string can take a collection.  */
   errno = saved;

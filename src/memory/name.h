@@ -23,6 +23,16 @@ struct gshm_name
   char bytes[GSHM_NAME_MAX + 2];
 };
 
+#ifdef __linux__
+/* The file that has a name.  */
+struct gshm_path
+{
+  char bytes[sizeof GSHM_FOLDER + sizeof (struct gshm_name)];
+};
+
+struct gshm_path gshm_path_of (const struct gshm_name *name);
+#endif
+
 /* The argument SCM_NAME, the first one, as a NAME.  */
 void gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   object.c - shared memory objects: opened, unlinked, listed, published.  */
+   object.c - shared memory objects: opened, unlinked, listed.  */
 
 #include <config.h>
 
@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +25,6 @@
 #define OPEN "shm-open"
 #define UNLINK "shm-unlink"
 #define ANONYMOUS "shm-open-anonymous"
-#define CREATE "shm-create"
 #define LIST "shm-list"
 
 #define ACCEPTED_FLAGS (O_RDONLY | O_RDWR | O_CREAT | O_EXCL | O_TRUNC)
@@ -119,8 +117,6 @@ flags_from_integer (SCM integer)
   return flags;
 }
 
-static int object_status (const struct gshm_name *name, struct stat *status);
-
 /* On Linux an object is a file in a folder where all may create files.  To
    open another kind of file could wait for ever, or for as long as another
    process has a lease on it.  */
@@ -151,14 +147,13 @@ accept_object (int fd)
 }
 #endif
 
-/* Whether there is something under NAME that is not an object.  */
-static int
-is_other (const struct gshm_name *name)
+int
+gshm_is_other (const struct gshm_name *name)
 {
 #if HAVE_SHM_OPEN && defined __linux__
   struct stat status;
   int saved = errno;
-  int other = (object_status (name, &status) == 0
+  int other = (gshm_object_status (name, &status) == 0
                && !S_ISREG (status.st_mode));
 
   errno = saved;
@@ -183,7 +178,7 @@ open_object (const struct gshm_name *name, int flags, mode_t mode)
   while (fd < 0 && gshm_collect_for (errno, &attempts));
   if (fd >= 0)
     return accept_object (fd);
-  if ((errno == ENXIO || errno == EISDIR || errno == ELOOP) && is_other (name))
+  if ((errno == ENXIO || errno == EISDIR || errno == ELOOP) && gshm_is_other (name))
     errno = EINVAL;
   return -1;
 #else
@@ -192,6 +187,24 @@ open_object (const struct gshm_name *name, int flags, mode_t mode)
   (void) mode;
   errno = ENOSYS;
   return -1;
+#endif
+}
+
+int
+gshm_object_status (const struct gshm_name *name, struct stat *status)
+{
+#ifdef __linux__
+  /* Even if the object may not be opened.  */
+  struct gshm_path path = gshm_path_of (name);
+
+  return lstat (path.bytes, status);
+#else
+  int fd = open_object (name, O_RDONLY, 0);
+  if (fd < 0)
+    return -1;
+  int result = fstat (fd, status);
+  close (fd);
+  return result;
 #endif
 }
 
@@ -209,9 +222,6 @@ unlink_object (const struct gshm_name *name)
   return -1;
 #endif
 }
-
-/* What to do where a name is taken.  */
-#define TAKEN "attach to it, or unlink the name first"
 
 #if HAVE_SHM_OPEN
 # define HINT NULL
@@ -248,9 +258,9 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM patient)
     gshm_system_error (OPEN, errno, scm_name,
                        errno == EWOULDBLOCK
                        ? "another process has a lease on it"
-                       : errno == EINVAL && is_other (&name)
-                       ? "what has this name is not a shared memory object"
-                       : errno == EEXIST ? TAKEN
+                       : errno == EINVAL && gshm_is_other (&name)
+                       ? GSHM_OTHER
+                       : errno == EEXIST ? GSHM_TAKEN
                        : HINT);
 
   return scm_from_int (fd);
@@ -303,136 +313,6 @@ gshm_open_anonymous (SCM scm_label)
 }
 
 
-/* Objects that appear whole.  */
-
-/* What the object NAME is, into STATUS, as stat does.  */
-static int
-object_status (const struct gshm_name *name, struct stat *status)
-{
-#ifdef __linux__
-  /* Even if the object may not be opened.  */
-  char path[sizeof GSHM_FOLDER + sizeof name->bytes];
-
-  snprintf (path, sizeof path, GSHM_FOLDER "%s", name->bytes);
-  return lstat (path, status);
-#else
-  int fd = open_object (name, O_RDONLY, 0);
-  if (fd < 0)
-    return -1;
-  int result = fstat (fd, status);
-  close (fd);
-  return result;
-#endif
-}
-
-#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
-/* Whether gshm_publish can do its part.  */
-/* Give the object behind FD the file name TO, which must be free.  */
-static int
-link_object (int fd, const char *to)
-{
-  char from[64];
-
-  snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
-  return linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW);
-}
-
-/* Try once whether objects can be linked to names.  /proc, the file system and
-   filters of system calls may refuse that in any way.  Return -1 and set errno
-   if a shortage keeps it from being told.  */
-static int
-try_to_publish (void)
-{
-  char name[64];
-  struct timespec time;
-  int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-  if (fd < 0)
-    return gshm_is_shortage (errno) ? -1 : 0;
-  clock_gettime (CLOCK_REALTIME, &time);
-  snprintf (name, sizeof name, GSHM_FOLDER "/gshm-try-%lx-%lx",
-            (unsigned long) getpid (), (unsigned long) time.tv_nsec);
-  int done = link_object (fd, name) == 0, err = errno;
-  if (done)
-    unlink (name);
-  close (fd);
-  if (done || err == EEXIST)
-    /* Another process's attempt: then they can be linked.  */
-    return 1;
-  errno = err;
-  return gshm_is_shortage (err) ? -1 : 0;
-}
-
-static int
-can_publish (void)
-{
-  static atomic_int known;      /* 1: no, 2: yes */
-  int result, attempts = 0;
-
-  if (atomic_load (&known) == 0)
-    {
-      do
-        result = try_to_publish ();
-      while (result < 0 && gshm_collect_for (errno, &attempts));
-      if (result < 0)
-        gshm_system_error (CREATE, errno, scm_from_utf8_string (GSHM_FOLDER),
-                           NULL);
-      atomic_store (&known, 1 + result);
-    }
-  return atomic_load (&known) == 2;
-}
-#endif
-
-/* (NAME MODE CHECK) -> descriptor of an object that does not have the name
-   NAME yet, or #f where the system cannot give it one later.  If CHECK, raise
-   an exception now already and not only then if the name is taken.  */
-static SCM
-gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM scm_check)
-{
-  struct gshm_name name;
-  struct stat status;
-  gshm_to_name (CREATE, scm_name, &name);
-  mode_t mode = gshm_to_mode (CREATE, scm_mode);
-  if (scm_is_true (scm_check) && object_status (&name, &status) == 0)
-    gshm_system_error (CREATE, EEXIST, scm_name, TAKEN);
-#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
-  if (!can_publish ())
-    return SCM_BOOL_F;
-  int fd, attempts = 0;
-  do
-    fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-  while (fd < 0 && gshm_collect_for (errno, &attempts));
-  if (fd >= 0)
-    return scm_from_int (fd);
-  int err = errno;
-  if (gshm_is_shortage (err))
-    gshm_system_error (CREATE, err, scm_from_utf8_string (GSHM_FOLDER), NULL);
-#else
-  (void) mode;
-#endif
-  return SCM_BOOL_F;
-}
-
-/* (FD NAME): give the object its name, which must be free.  */
-static SCM
-gshm_publish (SCM scm_fd, SCM scm_name)
-{
-  struct gshm_name name;
-  int fd = gshm_to_descriptor (CREATE, 1, scm_fd);
-  gshm_to_name (CREATE, scm_name, &name);
-#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
-  char to[sizeof GSHM_FOLDER + NAME_MAX + 2];
-
-  snprintf (to, sizeof to, GSHM_FOLDER "%s", name.bytes);
-  if (link_object (fd, to) == 0)
-    return SCM_UNSPECIFIED;
-#else
-  (void) fd;
-  errno = ENOSYS;
-#endif
-  gshm_system_error (CREATE, errno, scm_name, errno == EEXIST ? TAKEN : NULL);
-}
-
 SCM
 gshm_unlink_same (const char *subr, SCM scm_name, dev_t device, ino_t inode)
 {
@@ -440,20 +320,9 @@ gshm_unlink_same (const char *subr, SCM scm_name, dev_t device, ino_t inode)
   struct stat status;
   gshm_to_name (subr, scm_name, &name);
 
-  return scm_from_bool (object_status (&name, &status) == 0
+  return scm_from_bool (gshm_object_status (&name, &status) == 0
                         && status.st_dev == device && status.st_ino == inode
                         && unlink_object (&name) == 0);
-}
-
-/* (NAME FD) -> boolean: unlink NAME if it is that of the object behind FD.  */
-static SCM
-gshm_unlink_own (SCM scm_name, SCM scm_fd)
-{
-  struct stat own;
-
-  if (fstat (gshm_to_descriptor (CREATE, 1, scm_fd), &own) < 0)
-    gshm_descriptor_error (CREATE, scm_fd, NULL);
-  return gshm_unlink_same (CREATE, scm_name, own.st_dev, own.st_ino);
 }
 
 #if HAVE_SHM_OPEN && defined __linux__
@@ -462,9 +331,7 @@ close_folder (void *folder)
 {
   closedir (folder);
 }
-#endif
 
-#if HAVE_SHM_OPEN && defined __linux__
 static SCM
 entry_to_scm (const char *file, const struct stat *status)
 {
@@ -485,8 +352,9 @@ entry_to_scm (const char *file, const struct stat *status)
 }
 #endif
 
-/* () -> list of objects, each a list of its name, size, bytes of memory, mode,
-   user, group, time of modification, device and inode.  */
+/* () -> list of the objects and, on Linux, the named semaphores, each a list of
+   its name, size, bytes of memory, mode, user, group, time of modification,
+   device and inode.  */
 static SCM
 gshm_list (void)
 {
@@ -504,10 +372,8 @@ gshm_list (void)
   scm_dynwind_begin (0);
   scm_dynwind_unwind_handler (close_folder, folder, SCM_F_WIND_EXPLICITLY);
   while ((entry = readdir (folder)) != NULL)
-    /* Named semaphores are there, too.  */
-    if (strncmp (entry->d_name, "sem.", 4) != 0
-        && fstatat (dirfd (folder), entry->d_name, &status,
-                    AT_SYMLINK_NOFOLLOW) == 0
+    if (fstatat (dirfd (folder), entry->d_name, &status,
+                 AT_SYMLINK_NOFOLLOW) == 0
         && S_ISREG (status.st_mode))
       list = scm_cons (entry_to_scm (entry->d_name, &status), list);
   scm_dynwind_end ();
@@ -526,9 +392,6 @@ gshm_object_init (void)
 
   gshm_define ("%shm-open", 4, 0, gshm_open);
   gshm_define ("%shm-unlink", 1, 0, gshm_unlink);
-  gshm_define ("%shm-unlink-own", 2, 0, gshm_unlink_own);
   gshm_define ("%shm-open-anonymous", 1, 0, gshm_open_anonymous);
-  gshm_define ("%shm-open-unnamed", 3, 0, gshm_open_unnamed);
-  gshm_define ("%shm-publish", 2, 0, gshm_publish);
   gshm_define ("%shm-list", 0, 0, gshm_list);
 }

@@ -65,6 +65,7 @@ gshm_send_fd (SCM scm_socket, SCM scm_fd)
     gshm_system_error (SEND, errno,
                        errno == EBADF ? gshm_descriptor_object (scm_fd)
                        : scm_socket, NULL);
+  scm_remember_upto_here_1 (scm_fd);
   return SCM_UNSPECIFIED;
 }
 

@@ -19,7 +19,7 @@ SCM_NORETURN void gshm_place_error (const char *subr, int err,
 /* The memory at offset K that was to be used was unmapped.  */
 SCM_NORETURN void gshm_unmapped_error (const char *subr, SCM k);
 
-/* Raise &shm-format: there is no such thing.  */
+/* Raise &shm-format-error: there is no such thing.  */
 SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
                                      SCM bytevector, SCM k);
 

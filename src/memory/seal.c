@@ -65,6 +65,7 @@ gshm_seal (SCM scm_fd, SCM list)
                                          "name, or was opened for reading"
                       : errno == EINVAL ? "only anonymous objects take seals"
                       : NULL);
+  scm_remember_upto_here_1 (scm_fd);
   return SCM_UNSPECIFIED;
 #else
   (void) fd;
@@ -90,6 +91,7 @@ gshm_seals (SCM scm_fd)
   if (fcntl (fd, F_GETFD) < 0)
     gshm_descriptor_error (SEALS, scm_fd, NULL);
 #endif
+  scm_remember_upto_here_1 (scm_fd);
   return list;
 }
 

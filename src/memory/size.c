@@ -29,6 +29,7 @@ gshm_size (SCM scm_fd)
 
   if (fstat (gshm_to_descriptor (SIZE, 1, scm_fd), &status) < 0)
     gshm_descriptor_error (SIZE, scm_fd, NULL);
+  scm_remember_upto_here_1 (scm_fd);
   return scm_from_intmax (status.st_size);
 }
 
@@ -175,6 +176,7 @@ gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
                                           "writing, or is not one of a shared "
                                           "memory object"
                       : NULL);
+  scm_remember_upto_here_1 (scm_fd);
   return SCM_UNSPECIFIED;
 }
 

@@ -217,17 +217,16 @@ gshm_view_bytes (SCM bytevector, char *address, size_t length)
   return view_at (pointer, address, length, types[0].symbol);
 }
 
-/* (SUBR TYPE): raise an exception if TYPE is none.  */
+/* (SUBR TYPE) -> the size in bytes of elements of TYPE.  */
 static SCM
-gshm_check_type (SCM subr, SCM type)
+type_size (SCM subr, SCM type)
 {
   char *name = scm_to_utf8_string (subr);
   char copy[32];
 
   snprintf (copy, sizeof copy, "%s", name);
   free (name);
-  gshm_type_size (copy, type);
-  return SCM_UNSPECIFIED;
+  return scm_from_size_t (gshm_type_size (copy, type));
 }
 
 void
@@ -243,6 +242,6 @@ gshm_view_init (void)
   gshm_define ("%shm-view", 4, 0, gshm_view);
   gshm_define ("%shm-mapped?", 1, 0, gshm_mapped_p);
   gshm_define ("%shm-name", 1, 0, gshm_name);
-  gshm_define ("%shm-check-type", 2, 0, gshm_check_type);
+  gshm_define ("%shm-type-size", 2, 0, type_size);
   gshm_define ("%shm-describe", 1, 0, gshm_describe);
 }

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   create.c - new objects, which get their names once they are complete.
+
+   On Linux an object begins as a file without a name (O_TMPFILE) and is then
+   linked to one (linkat), which fails if the name is taken.  If the process is
+   killed in between, nothing is left.  To replace an object, the new one is
+   linked to a fresh name and renamed.  */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/guile.h"
+#include "init.h"
+#include "memory/name.h"
+#include "memory/object.h"
+
+#define CREATE "shm-create"
+
+#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
+# define CAN_LINK 1
+#else
+# define CAN_LINK 0
+#endif
+
+#if CAN_LINK
+/* Give the object behind FD the path TO, which must be free.  */
+static int
+link_object (int fd, const char *to)
+{
+  char from[64];
+
+  snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
+  return linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW);
+}
+
+/* Try whether objects can be linked to names: /proc, the file system and
+   filters of system calls may refuse that in any way.  Return -1 and errno if a
+   shortage prevents the attempt.  */
+static int
+try_to_link (void)
+{
+  char name[64];
+  struct timespec time;
+  int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+  if (fd < 0)
+    return gshm_is_shortage (errno) ? -1 : 0;
+  clock_gettime (CLOCK_REALTIME, &time);
+  snprintf (name, sizeof name, GSHM_FOLDER "/gshm-try-%lx-%lx",
+            (unsigned long) getpid (), (unsigned long) time.tv_nsec);
+  int done = link_object (fd, name) == 0, err = errno;
+  if (done)
+    unlink (name);
+  close (fd);
+  if (done || err == EEXIST)
+    return 1;
+  errno = err;
+  return gshm_is_shortage (err) ? -1 : 0;
+}
+
+static int
+can_link (void)
+{
+  static atomic_int known;      /* 1: no, 2: yes */
+  int result, attempts = 0;
+
+  if (atomic_load (&known) == 0)
+    {
+      do
+        result = try_to_link ();
+      while (result < 0 && gshm_collect_for (errno, &attempts));
+      if (result < 0)
+        gshm_system_error (CREATE, errno, scm_from_utf8_string (GSHM_FOLDER),
+                           NULL);
+      atomic_store (&known, 1 + result);
+    }
+  return atomic_load (&known) == 2;
+}
+#endif
+
+/* (NAME) -> boolean: is it taken?  */
+static SCM
+gshm_exists_p (SCM scm_name)
+{
+  struct gshm_name name;
+  struct stat status;
+
+  gshm_to_name (CREATE, scm_name, &name);
+  return scm_from_bool (gshm_object_status (&name, &status) == 0);
+}
+
+/* (NAME MODE CHECK?) -> descriptor of an object that does not have the name NAME
+   yet, or #f if the system cannot give it one later.  If CHECK?, raise EEXIST
+   now if the name is taken, not only then.  */
+static SCM
+gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM is_checked)
+{
+  struct gshm_name name;
+  struct stat status;
+  gshm_to_name (CREATE, scm_name, &name);
+  mode_t mode = gshm_to_mode (CREATE, scm_mode);
+  if (scm_is_true (is_checked) && gshm_object_status (&name, &status) == 0)
+    gshm_system_error (CREATE, EEXIST, scm_name, GSHM_TAKEN);
+#if CAN_LINK
+  if (!can_link ())
+    return SCM_BOOL_F;
+  int fd, attempts = 0;
+  do
+    fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+  while (fd < 0 && gshm_collect_for (errno, &attempts));
+  if (fd >= 0)
+    return scm_from_int (fd);
+  int err = errno;
+  if (gshm_is_shortage (err))
+    gshm_system_error (CREATE, err, scm_from_utf8_string (GSHM_FOLDER), NULL);
+#else
+  (void) mode;
+#endif
+  return SCM_BOOL_F;
+}
+
+/* (FD NAME): link the object to NAME, which must be free.  */
+static SCM
+gshm_publish (SCM scm_fd, SCM scm_name)
+{
+  struct gshm_name name;
+  int fd = gshm_to_descriptor (CREATE, 1, scm_fd);
+  gshm_to_name (CREATE, scm_name, &name);
+#if CAN_LINK
+  struct gshm_path to = gshm_path_of (&name);
+  int result;
+
+  GSHM_SYSTEM_CALL (result, link_object (fd, to.bytes));
+  if (result == 0)
+    return SCM_UNSPECIFIED;
+#else
+  (void) fd;
+  errno = ENOSYS;
+#endif
+  gshm_system_error (CREATE, errno, scm_name,
+                     errno == EEXIST ? GSHM_TAKEN : NULL);
+}
+
+/* (FROM TO): rename the object FROM to TO, whose object, if any, loses that
+   name.  */
+static SCM
+gshm_rename (SCM scm_from, SCM scm_to)
+{
+  struct gshm_name from, to;
+  gshm_to_name (CREATE, scm_from, &from);
+  gshm_to_name (CREATE, scm_to, &to);
+#ifdef __linux__
+  struct gshm_path from_path = gshm_path_of (&from);
+  struct gshm_path to_path = gshm_path_of (&to);
+
+  if (gshm_is_other (&to))
+    gshm_system_error (CREATE, EINVAL, scm_to, GSHM_OTHER);
+  if (rename (from_path.bytes, to_path.bytes) == 0)
+    return SCM_UNSPECIFIED;
+  gshm_system_error (CREATE, errno, scm_to, NULL);
+#else
+  gshm_system_error (CREATE, ENOSYS, scm_to,
+                     "this system cannot replace an object atomically");
+#endif
+}
+
+/* (NAME FD) -> boolean: unlink NAME if it is that of the object behind FD.  */
+static SCM
+gshm_unlink_own (SCM scm_name, SCM scm_fd)
+{
+  struct stat own;
+
+  if (fstat (gshm_to_descriptor (CREATE, 1, scm_fd), &own) < 0)
+    gshm_descriptor_error (CREATE, scm_fd, NULL);
+  return gshm_unlink_same (CREATE, scm_name, own.st_dev, own.st_ino);
+}
+
+void
+gshm_create_init (void)
+{
+  gshm_define ("%shm-exists?", 1, 0, gshm_exists_p);
+  gshm_define ("%shm-open-unnamed", 3, 0, gshm_open_unnamed);
+  gshm_define ("%shm-publish", 2, 0, gshm_publish);
+  gshm_define ("%shm-rename", 2, 0, gshm_rename);
+  gshm_define ("%shm-unlink-own", 2, 0, gshm_unlink_own);
+}
