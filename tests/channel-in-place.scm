@@ -55,12 +55,18 @@
       (call-with-values
           (lambda () (call-with-shm-message ch (lambda (bv) (values 1 2))))
         list)))
-  (test-equal "no room, no message" '(#f #f)
+  (test-equal "full, and empty" '(#f late #f late #vu8(1))
     (with-channel (ch 16)
+      (define (message . options)
+        (apply call-with-shm-message ch list #:timeout 0.01 options))
       (send! ch "12345678")
-      (let ((sent (slot ch "x" #:timeout 0.01)))
+      (let* ((a (slot ch "x" #:timeout 0.01))
+             (b (call-with-shm-slot ch 1 list #:timeout 0
+                                    #:timeout-value 'late)))
         (receive! ch)
-        (list sent (call-with-shm-message ch list #:timeout 0.01)))))
+        (list a b (message) (message #:timeout-value 'late)
+              ;; Which is not the message.
+              (message #:timeout-value #vu8(1))))))
   (test-equal "both are empty afterwards" '(0 0)
     (with-channel (ch 100)
       (let ((kept '()))

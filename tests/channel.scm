@@ -13,6 +13,59 @@
              (tests channel-support)
              (tests support))
 
+(define (test-existing)
+  (test-equal "attached to if it exists, else created" '("one" 1000 #f #f)
+    (with-fresh-name name
+      (define (create capacity . options)
+        (apply shm-channel-create name capacity #:exists 'attach options))
+      (let ((ch (create 1000)))
+        (send! ch "one")
+        (list (receive! (create 100))
+              (shm-channel-capacity (create 100))
+              (receive! ch 0)
+              (let ((other (fresh-name)))
+                (with-fresh-name other
+                  (close-fdes (shm-open other (list O_RDWR O_CREAT)))
+                  (shm-channel-create other 100 #:exists 'attach
+                                      #:timeout 0.01)))))))
+  (test-equal "smaller, and something else" '(out-of-range format)
+    (with-fresh-name name
+      (list (begin
+              (shm-channel-create name 100)
+              (kind (shm-channel-create name 200 #:exists 'attach)))
+            (with-fresh-name other
+              (shm-create other 10000 #:initialize
+                          (lambda (bv) (bytevector-fill! bv 1)))
+              (kind (shm-channel-create other 100 #:exists 'attach))))))
+  (test-equal "replaced: senders keep the old one" '("old" "new")
+    (with-fresh-name name
+      (let* ((old (shm-channel-create name 100))
+             (new (shm-channel-create name 100 #:exists 'replace)))
+        (send! old "old")
+        (send! (shm-channel-attach name) "new")
+        (list (receive! old) (receive! new)))))
+  (test-equal "capacity, and closed" '(104 #f #t)
+    (let ((ch (shm-channel-create #f 100)))
+      (let ((open (shm-channel-closed? ch)))
+        (shm-channel-close! ch)
+        (list (shm-channel-capacity ch) open (shm-channel-closed? ch)))))
+  (test-equal "behind a descriptor" '("one" format EACCES)
+    (with-fresh-name name
+      (send! (shm-channel-create name 100) "one")
+      (call-with-descriptor (shm-open name (list O_RDWR))
+        (lambda (fd)
+          (let ((received (receive! (shm-channel-map fd))))
+            (cut! name 4000)
+            (list received
+                  (begin
+                    (truncate-file fd 0)
+                    (truncate-file fd 4000)
+                    (kind (shm-channel-map fd)))
+                  (call-with-descriptor (shm-open name (list O_RDONLY))
+                    (lambda (fd)
+                      (match (raised (lambda () (shm-channel-map fd)))
+                        ((_ _ _ errno) (if (= errno EACCES) 'EACCES errno))))))))))))
+
 (define (test-making)
   (test-equal "made, attached to, used" '("one" "two" #f #f)
     (with-fresh-name name
@@ -302,6 +355,7 @@ was stored there"
        (test-group "primitives" (test-primitives))
        (test-group "channels"
          (test-making)
+         (test-existing)
          (test-capacities)
          (test-attaching)
          (test-placing)

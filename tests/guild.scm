@@ -7,6 +7,7 @@
              (ice-9 regex)
              ((ice-9 textual-ports) #:select (get-string-all))
              (posix-shm)
+             (posix-shm semaphore)
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-64)
@@ -218,6 +219,93 @@ name first)\n" name) text)))
              (format #f "guild shm: No such file or directory: ~s\n" none)
              text)))))))
 
+(define (test-semaphores)
+  (with-fresh-name name
+    (semaphore-close! (semaphore-open name (list O_CREAT O_EXCL)))
+    (let ((object (string-append "/sem." (string-drop name 1))))
+      (test-equal "listed, marked" (string-append object " (semaphore)")
+        (string-join (take-right (fields (line-with (first (shm-here "list"))
+                                                    object))
+                                 2)))
+      (test-assert "marked in JSON"
+        (string-contains (first (shm-here "ls" "--json"))
+                         (format #f "{\"name\": ~s, \"kind\": \"semaphore\""
+                                 object)))
+      (test-equal "not pruned" #t
+        (begin
+          (shm-here "prune" "--older-than=0" object)
+          (->bool (member object
+                          (map car ((@@ (posix-shm holders) %shm-list)))))))
+      (test-equal "removed by that name" '("" 0)
+        (shm-here "rm" object)))))
+
+(define (prune . arguments)
+  "Return the names that guild shm prune prints."
+  (match (apply shm-here "prune" "--older-than=0" arguments)
+    ((text 0)
+     (filter (lambda (line) (string-prefix? "/" line)) (lines text)))
+    (other other)))
+
+(define (test-prune)
+  (define prefix (string-append (fresh-name) "-"))
+  (define pattern (string-append prefix "*"))
+  (with-object (a 1)
+    (test-equal "without a pattern, unused objects are listed" '(#t #t)
+      (list (->bool (member a (prune)))
+            (->bool (member a (shm-list)))))
+    (test-equal "younger than an hour, or than asked for" '("" 0)
+      (shm-here "prune" a))
+    (test-equal "of another name, or another user" '(())
+      (list (prune (string-append a "?"))))
+    (test-equal "those that match are removed" `((,a) #f)
+      (list (prune (string-append (string-drop a 1) "*"))
+            (->bool (member a (shm-list))))))
+  (with-fresh-name name
+    (let* ((fd (shm-open name (list O_RDWR O_CREAT O_EXCL)))
+           (bv (begin (shm-resize! fd 10) (shm-map fd))))
+      (test-equal "not while it is open, or mapped" '(() () ())
+        (let* ((open (prune name))
+               (mapped (begin (close-fdes fd) (prune name)))
+               (read-only (let ((other (shm-attach name)))
+                            (shm-unmap! bv)
+                            (let ((result (prune name)))
+                              (shm-unmap! other)
+                              result))))
+          (list open mapped read-only)))
+      (test-equal "but then" (list name)
+        (prune name))))
+  (for-each
+   (lambda (age)
+     (test-equal (format #f "not an age: ~s" age) 2
+       (second (shm-here "prune" (string-append "--older-than=" age) pattern))))
+   '("" "x" "-1" "1w" "1.5h")))
+
+(define (test-prune-namespaces)
+  ;; A process of another PID namespace maps it, and has no descriptor of it.
+  (define program
+    (format #f "~s" '(begin
+                       (use-modules (posix-shm))
+                       (define bv (shm-attach (cadr (command-line))))
+                       (display "mapped\n")
+                       (force-output)
+                       (read))))
+  (if (zero? (system* "sh" "-c" "unshare --pid --fork true 2> /dev/null"))
+      (with-object (name 10)
+        (let ((port (open-pipe* OPEN_BOTH "unshare" "--pid" "--fork" "--mount"
+                                "sh" "-c" "umount -l /proc; exec \"$@\"" "sh"
+                                (or (getenv "GUILE") "guile")
+                                "--no-auto-compile" "-c" program name)))
+          (read port)
+          (test-equal "mapped in another PID namespace, it stays" '()
+            (prune name))
+          (display "end\n" port)
+          (close-pipe port))
+        (test-equal "it is removed afterwards" (list name)
+          (prune name)))
+      (begin
+        (test-skip 1)
+        (test-assert "there are no namespaces" #f))))
+
 (define (contents name)
   (let* ((bv (shm-attach name))
          (copy (bytevector-copy bv)))
@@ -264,7 +352,7 @@ name first)\n" to) text)))
       (let ((result (shm "load" to)))
         (list result (stat:size (stat (string-append "/dev/shm" to)))))))
   (test-equal "no such object" 1 (second (shm "dump" "/gshm-test-none")))
-  (test-equal "what is no name" 1 (second (shm "load" "none")))
+  (test-equal "what is no name" 1 (second (shm "load" "none/none")))
   (with-fresh-name to
     (call-with-loading to
       (lambda (pid file)
@@ -476,6 +564,9 @@ was started to ignore SIGHUP, and the file that it writes to."
        (test-group "who: hidden" (with-object (name 1) (test-hidden)))
        (test-group "create" (test-create))
        (test-group "remove" (test-remove))
+       (test-group "semaphores" (test-semaphores))
+       (test-group "prune" (test-prune))
+       (test-group "prune: namespaces" (test-prune-namespaces))
        (test-group "copying" (test-copying))
        (test-group "odd names" (test-odd-names))
        (test-group "bytes" (test-bytes))

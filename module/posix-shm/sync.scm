@@ -318,9 +318,10 @@ Raise what shm-mutex-lock!, ON-ABANDONED and THUNK raise."
 (define* (call-with-shm-read-lock bv k thunk
                                   #:key on-abandoned timeout timeout-value)
   "Lock the read-write lock at byte offset K of the bytevector BV as a reader,
-call THUNK, a procedure without arguments, and return what it returns.  All else
-is as for call-with-shm-mutex.  If the last writer died, this thread owns the
-lock as a writer while it calls ON-ABANDONED and THUNK.
+call THUNK, a procedure without arguments, and return what it returns.
+ON-ABANDONED, TIMEOUT and TIMEOUT-VALUE are as for call-with-shm-mutex.  If the
+last writer died, this thread owns the lock as a writer while it calls
+ON-ABANDONED and THUNK.
 
 Raise what shm-rwlock-read-lock!, ON-ABANDONED and THUNK raise."
   (call-with-read-lock bv k thunk on-abandoned timeout timeout-value))
@@ -328,8 +329,8 @@ Raise what shm-rwlock-read-lock!, ON-ABANDONED and THUNK raise."
 (define* (call-with-shm-write-lock bv k thunk
                                    #:key on-abandoned timeout timeout-value)
   "Lock the read-write lock at byte offset K of the bytevector BV as a writer,
-call THUNK, a procedure without arguments, and return what it returns.  All else
-is as for call-with-shm-mutex.
+call THUNK, a procedure without arguments, and return what it returns.
+ON-ABANDONED, TIMEOUT and TIMEOUT-VALUE are as for call-with-shm-mutex.
 
 Raise what shm-rwlock-write-lock!, ON-ABANDONED and THUNK raise."
   (call-with-write-lock bv k thunk on-abandoned timeout timeout-value))
