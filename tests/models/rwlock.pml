@@ -22,6 +22,7 @@
 #define WAITERS 1
 #define PENDING 2
 #define NEVER 3                 /* what the writer never is */
+#define ABANDONED WAITERS       /* left by an owner that did not recover */
 #define OWNER(i) (4 * (i) + 4)
 #define WHO(writer) ((writer) / 4 - 1)
 
@@ -75,6 +76,12 @@ bool spared;
 # define NO_SLEEP NEVER
 #endif
 
+#ifdef MUTANT_LEAVE_AS_FREE
+# define LEFT_AS 0
+#else
+# define LEFT_AS ABANDONED
+#endif
+
 #ifdef MUTANT_TAKE_OVER_BLINDLY
 # define IS_UNCHANGED true
 #else
@@ -114,6 +121,7 @@ proctype process (byte me)
 {
   byte rounds, seen, i;
   bool look, last, pending, inside;
+  bool told;            /* that it took over, and has not recovered yet */
 
 start:
   atomic {
@@ -244,6 +252,10 @@ next:
 wait_for_writer:
   atomic {
     if
+    :: seen == ABANDONED -> goto take_over
+    :: else
+    fi;
+    if
     :: look && dead[WHO (seen)] && (seen & PENDING) -> goto clear
     :: look && dead[WHO (seen)] && !(seen & PENDING) -> goto take_over
     :: !(look && dead[WHO (seen)]) && (seen & WAITERS) -> goto sleep
@@ -282,6 +294,7 @@ take_over:
        :: IS_UNCHANGED ->
           writer = OWNER (me) | WAITERS;
           seen = 0;
+          told = true;
           begin_to_write (true);
           goto locked
        :: else -> seen = NO_SLEEP; goto sleep
@@ -378,6 +391,11 @@ locked:
        assert (WHO (writer) == me && !(writer & PENDING));
        seen = writer;
        writer = 0;
+       if
+       :: told -> writer = LEFT_AS; unreported = true
+       :: true
+       fi;
+       told = false;
        writes[me] = false
      }
   OR_DIE
@@ -442,6 +460,7 @@ gone:
     look = false;
     last = false;
     pending = false;
+    told = false;
     inside = false
   }
 }
