@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    libguile-shm.c - the entry of the extension.
 
-   Four layers, of which each calls only those below it:
+   There are four layers, of which each calls only those below it:
 
-     src/bindings/  what users call: atomic, sync (locks), channel,
-                    named-semaphore, chicken; waiting is Guile's part in a wait
+     src/bindings/  the primitives that users call: atomic, sync (locks),
+                    channel, named-semaphore, chicken; waiting has the hooks of
+                    a wait
      src/memory/    name, object, create, lease, size, seal, pass: objects; map,
                     view, mapping, registry: mappings; fault, async, patch, pages:
-                    pages that cannot be accessed; place: offsets in bytevectors
-     src/base/      guile and error: what all that knows Guile shares
-     src/core/      what knows nothing of Guile: futex, wait, owner, lock;
+                    inaccessible pages; address: offsets in bytevectors
+     src/base/      guile and error: helpers for code that uses libguile
+     src/core/      code without libguile: futex, wait, owner, lock;
                     mutex, condition, semaphore, barrier, rwlock;
                     ring, channel
 
-   HACKING.md has the modules, tests and chapters that belong to each.  */
+   HACKING.md lists the modules, tests and chapters of each component.  */
 
 #include <config.h>
 
@@ -38,7 +39,7 @@ start (void)
   gshm_channel_port_start ();
 }
 
-/* With asyncs blocked: an exception would leave the once-only call begun.  */
+/* With asyncs blocked: an exception would leave pthread_once.  */
 static void *
 start_once (void *data)
 {
@@ -65,7 +66,7 @@ gshm_init (void)
   gshm_fault_init ();
   gshm_map_init ();
   gshm_view_init ();
-  gshm_place_init ();
+  gshm_address_init ();
   gshm_wait_init ();
   gshm_atomic_init ();
   gshm_sync_init ();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   init.h - what libguile-shm.c calls of each component.
+   init.h - the functions of each component that libguile-shm.c calls.
 
-   Each `start' sets up a component once in a process; each `init' defines and
-   exports its primitives in the current module.  */
+   A `start' function sets up a component once in a process; an `init' function
+   defines and exports its primitives in the current module.  */
 
 #ifndef GSHM_INIT_H
 #define GSHM_INIT_H
@@ -29,7 +29,7 @@ void gshm_view_start (void);
 void gshm_view_init (void);
 void gshm_fault_start (void);
 void gshm_fault_init (void);
-void gshm_place_init (void);
+void gshm_address_init (void);
 
 /* bindings */
 void gshm_wait_init (void);

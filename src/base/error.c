@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   error.c - arguments checked and exceptions raised as Guile itself does.  */
+   error.c - checking arguments and raising exceptions as Guile does.  */
 
 #include <config.h>
 
@@ -10,13 +10,13 @@
 #include "base/guile.h"
 #include "init.h"
 
-/* A procedure of Scheme, where printing is easier.  */
+/* The Scheme procedure that returns the string for an object.  */
 static SCM show;
 
 SCM
 gshm_shown (SCM object)
 {
-  /* Only (posix-shm primitives) alone, which is no user's, has none.  */
+  /* It is not set if only (posix-shm primitives) was loaded.  */
   if (SCM_UNPACK (show) == 0)
     return scm_object_to_string (object, SCM_UNDEFINED);
   return scm_call_1 (show, object);

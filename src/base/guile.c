@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   guile.c - what all that knows Guile shares.  */
+   guile.c - helpers for code that uses libguile.  */
 
 #include <config.h>
 
@@ -14,8 +14,8 @@
 #include "base/guile.h"
 #include "init.h"
 
-/* For how long to poll before asyncs run, in milliseconds.  */
-#define SLICE 50
+/* How long to poll between two runs of asyncs, in milliseconds.  */
+#define POLL_INTERVAL 50
 
 void
 gshm_define (const char *name, int required, int optional,
@@ -46,13 +46,14 @@ static void
 attach_notifier (void *data)
 {
   (void) data;
-  /* A fork ends Guile's thread, and puts there what will start another.  */
+  /* A fork ends Guile's thread for finalizers, and sets a notifier that starts
+     another one.  */
   if (GC_get_finalizer_notifier () == NULL)
     GC_set_finalizer_notifier (notifier);
   atomic_flag_clear (&detached);
 }
 
-/* In the child of a fork, where the thread that would do so may not exist.  */
+/* In the child of a fork, where the thread that detached it may not exist.  */
 static void
 attach_in_child (void)
 {
@@ -70,11 +71,11 @@ run_finalizers (void *data)
   return SCM_UNSPECIFIED;
 }
 
-/* Collect, and run the finalizers before this returns.  The collector is kept
-   from starting Guile's own thread for them meanwhile, since that needs
-   descriptors, and where there are none Guile aborts.  A finalizer that raises
-   an exception says so, as it would in that thread, and one may get here
-   again.  */
+/* Collect, and run the finalizers before this returns.  Meanwhile the notifier
+   is detached, so that the collector does not start Guile's thread for
+   finalizers: that needs descriptors, without which Guile aborts.  If a
+   finalizer raises an exception, that is printed, as in that thread.  A
+   finalizer may call this again.  */
 void
 gshm_collect (void)
 {
@@ -100,10 +101,10 @@ gshm_is_shortage (int err)
 }
 
 int
-gshm_collect_for (int err, int *attempts)
+gshm_collect_and_retry (int err, int *attempts)
 {
-  /* Twice, since what garbage with a finalizer refers to goes only after
-     that.  */
+  /* Twice: the second collection finds what only garbage with a finalizer
+     referred to.  */
   if (++*attempts > 2 || !gshm_is_shortage (err))
     return 0;
   gshm_collect ();
@@ -129,7 +130,7 @@ gshm_unblock_sigxfsz (const sigset_t *before)
 
   sigemptyset (&set);
   sigaddset (&set, SIGXFSZ);
-  /* The kernel sent it to this thread.  */
+  /* The kernel sends it to the thread that made the call.  */
   if (!sigismember (before, SIGXFSZ) && sigpending (&pending) == 0
       && sigismember (&pending, SIGXFSZ))
     sigwait (&set, &signal);
@@ -155,7 +156,7 @@ gshm_wait_until_ready (int fd, short events)
   do
     {
       SCM_TICK;
-      ready = poll (&descriptor, 1, SLICE);
+      ready = poll (&descriptor, 1, POLL_INTERVAL);
     }
   while (ready == 0 || (ready < 0 && errno == EINTR));
   return ready < 0 ? -1 : 0;

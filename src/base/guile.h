@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   guile.h - what all that knows Guile shares.  */
+   guile.h - helpers for code that uses libguile.  */
 
 #ifndef GSHM_GUILE_H
 #define GSHM_GUILE_H
@@ -16,37 +16,36 @@ void gshm_define (const char *name, int required, int optional,
 /* The symbol NAME, which is never collected.  */
 SCM gshm_symbol (const char *name);
 
-/* Define the number of bytes NAME and export it.  */
+/* Define NAME as SIZE, a number of bytes, and export it.  */
 void gshm_define_size (const char *name, size_t size);
 
 /* Collect, and run the finalizers before this returns.  */
 void gshm_collect (void);
 
-/* Whether ERR says nothing of what was asked for, but of what the process or
-   the system lacks now.  */
+/* Whether ERR is about resources of the process or the system, and so no answer
+   to the question that was asked.  */
 int gshm_is_shortage (int err);
 
-/* Whether a call that failed with ERR is worth another attempt: garbage may
-   have held the descriptors or the memory that it lacked, and was collected
-   now.  ATTEMPTS, 0 at first, counts.  This leaves errno alone.  */
-int gshm_collect_for (int err, int *attempts);
+/* If ERR is a shortage, collect garbage, which may own descriptors or memory,
+   and return 1: retry the call.  After two ATTEMPTS, initially 0, return 0.
+   This preserves errno.  */
+int gshm_collect_and_retry (int err, int *attempts);
 
-/* Between these two a write or a resize beyond the process's limit of file
-   sizes fails with EFBIG, and sends no SIGXFSZ, which would end the process.
-   The second leaves errno alone.  */
+/* Between these two a write or resize beyond RLIMIT_FSIZE fails with EFBIG, and
+   SIGXFSZ does not end the process.  The second preserves errno.  */
 void gshm_block_sigxfsz (sigset_t *before);
 void gshm_unblock_sigxfsz (const sigset_t *before);
 
-/* Call FINALIZE with OBJECT and DATA once OBJECT is unreachable.  A
-   finalizer that Guile sets is also called where a guardian is about to return
-   what OBJECT is in.  */
+/* Call FINALIZE with OBJECT and DATA once OBJECT is unreachable.  A finalizer
+   that Guile sets would also be called if only a guardian refers to
+   OBJECT.  */
 void gshm_set_finalizer (SCM object,
                          void (*finalize) (void *object, void *data),
                          void *data);
 
-/* Store in RESULT the value of the system call EXPRESSION, again for as long
-   as a signal interrupts it.  Asyncs run in between and may leave by an
-   exception: own nothing that needs releasing.  */
+/* Store in RESULT the value of the system call EXPRESSION; repeat it while it
+   fails with EINTR.  Asyncs run in between and may leave by an exception: the
+   caller must not own anything that needs to be released.  */
 #define GSHM_SYSTEM_CALL(result, expression)                    \
   do                                                            \
     {                                                           \
@@ -55,9 +54,9 @@ void gshm_set_finalizer (SCM object,
     }                                                           \
   while (0)
 
-/* Wait until FD is ready for EVENTS, as poll has them, or has an error.
-   Return 0, or -1 and errno if it cannot be polled.  Asyncs run meanwhile and
-   may leave by an exception: own nothing that needs releasing.  */
+/* Wait until FD is ready for EVENTS, those of poll, or has an error.  Return 0,
+   or -1 and errno.  Asyncs run meanwhile and may leave by an exception: the
+   caller must not own anything that needs to be released.  */
 int gshm_wait_until_ready (int fd, short events);
 
 #endif /* GSHM_GUILE_H */

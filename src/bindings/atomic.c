@@ -15,7 +15,7 @@
 #include "base/guile.h"
 #include "bindings/waiting.h"
 #include "init.h"
-#include "memory/place.h"
+#include "memory/address.h"
 
 #define WAIT "atomic-u32-wait"
 #define NOTIFY "atomic-u32-notify!"
@@ -84,34 +84,30 @@ DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
              scm_to_int64, is_small_signed, scm_from_int64)
 
 #define DEFINE_REF(tag, type)                                                 \
-  static SCM                                                                  \
-  tag##_ref (SCM bytevector, SCM k)                                           \
+  static SCM tag##_ref (SCM bytevector, SCM k)                                \
   {                                                                           \
-    const _Atomic type *place                                                 \
-      = gshm_place ("atomic-" #tag "-ref", bytevector, k, sizeof (type),      \
-                    sizeof (type), 0);                                        \
+    const _Atomic type *place = gshm_address (                                \
+      "atomic-" #tag "-ref", bytevector, k, sizeof (type), sizeof (type), 0); \
     return tag##_to_scm (atomic_load (place));                                \
   }
 
 #define DEFINE_SET(tag, type)                                                 \
-  static SCM                                                                  \
-  tag##_set (SCM bytevector, SCM k, SCM value)                                \
+  static SCM tag##_set (SCM bytevector, SCM k, SCM value)                     \
   {                                                                           \
     static const char subr[] = "atomic-" #tag "-set!";                        \
-    _Atomic type *place = gshm_place (subr, bytevector, k, sizeof (type),     \
-                                      sizeof (type), 1);                      \
+    _Atomic type *place                                                       \
+      = gshm_address (subr, bytevector, k, sizeof (type), sizeof (type), 1);  \
     atomic_store (place, tag##_from_scm (subr, 3, value));                    \
     return SCM_UNSPECIFIED;                                                   \
   }
 
 #define DEFINE_COMPARE_AND_SWAP(tag, type)                                    \
-  static SCM                                                                  \
-  tag##_compare_and_swap (SCM bytevector, SCM k, SCM scm_expected,            \
-                          SCM scm_value)                                      \
+  static SCM tag##_compare_and_swap (SCM bytevector, SCM k, SCM scm_expected, \
+                                     SCM scm_value)                           \
   {                                                                           \
     static const char subr[] = "atomic-" #tag "-compare-and-swap!";           \
-    _Atomic type *place = gshm_place (subr, bytevector, k, sizeof (type),     \
-                                      sizeof (type), 1);                      \
+    _Atomic type *place                                                       \
+      = gshm_address (subr, bytevector, k, sizeof (type), sizeof (type), 1);  \
     type expected = tag##_from_scm (subr, 3, scm_expected);                   \
     type value = tag##_from_scm (subr, 4, scm_value);                         \
     atomic_compare_exchange_strong (place, &expected, value);                 \
@@ -120,12 +116,11 @@ DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
 
 /* OPERATION returns the previous value.  */
 #define DEFINE_UPDATE(tag, type, function, name, operation)                   \
-  static SCM                                                                  \
-  tag##_##function (SCM bytevector, SCM k, SCM scm_value)                     \
+  static SCM tag##_##function (SCM bytevector, SCM k, SCM scm_value)          \
   {                                                                           \
     static const char subr[] = "atomic-" #tag "-" name;                       \
-    _Atomic type *place = gshm_place (subr, bytevector, k, sizeof (type),     \
-                                      sizeof (type), 1);                      \
+    _Atomic type *place                                                       \
+      = gshm_address (subr, bytevector, k, sizeof (type), sizeof (type), 1);  \
     type value = tag##_from_scm (subr, 3, scm_value);                         \
     return tag##_to_scm (operation (place, value));                           \
   }
@@ -166,10 +161,10 @@ FOR_EACH_TYPE (DEFINE_OPERATIONS)
 /* Waiting.  */
 
 static gshm_word *
-word_place (const char *subr, SCM bytevector, SCM k)
+word_address (const char *subr, SCM bytevector, SCM k)
 {
-  return gshm_place (subr, bytevector, k, sizeof (gshm_word),
-                     sizeof (gshm_word), 0);
+  return gshm_address (subr, bytevector, k, sizeof (gshm_word),
+                       sizeof (gshm_word), 0);
 }
 
 struct change
@@ -192,7 +187,7 @@ is_changed (void *data, struct gshm_sleep *sleep)
 static SCM
 gshm_atomic_wait (SCM bytevector, SCM k, SCM scm_old, SCM scm_timeout)
 {
-  struct change change = { .word = word_place (WAIT, bytevector, k),
+  struct change change = { .word = word_address (WAIT, bytevector, k),
                            .old = u32_from_scm (WAIT, 3, scm_old) };
   int64_t timeout = gshm_to_timeout (WAIT, 4, scm_timeout);
 
@@ -221,7 +216,7 @@ count_from_scm (SCM count)
 static SCM
 gshm_atomic_notify (SCM bytevector, SCM k, SCM scm_count)
 {
-  gshm_word *word = word_place (NOTIFY, bytevector, k);
+  gshm_word *word = word_address (NOTIFY, bytevector, k);
   int count = count_from_scm (scm_count);
 
   /* The kernel would wake one.  */

@@ -15,8 +15,8 @@
 #include "bindings/waiting.h"
 #include "core/channel.h"
 #include "init.h"
+#include "memory/address.h"
 #include "memory/fault.h"
-#include "memory/place.h"
 #include "memory/view.h"
 
 #define INIT "shm-channel-init!"
@@ -36,7 +36,7 @@ static const char what[] = "channel";
 /* One thread's use of a channel.  */
 struct operation
 {
-  struct gshm_passing passing;          /* first: see prepare_copy */
+  struct gshm_transfer transfer; /* first: see prepare_copy */
   const char *subr;
   SCM bytevector;
   SCM copy;             /* a receiver's bytevector for the message, or #f */
@@ -61,15 +61,15 @@ begin (struct operation *operation, const char *subr, SCM bytevector)
   size_t header = sizeof (struct gshm_channel);
   int is_long_enough = SCM_BYTEVECTOR_P (bytevector)
                        && SCM_BYTEVECTOR_LENGTH (bytevector) >= header;
-  void *memory = gshm_place (subr, bytevector, SCM_INUM0,
-                             is_long_enough ? header : 0, 8, 1);
+  void *memory = gshm_address (subr, bytevector, SCM_INUM0,
+                               is_long_enough ? header : 0, 8, 1);
 
   gshm_require_self (subr);
   operation->subr = subr;
   operation->bytevector = bytevector;
   operation->copy = SCM_BOOL_F;
-  if (gshm_passing_begin (&operation->passing, memory,
-                          SCM_BYTEVECTOR_LENGTH (bytevector), &publisher)
+  if (gshm_transfer_begin (&operation->transfer, memory,
+                           SCM_BYTEVECTOR_LENGTH (bytevector), &publisher)
       != GSHM_DONE)
     refuse_format (operation);
 }
@@ -79,7 +79,7 @@ begin_on_side (struct operation *operation, const char *subr, SCM bytevector,
                int is_sender)
 {
   begin (operation, subr, bytevector);
-  gshm_passing_set_side (&operation->passing, is_sender);
+  gshm_transfer_set_side (&operation->transfer, is_sender);
 }
 
 /* Raise what is wrong with the memory: some that this thread touched was not
@@ -98,8 +98,8 @@ refuse_memory (const struct operation *operation)
 static void
 check_result (const struct operation *operation, enum gshm_result result)
 {
-  const struct gshm_passing *passing = &operation->passing;
-  int is_sender = passing->side == &passing->ring.channel->senders;
+  const struct gshm_transfer *transfer = &operation->transfer;
+  int is_sender = transfer->side == &transfer->ring.channel->senders;
   const char *hint = NULL;
 
   if (result == GSHM_CORRUPT)
@@ -117,8 +117,8 @@ check_result (const struct operation *operation, enum gshm_result result)
             : "no sender can send before this thread has sent its own message "
               "or left call-with-shm-slot");
   if (hint != NULL)
-    gshm_place_error (operation->subr, EDEADLK, what, operation->bytevector,
-                      SCM_INUM0, hint);
+    gshm_error_at (operation->subr, EDEADLK, what, operation->bytevector,
+                   SCM_INUM0, hint);
 }
 
 /* Wait until ATTEMPT has a result, for as long as TIMEOUT says.  Return DONE,
@@ -126,19 +126,18 @@ check_result (const struct operation *operation, enum gshm_result result)
 static enum gshm_result
 wait_for (struct operation *operation, gshm_attempt *attempt, SCM timeout)
 {
-  struct gshm_passing *passing = &operation->passing;
-  enum gshm_result result
-    = gshm_passing_try (passing, attempt,
-                        gshm_to_timeout (operation->subr, SCM_ARGn, timeout));
+  struct gshm_transfer *transfer = &operation->transfer;
+  enum gshm_result result = gshm_transfer_try (
+    transfer, attempt, gshm_to_timeout (operation->subr, SCM_ARGn, timeout));
 
   if (result == GSHM_TIMED_OUT)
     {
-      const struct gshm_wait_place place = { operation->subr, SCM_INUM0 };
+      const struct gshm_wait_target place = { operation->subr, SCM_INUM0 };
       const struct gshm_host host = gshm_guile_host (&place);
 
       scm_dynwind_begin (0);
-      scm_dynwind_unwind_handler (gshm_passing_cancel, passing, 0);
-      result = gshm_passing_wait (passing, attempt, &host);
+      scm_dynwind_unwind_handler (gshm_transfer_cancel, transfer, 0);
+      result = gshm_transfer_wait (transfer, attempt, &host);
       scm_dynwind_end ();
     }
   if (result != GSHM_DONE)
@@ -152,9 +151,9 @@ wait_for (struct operation *operation, gshm_attempt *attempt, SCM timeout)
 static SCM
 init_channel (SCM bytevector)
 {
-  void *memory = gshm_place (INIT, bytevector, SCM_INUM0,
-                             sizeof (struct gshm_channel) + GSHM_RECORD_HEADER,
-                             8, 1);
+  void *memory
+    = gshm_address (INIT, bytevector, SCM_INUM0,
+                    sizeof (struct gshm_channel) + GSHM_RECORD_HEADER, 8, 1);
 
   gshm_require_self (INIT);
   gshm_ring_init (memory, SCM_BYTEVECTOR_LENGTH (bytevector),
@@ -167,18 +166,18 @@ init_channel (SCM bytevector)
 static enum gshm_result
 wait_for_room (struct operation *operation, size_t length, SCM timeout)
 {
-  struct gshm_passing *passing = &operation->passing;
+  struct gshm_transfer *transfer = &operation->transfer;
 
-  if (!gshm_ring_fits (&passing->ring, length))
-    scm_error (scm_out_of_range_key, operation->subr,
-               "A message of ~A bytes can never be sent: the largest has ~A",
-               scm_list_2 (scm_from_size_t (length),
-                           scm_from_uint64 (passing->ring.size
-                                            - GSHM_RECORD_HEADER)),
-               scm_list_1 (scm_from_size_t (length)));
-  passing->length = length;
+  if (!gshm_ring_fits (&transfer->ring, length))
+    scm_error (
+      scm_out_of_range_key, operation->subr,
+      "A message of ~A bytes can never be sent: the largest has ~A",
+      scm_list_2 (scm_from_size_t (length),
+                  scm_from_uint64 (transfer->ring.size - GSHM_RECORD_HEADER)),
+      scm_list_1 (scm_from_size_t (length)));
+  transfer->length = length;
   enum gshm_result result
-    = wait_for (operation, gshm_passing_attempt_to_send, timeout);
+    = wait_for (operation, gshm_transfer_attempt_to_send, timeout);
   if (result == GSHM_CHANNEL_CLOSED)
     gshm_closed_error (operation->subr, operation->bytevector);
   return result;
@@ -204,7 +203,7 @@ is_gone (SCM bytevector, size_t size)
 static void
 end_sending (struct operation *operation)
 {
-  enum gshm_result result = gshm_passing_end_sending (&operation->passing);
+  enum gshm_result result = gshm_transfer_end_sending (&operation->transfer);
 
   if (result == GSHM_CHANNEL_CLOSED)
     gshm_closed_error (operation->subr, operation->bytevector);
@@ -216,7 +215,7 @@ end_sending (struct operation *operation)
 SCM_NORETURN static void
 leave_unmapped (struct operation *operation, SCM k)
 {
-  gshm_passing_leave (&operation->passing);
+  gshm_transfer_abort (&operation->transfer);
   gshm_unmapped_error (operation->subr, k);
 }
 
@@ -240,7 +239,7 @@ gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
   enum gshm_result result = wait_for_room (&operation, count, timeout);
   if (result == GSHM_DONE)
     {
-      memmove (operation.passing.bytes,
+      memmove (operation.transfer.bytes,
                SCM_BYTEVECTOR_CONTENTS (data) + start, count);
       if (is_gone (data, size))
         leave_unmapped (&operation, scm_start);
@@ -271,16 +270,16 @@ make_copy (struct operation *operation, uint64_t length)
 
 /* Before the lock is taken, so that it is held for no allocation.  */
 static void
-prepare_copy (struct gshm_passing *passing, uint64_t length)
+prepare_copy (struct gshm_transfer *transfer, uint64_t length)
 {
-  make_copy ((struct operation *) passing, length);
+  make_copy ((struct operation *) transfer, length);
 }
 
 /* The message was received, or raise why not.  */
 static void
 end_receiving (struct operation *operation)
 {
-  enum gshm_result result = gshm_passing_end_receiving (&operation->passing);
+  enum gshm_result result = gshm_transfer_end_receiving (&operation->transfer);
 
   if (result != GSHM_DONE)
     check_result (operation, result);
@@ -294,23 +293,23 @@ gshm_channel_receive (SCM bytevector, SCM timeout, SCM is_datum)
 
   begin_on_side (&operation, scm_is_true (is_datum) ? RECEIVE_DATUM : RECEIVE,
                  bytevector, 0);
-  struct gshm_passing *passing = &operation.passing;
-  passing->prepare = prepare_copy;
+  struct gshm_transfer *transfer = &operation.transfer;
+  transfer->prepare = prepare_copy;
   enum gshm_result result
-    = wait_for (&operation, gshm_passing_attempt_to_receive, timeout);
+    = wait_for (&operation, gshm_transfer_attempt_to_receive, timeout);
   if (result != GSHM_DONE)
     return no_message (result);
-  if (SCM_BYTEVECTOR_LENGTH (operation.copy) != passing->length)
+  if (SCM_BYTEVECTOR_LENGTH (operation.copy) != transfer->length)
     {
       /* It is not the message that this thread had seen before it had the
          lock.  */
       scm_dynwind_begin (0);
-      scm_dynwind_unwind_handler (gshm_passing_leave, passing, 0);
-      make_copy (&operation, passing->length);
+      scm_dynwind_unwind_handler (gshm_transfer_abort, transfer, 0);
+      make_copy (&operation, transfer->length);
       scm_dynwind_end ();
     }
-  memcpy (SCM_BYTEVECTOR_CONTENTS (operation.copy), passing->bytes,
-          (size_t) passing->length);
+  memcpy (SCM_BYTEVECTOR_CONTENTS (operation.copy), transfer->bytes,
+          (size_t) transfer->length);
   end_receiving (&operation);
   scm_remember_upto_here_2 (bytevector, operation.copy);
   return operation.copy;
@@ -329,27 +328,27 @@ gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
   size_t start = gshm_to_size (RECEIVE_INTO, 3, scm_start,
                                SCM_BYTEVECTOR_LENGTH (target));
   begin_on_side (&operation, RECEIVE_INTO, bytevector, 0);
-  const struct gshm_passing *passing = &operation.passing;
+  const struct gshm_transfer *transfer = &operation.transfer;
   enum gshm_result result
-    = wait_for (&operation, gshm_passing_attempt_to_receive, timeout);
+    = wait_for (&operation, gshm_transfer_attempt_to_receive, timeout);
   if (result != GSHM_DONE)
     return no_message (result);
   size_t size = SCM_BYTEVECTOR_LENGTH (target);
   size_t room = size < start ? 0 : size - start;
-  if (passing->length > room)
+  if (transfer->length > room)
     {
-      gshm_passing_leave (&operation.passing);
-      SCM length = scm_from_uint64 (passing->length);
+      gshm_transfer_abort (&operation.transfer);
+      SCM length = scm_from_uint64 (transfer->length);
       scm_error (scm_out_of_range_key, RECEIVE_INTO,
                  "The message has ~A bytes, and there is room for ~A",
                  scm_list_2 (length, scm_from_size_t (room)),
                  scm_list_1 (length));
     }
-  memmove (SCM_BYTEVECTOR_CONTENTS (target) + start, passing->bytes,
-           (size_t) passing->length);
+  memmove (SCM_BYTEVECTOR_CONTENTS (target) + start, transfer->bytes,
+           (size_t) transfer->length);
   if (is_gone (target, size))
     leave_unmapped (&operation, scm_start);
-  SCM length = scm_from_uint64 (passing->length);
+  SCM length = scm_from_uint64 (transfer->length);
   end_receiving (&operation);
   scm_remember_upto_here_2 (bytevector, target);
   return length;
@@ -364,9 +363,9 @@ static SCM
 make_view (struct operation *operation)
 {
   scm_dynwind_begin (0);
-  scm_dynwind_unwind_handler (gshm_passing_leave, &operation->passing, 0);
-  SCM view = gshm_view_bytes (operation->bytevector, operation->passing.bytes,
-                              (size_t) operation->passing.length);
+  scm_dynwind_unwind_handler (gshm_transfer_abort, &operation->transfer, 0);
+  SCM view = gshm_view_bytes (operation->bytevector, operation->transfer.bytes,
+                              (size_t) operation->transfer.length);
   scm_dynwind_end ();
   return view;
 }
@@ -396,7 +395,7 @@ gshm_channel_begin_message (SCM bytevector, SCM timeout)
 
   begin_on_side (&operation, MESSAGE, bytevector, 0);
   enum gshm_result result
-    = wait_for (&operation, gshm_passing_attempt_to_receive, timeout);
+    = wait_for (&operation, gshm_transfer_attempt_to_receive, timeout);
   if (result != GSHM_DONE)
     return no_message (result);
   SCM view = make_view (&operation);
@@ -411,9 +410,9 @@ begin_to_end (struct operation *operation, SCM view)
   if (!SCM_BYTEVECTOR_P (view))
     refuse_bytevector (operation->subr, view);
   gshm_set_empty (view);
-  if (!gshm_passing_has_lock (&operation->passing, operation->passing.side))
-    gshm_place_error (operation->subr, EPERM, what, operation->bytevector,
-                      SCM_INUM0, "this thread no longer holds the message");
+  if (!gshm_transfer_has_lock (&operation->transfer, operation->transfer.side))
+    gshm_error_at (operation->subr, EPERM, what, operation->bytevector,
+                   SCM_INUM0, "this thread no longer holds the message");
 }
 
 /* (CHANNEL VIEW SIZE): send what VIEW, of SIZE bytes, holds.  */
@@ -423,7 +422,7 @@ gshm_channel_end_slot (SCM bytevector, SCM view, SCM scm_size)
   struct operation operation;
 
   begin_on_side (&operation, SLOT, bytevector, 1);
-  operation.passing.length = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
+  operation.transfer.length = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
   begin_to_end (&operation, view);
   end_sending (&operation);
   scm_remember_upto_here_1 (bytevector);
@@ -438,11 +437,11 @@ gshm_channel_end_message (SCM bytevector, SCM view)
 
   begin_on_side (&operation, MESSAGE, bytevector, 0);
   begin_to_end (&operation, view);
-  struct gshm_passing *passing = &operation.passing;
-  if (gshm_ring_next (&passing->ring, &passing->bytes, &passing->length)
+  struct gshm_transfer *transfer = &operation.transfer;
+  if (gshm_ring_peek (&transfer->ring, &transfer->bytes, &transfer->length)
       != GSHM_RING_READY)
     {
-      gshm_passing_leave (passing);
+      gshm_transfer_abort (transfer);
       refuse_memory (&operation);
     }
   end_receiving (&operation);
@@ -460,18 +459,19 @@ gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
     gshm_set_empty (view);
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
     {
-      struct gshm_passing passing;
+      struct gshm_transfer transfer;
       struct gshm_channel *channel
-        = gshm_place (SLOT, bytevector, SCM_INUM0, sizeof *channel, 8, 1);
+        = gshm_address (SLOT, bytevector, SCM_INUM0, sizeof *channel, 8, 1);
 
-      if (gshm_is_there ((gshm_word *) channel, sizeof *channel)
-          && gshm_passing_begin (&passing, channel,
-                                 SCM_BYTEVECTOR_LENGTH (bytevector),
-                                 &publisher) == GSHM_DONE)
+      if (gshm_is_accessible ((gshm_word *) channel, sizeof *channel)
+          && gshm_transfer_begin (&transfer, channel,
+                                  SCM_BYTEVECTOR_LENGTH (bytevector),
+                                  &publisher)
+               == GSHM_DONE)
         {
-          gshm_passing_set_side (&passing, scm_is_true (is_sender));
-          if (gshm_passing_has_lock (&passing, passing.side))
-            gshm_passing_leave (&passing);
+          gshm_transfer_set_side (&transfer, scm_is_true (is_sender));
+          if (gshm_transfer_has_lock (&transfer, transfer.side))
+            gshm_transfer_abort (&transfer);
         }
     }
   scm_remember_upto_here_1 (bytevector);
@@ -480,14 +480,14 @@ gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
 
 /* (CHANNEL SENDER?) -> boolean: has this thread a message in place?  */
 static SCM
-gshm_channel_is_mine (SCM bytevector, SCM is_sender)
+gshm_channel_is_owned (SCM bytevector, SCM is_sender)
 {
   struct operation operation;
 
   begin_on_side (&operation, scm_is_true (is_sender) ? SLOT : MESSAGE,
                  bytevector, scm_is_true (is_sender));
-  int mine = gshm_passing_has_lock (&operation.passing,
-                                    operation.passing.side);
+  int mine
+    = gshm_transfer_has_lock (&operation.transfer, operation.transfer.side);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (mine);
 }
@@ -507,7 +507,7 @@ gshm_channel_size (SCM bytevector, SCM subr)
   scm_to_locale_stringbuf (subr, name, sizeof name - 1);
   begin (&operation, name, bytevector);
   scm_remember_upto_here_1 (bytevector);
-  return scm_from_uint64 (operation.passing.ring.size);
+  return scm_from_uint64 (operation.transfer.ring.size);
 }
 
 /* (CHANNEL) -> boolean: was it open?  */
@@ -517,7 +517,7 @@ gshm_channel_close (SCM bytevector)
   struct operation operation;
 
   begin (&operation, CLOSE, bytevector);
-  int was_closed = gshm_ring_close (&operation.passing.ring);
+  int was_closed = gshm_ring_close (&operation.transfer.ring);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (!was_closed);
 }
@@ -529,7 +529,7 @@ gshm_channel_closed_p (SCM bytevector)
   struct operation operation;
 
   begin (&operation, CLOSED, bytevector);
-  int is_closed = gshm_ring_is_closed (&operation.passing.ring);
+  int is_closed = gshm_ring_is_closed (&operation.transfer.ring);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (is_closed);
 }
@@ -542,15 +542,15 @@ gshm_channel_statistics (SCM bytevector)
   struct operation operation;
 
   begin (&operation, STATISTICS, bytevector);
-  struct gshm_channel *channel = operation.passing.ring.channel;
+  struct gshm_channel *channel = operation.transfer.ring.channel;
   /* First, so that no more goes out than went in.  */
-  struct gshm_passed out = gshm_ring_passed (&channel->receivers);
-  struct gshm_passed in = gshm_ring_passed (&channel->senders);
-  int senders = gshm_count_places (channel->senders.waiting, GSHM_WAITING, 1,
-                                   &channel->namespace);
-  int receivers = gshm_count_places (channel->receivers.waiting, GSHM_WAITING,
-                                     1, &channel->namespace);
-  int is_closed = gshm_ring_is_closed (&operation.passing.ring);
+  struct gshm_totals out = gshm_ring_totals (&channel->receivers);
+  struct gshm_totals in = gshm_ring_totals (&channel->senders);
+  int senders = gshm_count_slots (channel->senders.waiting, GSHM_MAX_WAITERS,
+                                  1, &channel->namespace);
+  int receivers = gshm_count_slots (channel->receivers.waiting,
+                                    GSHM_MAX_WAITERS, 1, &channel->namespace);
+  int is_closed = gshm_ring_is_closed (&operation.transfer.ring);
   scm_remember_upto_here_1 (bytevector);
   return scm_list_n (scm_from_uint64 (in.messages), scm_from_uint64 (in.bytes),
                      scm_from_uint64 (out.messages),
@@ -572,7 +572,7 @@ gshm_channel_init (void)
                gshm_channel_begin_message);
   gshm_define ("%shm-channel-end-message!", 2, 0, gshm_channel_end_message);
   gshm_define ("%shm-channel-leave!", 3, 0, gshm_channel_leave);
-  gshm_define ("%shm-channel-owned?", 2, 0, gshm_channel_is_mine);
+  gshm_define ("%shm-channel-owned?", 2, 0, gshm_channel_is_owned);
   gshm_define ("%shm-channel-size", 2, 0, gshm_channel_size);
   gshm_define ("%shm-channel-close!", 1, 0, gshm_channel_close);
   gshm_define ("%shm-channel-closed?", 1, 0, gshm_channel_closed_p);

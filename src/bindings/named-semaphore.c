@@ -264,7 +264,7 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
     semaphore->system = open_within_limit (name.bytes, flags, mode, value);
   while (semaphore->system == SEM_FAILED
          && ((errno == EINTR && ++tries < 1000)
-             || gshm_collect_for (errno, &attempts)));
+             || gshm_collect_and_retry (errno, &attempts)));
   if (semaphore->system == SEM_FAILED && errno == ENOENT && (flags & O_CREAT))
     /* glibc has written a part of the file.  */
     gshm_system_error (OPEN, errno, scm_name,
@@ -312,7 +312,7 @@ enum outcome
 };
 
 static int
-nap (void *data, int64_t nanoseconds)
+sleep_for (void *data, int64_t nanoseconds)
 {
   struct taking *taking = data;
 
@@ -341,7 +341,7 @@ attempt_to_take (void *data, struct gshm_sleep *sleep)
     return TAKEN;
   if (atomic_load (&taking->semaphore->state) & CLOSED)
     return CLOSED_MEANWHILE;
-  sleep->nap = nap;
+  sleep->sleep_for = sleep_for;
   return 0;
 }
 

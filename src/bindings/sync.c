@@ -30,7 +30,7 @@
 #include "core/rwlock.h"
 #include "core/semaphore.h"
 #include "init.h"
-#include "memory/place.h"
+#include "memory/address.h"
 
 static const char *const kinds[] = {
   [GSHM_MUTEX] = "mutex", [GSHM_CONDITION] = "condition variable",
@@ -65,8 +65,8 @@ check_format (const struct use *use, const gshm_long_word *format)
 static inline void *
 structure (const struct use *use, size_t size)
 {
-  gshm_long_word *format = gshm_place (use->subr, use->bytevector, use->k,
-                                       size, 8, 1);
+  gshm_long_word *format
+    = gshm_address (use->subr, use->bytevector, use->k, size, 8, 1);
   gshm_require_self (use->subr);
   check_format (use, format);
   return format;
@@ -76,7 +76,7 @@ structure (const struct use *use, size_t size)
 static void *
 new_structure (const char *subr, SCM bytevector, SCM k, size_t size)
 {
-  void *place = gshm_place (subr, bytevector, k, size, 8, 1);
+  void *place = gshm_address (subr, bytevector, k, size, 8, 1);
 
   gshm_require_self (subr);
   return place;
@@ -85,8 +85,8 @@ new_structure (const char *subr, SCM bytevector, SCM k, size_t size)
 SCM_NORETURN static void
 refuse (const struct use *use, int err, const char *hint)
 {
-  gshm_place_error (use->subr, err, kinds[use->kind], use->bytevector, use->k,
-                    hint);
+  gshm_error_at (use->subr, err, kinds[use->kind], use->bytevector, use->k,
+                 hint);
 }
 
 /* RESULT as #t, #f or the symbol abandoned, or an exception.  */
@@ -196,8 +196,8 @@ static SCM
 leave_mutex (SCM bytevector, SCM k)
 {
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
-    gshm_mutex_leave (gshm_place (MUTEX_UNLOCK, bytevector, k,
-                                  sizeof (struct gshm_mutex), 8, 1));
+    gshm_mutex_unlock_if_owned (gshm_address (
+      MUTEX_UNLOCK, bytevector, k, sizeof (struct gshm_mutex), 8, 1));
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -216,10 +216,11 @@ make_mutex_consistent (SCM bytevector, SCM k)
 
 /* (BYTEVECTOR K) -> boolean: does this thread hold the mutex?  */
 static SCM
-is_mutex_mine (SCM bytevector, SCM k)
+is_mutex_owned (SCM bytevector, SCM k)
 {
   struct use use = { "call-with-shm-mutex", bytevector, k, GSHM_MUTEX };
-  int mine = gshm_mutex_is_mine (structure (&use, sizeof (struct gshm_mutex)));
+  int mine
+    = gshm_mutex_is_owned (structure (&use, sizeof (struct gshm_mutex)));
 
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (mine);
@@ -250,16 +251,16 @@ wait_on_condition (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
   struct gshm_condition *condition = structure (&use, sizeof *condition);
   struct gshm_mutex *mutex = structure (&mutex_use, sizeof *mutex);
   int64_t timeout = gshm_to_timeout (CONDITION_WAIT, 4, scm_timeout);
-  const struct gshm_wait_place place = { CONDITION_WAIT, k };
+  const struct gshm_wait_target place = { CONDITION_WAIT, k };
   const struct gshm_host host = gshm_guile_host (&place);
-  struct gshm_awaiting awaiting;
+  struct gshm_condition_waiter waiting;
 
-  if (!gshm_mutex_is_mine (mutex))
+  if (!gshm_mutex_is_owned (mutex))
     result_to_scm (&mutex_use, GSHM_NOT_OWNER);
-  gshm_condition_begin (&awaiting, condition, mutex);
+  gshm_condition_begin (&waiting, condition, mutex);
   scm_dynwind_begin (0);
-  scm_dynwind_unwind_handler (gshm_condition_cancel, &awaiting, 0);
-  enum gshm_result result = gshm_condition_wait (&awaiting, &host, timeout);
+  scm_dynwind_unwind_handler (gshm_condition_cancel, &waiting, 0);
+  enum gshm_result result = gshm_condition_wait (&waiting, &host, timeout);
   scm_dynwind_end ();
   if (result == GSHM_CORRUPT)
     check_format (&use, &condition->format);
@@ -335,7 +336,7 @@ wait_for_semaphore (SCM bytevector, SCM k, SCM scm_timeout)
       scm_remember_upto_here_1 (bytevector);
       return SCM_BOOL_T;
     }
-  struct gshm_semaphore_waiting waiting = { .semaphore = semaphore };
+  struct gshm_semaphore_waiter waiting = { .semaphore = semaphore };
   SCM value = result_to_scm (&use, wait_for (&use, timeout,
                                              gshm_semaphore_attempt,
                                              gshm_semaphore_cancel, &waiting));
@@ -364,7 +365,7 @@ static SCM
 init_barrier (SCM bytevector, SCM k, SCM scm_parties)
 {
   uint32_t parties = (uint32_t) gshm_to_int (BARRIER_INIT, 3, scm_parties, 1,
-                                             GSHM_PARTIES);
+                                             GSHM_MAX_PARTIES);
 
   gshm_barrier_init (new_structure (BARRIER_INIT, bytevector, k,
                                     sizeof (struct gshm_barrier)), parties);
@@ -378,18 +379,18 @@ wait_at_barrier (SCM bytevector, SCM k, SCM scm_timeout)
   struct use use = { BARRIER_WAIT, bytevector, k, GSHM_BARRIER };
   struct gshm_barrier *barrier = structure (&use, sizeof *barrier);
   int64_t timeout = gshm_to_timeout (BARRIER_WAIT, 3, scm_timeout);
-  struct gshm_arriving arriving;
+  struct gshm_barrier_waiter waiting;
 
-  if (gshm_barrier_begin (&arriving, barrier) == GSHM_CORRUPT)
+  if (gshm_barrier_begin (&waiting, barrier) == GSHM_CORRUPT)
     refuse_format (&use);
   scm_dynwind_begin (0);
-  scm_dynwind_unwind_handler (gshm_barrier_cancel, &arriving, 0);
+  scm_dynwind_unwind_handler (gshm_barrier_cancel, &waiting, 0);
   int result = gshm_guile_wait (BARRIER_WAIT, k, timeout, gshm_barrier_attempt,
-                                &arriving);
+                                &waiting);
   scm_dynwind_end ();
   if (result == GSHM_CORRUPT)
-    gshm_barrier_cancel (&arriving);
-  else if (result == GSHM_TIMED_OUT && gshm_barrier_leave (&arriving))
+    gshm_barrier_cancel (&waiting);
+  else if (result == GSHM_TIMED_OUT && gshm_barrier_leave (&waiting))
     result = GSHM_DONE;
   scm_remember_upto_here_1 (bytevector);
   return result_to_scm (&use, (enum gshm_result) result);
@@ -419,12 +420,12 @@ enter_rwlock (const char *subr, SCM bytevector, SCM k, SCM scm_timeout,
   struct use use = { subr, bytevector, k, GSHM_RWLOCK };
   struct gshm_rwlock *rwlock = structure (&use, sizeof *rwlock);
   int64_t timeout = gshm_to_timeout (subr, 3, scm_timeout);
-  struct gshm_entering entering;
+  struct gshm_rwlock_locking locking;
 
-  gshm_rwlock_begin (&entering, rwlock);
-  SCM value = locked_to_scm (&use, &rwlock->format,
-                             wait_for (&use, timeout, attempt,
-                                       gshm_rwlock_cancel, &entering));
+  gshm_rwlock_begin (&locking, rwlock);
+  SCM value = locked_to_scm (
+    &use, &rwlock->format,
+    wait_for (&use, timeout, attempt, gshm_rwlock_cancel, &locking));
   scm_remember_upto_here_1 (bytevector);
   return value;
 }
@@ -461,20 +462,21 @@ static SCM
 leave_rwlock (SCM bytevector, SCM k, SCM is_abandoned)
 {
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
-    gshm_rwlock_leave (gshm_place (RWLOCK_UNLOCK, bytevector, k,
-                                   sizeof (struct gshm_rwlock), 8, 1),
-                       scm_is_true (is_abandoned));
+    gshm_rwlock_unlock_if_owned (gshm_address (RWLOCK_UNLOCK, bytevector, k,
+                                               sizeof (struct gshm_rwlock), 8,
+                                               1),
+                                 scm_is_true (is_abandoned));
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
 
 /* (BYTEVECTOR K) -> boolean: does this thread own the lock?  */
 static SCM
-is_rwlock_mine (SCM bytevector, SCM k)
+is_rwlock_owned (SCM bytevector, SCM k)
 {
   struct use use = { RWLOCK_UNLOCK, bytevector, k, GSHM_RWLOCK };
   int mine
-    = gshm_rwlock_is_mine (structure (&use, sizeof (struct gshm_rwlock)));
+    = gshm_rwlock_is_owned (structure (&use, sizeof (struct gshm_rwlock)));
 
   scm_remember_upto_here_1 (bytevector);
   return scm_from_bool (mine);
@@ -488,7 +490,7 @@ gshm_sync_init (void)
   gshm_define (MUTEX_INIT, 2, 0, init_mutex);
   gshm_define (MUTEX_LOCK, 2, 1, lock_mutex);
   gshm_define (MUTEX_UNLOCK, 2, 0, unlock_mutex);
-  gshm_define ("%shm-mutex-owned?", 2, 0, is_mutex_mine);
+  gshm_define ("%shm-mutex-owned?", 2, 0, is_mutex_owned);
   gshm_define ("%shm-mutex-leave!", 2, 0, leave_mutex);
   gshm_define ("%shm-mutex-make-consistent!", 2, 0, make_mutex_consistent);
   gshm_define (CONDITION_INIT, 2, 0, init_condition);
@@ -505,7 +507,7 @@ gshm_sync_init (void)
   gshm_define (READ_LOCK, 2, 1, read_lock);
   gshm_define (WRITE_LOCK, 2, 1, write_lock);
   gshm_define (RWLOCK_UNLOCK, 2, 0, unlock_rwlock);
-  gshm_define ("%shm-rwlock-owned?", 2, 0, is_rwlock_mine);
+  gshm_define ("%shm-rwlock-owned?", 2, 0, is_rwlock_owned);
   gshm_define ("%shm-rwlock-leave!", 3, 0, leave_rwlock);
   gshm_define_size ("shm-mutex-size", sizeof (struct gshm_mutex));
   gshm_define_size ("shm-condition-variable-size",

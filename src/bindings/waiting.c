@@ -12,8 +12,8 @@
 #include "base/guile.h"
 #include "bindings/waiting.h"
 #include "init.h"
+#include "memory/address.h"
 #include "memory/fault.h"
-#include "memory/place.h"
 #include "memory/registry.h"
 
 int64_t
@@ -36,7 +36,7 @@ gshm_to_timeout (const char *subr, int pos, SCM timeout)
 static void
 check_mapped (void *data, const gshm_word *word)
 {
-  const struct gshm_wait_place *place = data;
+  const struct gshm_wait_target *place = data;
   struct gshm_mapping mapping;
 
   if (word != NULL
@@ -56,10 +56,11 @@ run_asyncs (void *data)
 }
 
 struct gshm_host
-gshm_guile_host (const struct gshm_wait_place *place)
+gshm_guile_host (const struct gshm_wait_target *place)
 {
-  return (struct gshm_host) { .outside = scm_without_guile,
-                              .woken = check_mapped, .between = run_asyncs,
+  return (struct gshm_host) { .call_outside = scm_without_guile,
+                              .after_sleep = check_mapped,
+                              .between_sleeps = run_asyncs,
                               .is_fault_pending = gshm_fault_is_pending,
                               .data = (void *) (uintptr_t) place };
 }
@@ -68,7 +69,7 @@ int
 gshm_guile_wait (const char *subr, SCM k, int64_t timeout,
                  gshm_attempt *attempt, void *data)
 {
-  const struct gshm_wait_place place = { .subr = subr, .k = k };
+  const struct gshm_wait_target place = { .subr = subr, .k = k };
   const struct gshm_host host = gshm_guile_host (&place);
 
   return gshm_wait (&host, timeout, attempt, data);

@@ -15,7 +15,7 @@ int64_t gshm_to_timeout (const char *subr, int pos, SCM timeout);
 
 /* What a wait is for: the procedure that waits, and the offset of what it
    waits for.  */
-struct gshm_wait_place
+struct gshm_wait_target
 {
   const char *subr;
   SCM k;
@@ -24,7 +24,7 @@ struct gshm_wait_place
 /* Guile as the host of a wait for PLACE, which lives as long.  Asyncs run
    between two sleeps, and may leave by an exception; it is an error if the
    memory of the word is unmapped meanwhile.  */
-struct gshm_host gshm_guile_host (const struct gshm_wait_place *place);
+struct gshm_host gshm_guile_host (const struct gshm_wait_target *place);
 
 /* Wait as gshm_wait does, in Guile, for what is at offset K, in the name of
    SUBR.  */

@@ -7,52 +7,52 @@
 #include "core/format.h"
 #include "core/lock.h"
 
-#define GSHM_PARTIES 256
+#define GSHM_MAX_PARTIES 256
 
 struct gshm_barrier
 {
   gshm_long_word format;
   gshm_word namespace;
   gshm_word parties;
-  gshm_word seen;               /* when a waiter last looked, in ms */
+  gshm_word last_check; /* of which waiters are alive, in ms */
   gshm_word unused;
   /* In the low half the generation: how often the barrier opened.  In the high
-     half the withdrawals of this generation.  */
+     half the number of withdrawals.  */
   gshm_long_word state;
-  /* The threads that have arrived: the low 48 bits of an owner; in the others,
-     those of the generation in which that was.  */
-  gshm_long_word arrived[GSHM_PARTIES];
+  /* Slots: in the low 48 bits those of an owner; in the others those of the
+     generation.  */
+  gshm_long_word arrived[GSHM_MAX_PARTIES];
 };
 
-_Static_assert (sizeof (struct gshm_barrier) == 32 + 8 * GSHM_PARTIES,
-                "a layout that processes share");
+_Static_assert (sizeof (struct gshm_barrier) == 32 + 8 * GSHM_MAX_PARTIES,
+               "a layout that processes share");
 
 #define GSHM_BARRIER_FORMAT GSHM_SYNC_FORMAT (GSHM_BARRIER)
 
-/* PARTIES is from 1 to GSHM_PARTIES.  */
+/* PARTIES is from 1 to GSHM_MAX_PARTIES.  */
 void gshm_barrier_init (struct gshm_barrier *barrier, uint32_t parties);
 
-/* One thread's waiting at a barrier.  */
-struct gshm_arriving
+/* A wait at a barrier.  */
+struct gshm_barrier_waiter
 {
   struct gshm_barrier *barrier;
   uint64_t self;
   uint32_t parties, generation;
-  gshm_long_word *place;        /* NULL: not arrived */
+  gshm_long_word *slot; /* NULL: not arrived */
 };
 
-/* Return DONE, or CORRUPT if the number of parties is none.  */
-enum gshm_result gshm_barrier_begin (struct gshm_arriving *arriving,
+/* Return DONE, or CORRUPT if the number of parties is invalid.  */
+enum gshm_result gshm_barrier_begin (struct gshm_barrier_waiter *waiter,
                                      struct gshm_barrier *barrier);
 
 /* An attempt for gshm_wait: DONE or CORRUPT.  DATA is a struct
-   gshm_arriving.  */
+   gshm_barrier_waiter.  */
 gshm_attempt gshm_barrier_attempt;
 
-/* End waiting.  Return whether the barrier had opened before that.  */
-int gshm_barrier_leave (struct gshm_arriving *arriving);
+/* End the wait.  Return whether the barrier had opened before.  */
+int gshm_barrier_leave (struct gshm_barrier_waiter *waiter);
 
-/* The same, if the barrier is still there; this does not fault.  */
-void gshm_barrier_cancel (void *arriving);
+/* The same, if the barrier is still accessible; this does not fault.  */
+void gshm_barrier_cancel (void *waiter);
 
 #endif /* GSHM_BARRIER_H */

@@ -1,345 +1,347 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   channel.c - what a thread does with a channel: to pass a message.
+   channel.c - sending and receiving a message.
 
-   The steps have the names that tests/models/ring.pml gives them, in
-   brackets.  */
+   The steps, in brackets, are those of tests/models/ring.pml.  */
 
 #include <config.h>
 
 #include "core/channel.h"
 
-/* How long a thread that does not want to wait waits for a lock that is held
-   just for a step.  */
-#define MOMENT (GSHM_SECOND / 1000)
+/* How long a try waits for a lock whose owner is copying a message.  */
+#define TRY_GRACE_NS (GSHM_SECOND / 1000)
 
-/* The mark of a sender whose turn it is and that waits for space.  */
-#define TURN GSHM_MARK
+/* Flag of the senders' owner: it keeps the lock while it waits for space.  */
+#define BLOCKED GSHM_MARK
 
-/* A word that no position has, so that a sleep until one is not it ends at
+/* A value that the low half of a position never has: a sleep on it ends at
    once.  */
-#define NOWHERE GSHM_MARK
+#define NO_POSITION GSHM_MARK
 
 
 /* Beginning and ending.  */
 
 static uint64_t
-self_in (const struct gshm_passing *passing)
+self_in (const struct gshm_transfer *transfer)
 {
-  return gshm_self (atomic_load_explicit (passing->lock.namespace,
-                                          memory_order_relaxed));
+  return gshm_self (
+    atomic_load_explicit (transfer->lock.namespace, memory_order_relaxed));
 }
 
 int
-gshm_passing_has_lock (const struct gshm_passing *passing,
-                       const struct gshm_side *side)
+gshm_transfer_has_lock (const struct gshm_transfer *transfer,
+                        const struct gshm_side *side)
 {
   uint64_t owner = gshm_load (&side->owner);
 
-  return GSHM_WHO (owner) == self_in (passing);
+  return GSHM_OWNER_OF (owner) == self_in (transfer);
 }
 
 static void
-unlock (const struct gshm_passing *passing)
+unlock (const struct gshm_transfer *transfer)
 {
-  gshm_unlock (&passing->side->owner, 0);
+  gshm_unlock (&transfer->side->owner, 0);
 }
 
-/* Give up the lock without having moved, but for what was skipped.  What is
-   there, another may have; and for what was skipped a sender may wait.  */
+/* Wake both sides: another receiver can have the message, and a sender may
+   wait for the space of a record that was skipped.  */
 void
-gshm_passing_leave (void *data)
+gshm_transfer_abort (void *data)
 {
-  const struct gshm_passing *passing = data;
+  const struct gshm_transfer *transfer = data;
 
-  unlock (passing);
-  gshm_ring_wake (passing->other);
-  gshm_ring_wake (passing->side);
+  unlock (transfer);
+  gshm_ring_wake (transfer->other);
+  gshm_ring_wake (transfer->side);
 }
 
-/* With the lock held: whether this thread has touched memory that was lost, or
-   the channel is not there any more.  Then give the lock up.  */
+/* With the lock owned: if a fault is pending or the channel is no longer
+   valid, abort and return 1.  */
 static int
-leave_if_broken (struct gshm_passing *passing)
+abort_if_corrupt (struct gshm_transfer *transfer)
 {
-  const struct gshm_host *host = passing->ring.host;
+  const struct gshm_host *host = transfer->ring.host;
 
-  if (gshm_ring_is_there (&passing->ring)
+  if (gshm_ring_is_valid (&transfer->ring)
       && !(host != NULL && host->is_fault_pending ()))
     return 0;
-  gshm_passing_leave (passing);
+  gshm_transfer_abort (transfer);
   return 1;
 }
 
-/* With the lock held: this side has moved, or could not.  */
+/* With the lock owned: unlock, after this side has moved, or could not, as
+   STATE says.  */
 static enum gshm_result
-end (struct gshm_passing *passing, enum gshm_ring_state state)
+end (struct gshm_transfer *transfer, enum gshm_ring_state state)
 {
-  int was_there = gshm_ring_is_there (&passing->ring);
+  int was_valid = gshm_ring_is_valid (&transfer->ring);
 
-  unlock (passing);
-  if (state == GSHM_RING_READY && was_there)
+  unlock (transfer);
+  if (state == GSHM_RING_READY && was_valid)
     {
-      gshm_ring_wake (passing->side);
+      gshm_ring_wake (transfer->side);
       return GSHM_DONE;
     }
   return (state == GSHM_RING_CLOSED
-          && passing->side == &passing->ring.channel->senders
-          ? GSHM_CHANNEL_CLOSED : GSHM_CORRUPT);
+              && transfer->side == &transfer->ring.channel->senders
+            ? GSHM_CHANNEL_CLOSED
+            : GSHM_CORRUPT);
 }
 
 enum gshm_result
-gshm_passing_end_sending (struct gshm_passing *passing)
+gshm_transfer_end_sending (struct gshm_transfer *transfer)
 {
-  if (leave_if_broken (passing))
+  if (abort_if_corrupt (transfer))
     return GSHM_CORRUPT;
-  return end (passing, gshm_ring_send (&passing->ring, passing->length));
+  return end (transfer, gshm_ring_commit (&transfer->ring, transfer->length));
 }
 
 enum gshm_result
-gshm_passing_end_receiving (struct gshm_passing *passing)
+gshm_transfer_end_receiving (struct gshm_transfer *transfer)
 {
-  if (leave_if_broken (passing))
+  if (abort_if_corrupt (transfer))
     return GSHM_CORRUPT;
-  return end (passing, gshm_ring_receive (&passing->ring, passing->length));
+  return end (transfer, gshm_ring_release (&transfer->ring, transfer->length));
 }
 
-/* Whether this thread has the other side's lock, so that the other side does
-   not move before this operation ends.  */
+/* Whether this operation would wait for the other side, whose lock this thread
+   owns.  */
 static int
-waits_for_self (const struct gshm_passing *passing)
+waits_for_self (const struct gshm_transfer *transfer)
 {
-  return passing->timeout != 0
-         && gshm_passing_has_lock (passing, passing->other);
+  return transfer->timeout != 0
+         && gshm_transfer_has_lock (transfer, transfer->other);
 }
 
 static int
-attempt_to_lock (struct gshm_passing *passing, struct gshm_sleep *sleep)
+attempt_to_lock (struct gshm_transfer *transfer, struct gshm_sleep *sleep)
 {
-  int outcome = gshm_attempt_to_lock (&passing->lock, 0, sleep);
+  int outcome = gshm_attempt_to_lock (&transfer->lock, 0, sleep);
 
-  /* Whose turn it is may wait for long.  */
-  passing->is_busy = (outcome == 0
-                     && !(gshm_load (passing->lock.owner) & TURN));
+  /* A blocked owner may wait for long.  */
+  transfer->is_busy
+    = (outcome == 0 && !(gshm_load (transfer->lock.owner) & BLOCKED));
   if (outcome == GSHM_OWNER_DIED)
     return GSHM_DONE;
-  if (outcome == GSHM_DEADLOCK && passing->is_turn)
+  if (outcome == GSHM_DEADLOCK && transfer->is_blocked)
     return GSHM_DONE;
   return outcome;
 }
 
-/* Say that this thread waits, for the statistics.  LOOK: if there is no place
-   left, see whether the owners of the places live.  */
+/* Take a slot among the waiters, for the statistics.  If there is none and
+   CHECK_OWNERS, free those of dead threads before.  */
 static void
-take_place (struct gshm_passing *passing, int look)
+take_slot (struct gshm_transfer *transfer, int check_owners)
 {
-  gshm_long_word *waiting = passing->side->waiting;
-  uint64_t self = self_in (passing);
+  gshm_long_word *waiting = transfer->side->waiting;
+  uint64_t self = self_in (transfer);
 
-  if (passing->place != NULL && atomic_load (passing->place) == self)
+  if (transfer->slot != NULL && atomic_load (transfer->slot) == self)
     return;
-  passing->place = gshm_take_place (waiting, GSHM_WAITING, self);
-  if (passing->place == NULL && look)
+  transfer->slot = gshm_take_slot (waiting, GSHM_MAX_WAITERS, self);
+  if (transfer->slot == NULL && check_owners)
     {
-      gshm_count_places (waiting, GSHM_WAITING, 1, passing->lock.namespace);
-      passing->place = gshm_take_place (waiting, GSHM_WAITING, self);
+      gshm_count_slots (waiting, GSHM_MAX_WAITERS, 1,
+                        transfer->lock.namespace);
+      transfer->slot = gshm_take_slot (waiting, GSHM_MAX_WAITERS, self);
     }
 }
 
-/* What each attempt begins with.  Return whether the channel is there.  */
+/* Begin an attempt.  Return 0 if there is no valid channel.  */
 static int
-begin_attempt (struct gshm_passing *passing, const struct gshm_sleep *sleep)
+begin_attempt (struct gshm_transfer *transfer, const struct gshm_sleep *sleep)
 {
-  if (!gshm_ring_is_there (&passing->ring))
+  if (!gshm_ring_is_valid (&transfer->ring))
     return 0;
   if (sleep->announce)
-    take_place (passing, sleep->look);
+    take_slot (transfer, sleep->check_owners);
   return 1;
 }
 
-/* Sleep until the other side's position is no longer WORD.  */
+/* Sleep until the word of the other side's position is no longer WORD.  */
 static void
-sleep_on_other (struct gshm_passing *passing, struct gshm_sleep *sleep,
+sleep_on_other (struct gshm_transfer *transfer, struct gshm_sleep *sleep,
                 uint64_t word)
 {
-  passing->announced |= sleep->announce;
-  gshm_sleep_until_changed (sleep, &passing->other->position, word);
+  transfer->announced |= sleep->announce;
+  gshm_sleep_until_changed (sleep, &transfer->other->position, word);
 }
 
-/* [help] If all that is in the way is a record to be skipped, do so in the
-   receivers' place; there may be none.  Return whether that may have
-   helped.  */
+/* [help] If the next record is one to skip, release it in place of the
+   receivers, of which there may be none.  Return whether that may have made
+   space.  */
 static int
-skip_for_receivers (struct gshm_passing *passing,
+skip_for_receivers (struct gshm_transfer *transfer,
                     const struct gshm_sleep *sleep)
 {
-  struct gshm_locking lock = { .owner = &passing->other->owner,
-                               .namespace = passing->lock.namespace };
-  struct gshm_sleep none = { .look = sleep->look };
+  struct gshm_locking lock = { .owner = &transfer->other->owner,
+                               .namespace = transfer->lock.namespace };
+  struct gshm_sleep none = { .check_owners = sleep->check_owners };
   uint64_t length;
   char *bytes;
 
-  if (!gshm_ring_is_to_skip (&passing->ring))
+  if (!gshm_ring_is_to_skip (&transfer->ring))
     return 0;
   int outcome = gshm_attempt_to_lock (&lock, 0, &none);
-  passing->is_busy = outcome == 0;
+  transfer->is_busy = outcome == 0;
   if (outcome == 0 || outcome == GSHM_DEADLOCK)
     return 0;
-  gshm_ring_next (&passing->ring, &bytes, &length);
+  gshm_ring_peek (&transfer->ring, &bytes, &length);
   gshm_unlock (lock.owner, 0);
   return 1;
 }
 
-/* A sender is about to sleep, and has said so: if the channel was closed
-   before that, no thread wakes it.  */
+/* The result of a sender's attempt after it has set WAITERS.  If the channel
+   was closed before, no thread will wake this one.  */
 static int
-closed_or_asleep (const struct gshm_passing *passing)
+closed_or_not_yet (const struct gshm_transfer *transfer)
 {
-  return gshm_ring_is_closed (&passing->ring) ? GSHM_CHANNEL_CLOSED : 0;
+  return gshm_ring_is_closed (&transfer->ring) ? GSHM_CHANNEL_CLOSED : 0;
 }
 
 int
-gshm_passing_attempt_to_send (void *data, struct gshm_sleep *sleep)
+gshm_transfer_attempt_to_send (void *data, struct gshm_sleep *sleep)
 {
-  struct gshm_passing *passing = data;
-  struct gshm_ring *ring = &passing->ring;
+  struct gshm_transfer *transfer = data;
+  struct gshm_ring *ring = &transfer->ring;
   uint64_t tail;
 
-  if (!begin_attempt (passing, sleep))
+  if (!begin_attempt (transfer, sleep))
     return GSHM_CORRUPT;
   if (gshm_ring_is_closed (ring))
     return GSHM_CHANNEL_CLOSED;
-  int outcome = attempt_to_lock (passing, sleep);
-  if (outcome == 0 && (gshm_load (passing->lock.owner) & TURN)
-      && waits_for_self (passing))
+  int outcome = attempt_to_lock (transfer, sleep);
+  if (outcome == 0 && (gshm_load (transfer->lock.owner) & BLOCKED)
+      && waits_for_self (transfer))
     return GSHM_SELF_WAIT;
   if (outcome == 0)
-    return closed_or_asleep (passing);
+    return closed_or_not_yet (transfer);
   if (outcome != GSHM_DONE)
     return outcome;
 
   enum gshm_ring_state state
-    = gshm_ring_room (ring, passing->length, &passing->bytes, &tail);
-  if (state == GSHM_RING_WAIT && !waits_for_self (passing))
+    = gshm_ring_reserve (ring, transfer->length, &transfer->bytes, &tail);
+  if (state == GSHM_RING_WAIT && !waits_for_self (transfer))
     {
-      /* [turn] */
-      atomic_fetch_or (passing->lock.owner, TURN);
-      passing->is_turn = 1;
-      sleep_on_other (passing, sleep, tail);
-      /* Only now, since a receiver that has the lock just then wakes the
-         senders that have said that they sleep.  */
-      if (skip_for_receivers (passing, sleep))
-        state = gshm_ring_room (ring, passing->length, &passing->bytes,
-                                &tail);
+      /* [block] */
+      atomic_fetch_or (transfer->lock.owner, BLOCKED);
+      transfer->is_blocked = 1;
+      sleep_on_other (transfer, sleep, tail);
+      /* After WAITERS is set: if a receiver owns the lock now, it will wake
+         this thread.  */
+      if (skip_for_receivers (transfer, sleep))
+        state = gshm_ring_reserve (ring, transfer->length, &transfer->bytes,
+                                   &tail);
       if (state == GSHM_RING_WAIT)
-        return closed_or_asleep (passing);
+        return closed_or_not_yet (transfer);
     }
   switch (state)
     {
     case GSHM_RING_READY:
-      if (gshm_load (passing->lock.owner) & TURN)
-        atomic_fetch_and (passing->lock.owner, ~TURN);
+      if (gshm_load (transfer->lock.owner) & BLOCKED)
+        atomic_fetch_and (transfer->lock.owner, ~BLOCKED);
       return GSHM_DONE;
     case GSHM_RING_WAIT:
-      unlock (passing);
+      unlock (transfer);
       return GSHM_SELF_WAIT;
     case GSHM_RING_CLOSED:
-      unlock (passing);
+      unlock (transfer);
       return GSHM_CHANNEL_CLOSED;
     default:
-      unlock (passing);
+      unlock (transfer);
       return GSHM_CORRUPT;
     }
 }
 
 int
-gshm_passing_attempt_to_receive (void *data, struct gshm_sleep *sleep)
+gshm_transfer_attempt_to_receive (void *data, struct gshm_sleep *sleep)
 {
-  struct gshm_passing *passing = data;
-  struct gshm_ring *ring = &passing->ring;
+  struct gshm_transfer *transfer = data;
+  struct gshm_ring *ring = &transfer->ring;
   uint64_t head;
 
-  if (!begin_attempt (passing, sleep))
+  if (!begin_attempt (transfer, sleep))
     return GSHM_CORRUPT;
-  enum gshm_ring_state state = gshm_ring_peek (ring, &head);
+  enum gshm_ring_state state = gshm_ring_poll (ring, &head);
   if (state == GSHM_RING_READY)
     {
-      if (passing->prepare != NULL)
-        passing->prepare (passing, gshm_ring_guess (ring));
-      int outcome = attempt_to_lock (passing, sleep);
+      if (transfer->prepare != NULL)
+        transfer->prepare (transfer, gshm_ring_next_length (ring));
+      int outcome = attempt_to_lock (transfer, sleep);
       if (outcome != GSHM_DONE)
         return outcome;
-      state = gshm_ring_next (ring, &passing->bytes, &passing->length);
+      state = gshm_ring_peek (ring, &transfer->bytes, &transfer->length);
       if (state == GSHM_RING_READY)
         return GSHM_DONE;
-      unlock (passing);
-      if (state == GSHM_RING_BROKEN)
+      unlock (transfer);
+      if (state == GSHM_RING_CORRUPT)
         return GSHM_CORRUPT;
-      /* Another receiver was faster, or there was only something to skip, for
-         which a sender may wait.  */
-      gshm_ring_wake (passing->side);
-      state = gshm_ring_peek (ring, &head);
+      /* Another receiver was faster; or there was only a record to skip, for
+         whose space a sender may wait.  */
+      gshm_ring_wake (transfer->side);
+      state = gshm_ring_poll (ring, &head);
     }
   switch (state)
     {
     case GSHM_RING_CLOSED:
       return GSHM_CHANNEL_CLOSED;
     case GSHM_RING_WAIT:
-      if (waits_for_self (passing))
+      if (waits_for_self (transfer))
         return GSHM_SELF_WAIT;
-      sleep_on_other (passing, sleep, head);
+      sleep_on_other (transfer, sleep, head);
       return 0;
     default:
-      gshm_sleep_on_half (sleep, &passing->other->position, NOWHERE);
+      gshm_sleep_on_half (sleep, &transfer->other->position, NO_POSITION);
       return 0;
     }
 }
 
 static void
-leave_place (const struct gshm_passing *passing)
+release_slot (const struct gshm_transfer *transfer)
 {
-  if (passing->place != NULL)
-    gshm_replace (passing->place, self_in (passing), 0);
+  if (transfer->slot != NULL)
+    gshm_replace (transfer->slot, self_in (transfer), 0);
 }
 
-/* The wait ended without the lock.  */
+/* End the wait without the lock.  */
 static void
-give_up (const struct gshm_passing *passing)
+cancel_wait (const struct gshm_transfer *transfer)
 {
-  leave_place (passing);
-  if (passing->is_turn && gshm_passing_has_lock (passing, passing->side))
-    unlock (passing);
-  gshm_give_up_locking (&passing->lock);
-  if (passing->announced)
-    gshm_ring_wake (passing->other);
+  release_slot (transfer);
+  if (transfer->is_blocked
+      && gshm_transfer_has_lock (transfer, transfer->side))
+    unlock (transfer);
+  gshm_cancel_locking (&transfer->lock);
+  if (transfer->announced)
+    gshm_ring_wake (transfer->other);
 }
 
 void
-gshm_passing_cancel (void *data)
+gshm_transfer_cancel (void *data)
 {
-  const struct gshm_passing *passing = data;
-  struct gshm_channel *channel = passing->ring.channel;
+  const struct gshm_transfer *transfer = data;
+  struct gshm_channel *channel = transfer->ring.channel;
 
-  if (gshm_is_there ((gshm_word *) channel, sizeof *channel)
-      && gshm_ring_is_there (&passing->ring))
-    give_up (passing);
+  if (gshm_is_accessible ((gshm_word *) channel, sizeof *channel)
+      && gshm_ring_is_valid (&transfer->ring))
+    cancel_wait (transfer);
 }
 
 enum gshm_result
-gshm_passing_wait (struct gshm_passing *passing, gshm_attempt *attempt,
-                   const struct gshm_host *host)
+gshm_transfer_wait (struct gshm_transfer *transfer, gshm_attempt *attempt,
+                    const struct gshm_host *host)
 {
-  int64_t timeout = passing->timeout;
+  int64_t timeout = transfer->timeout;
   int result = GSHM_TIMED_OUT;
 
-  if (timeout == 0 && passing->is_busy)
-    timeout = MOMENT;
+  if (timeout == 0 && transfer->is_busy)
+    timeout = TRY_GRACE_NS;
   if (timeout > 0)
-    result = gshm_wait (host, timeout, attempt, passing);
+    result = gshm_wait (host, timeout, attempt, transfer);
   if (result == GSHM_DONE)
-    leave_place (passing);
+    release_slot (transfer);
   else if (result == GSHM_CORRUPT)
-    gshm_passing_cancel (passing);
+    gshm_transfer_cancel (transfer);
   else
-    give_up (passing);
+    cancel_wait (transfer);
   return (enum gshm_result) result;
 }

@@ -1,29 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    condition.c - a condition variable in shared memory.
 
-   A signal changes the sequence, and one more is owed.  A waiter may take what
-   is owed if the sequence changed since it came, and does so when it has the
-   mutex again, after which it just returns.  So a signal is not lost on a
-   waiter that is killed: others that waited then look after a slice and find
-   it owed.  All of this is one word, since a signaller need not hold the
-   mutex.
+   A signal increments the sequence and the number of pending signals.  A
+   waiter may take a pending signal if the sequence has changed since it
+   entered.  It takes it after it has locked the mutex again, and then only
+   returns.  So no signal is lost on a waiter that is killed: the other waiters
+   find it pending when their bounded sleeps end.  All of this is one word,
+   since a signaller need not own the mutex.
 
-   The steps have the names that tests/models/condition.pml gives them, in
-   brackets.  */
+   The steps, in brackets, are those of tests/models/condition.pml.  */
 
 #include <config.h>
-
 
 #include "core/condition.h"
 
 #define SEQUENCE(state) ((uint32_t) (state))
 #define WAITING(state) ((state) >> 32 & 0xffff)
-#define OWED(state) ((state) >> 48)
+#define PENDING(state) ((state) >> 48)
 
 static uint64_t
-condition_state (uint32_t sequence, uint64_t waiting, uint64_t owed)
+condition_state (uint32_t sequence, uint64_t waiting, uint64_t pending)
 {
-  return sequence | waiting << 32 | (owed < waiting ? owed : waiting) << 48;
+  return sequence | waiting << 32
+         | (pending < waiting ? pending : waiting) << 48;
 }
 
 void
@@ -34,57 +33,58 @@ gshm_condition_init (struct gshm_condition *condition)
   gshm_set_format (&condition->format, GSHM_CONDITION_FORMAT);
 }
 
-/* [come] With the mutex held, so that no signal for a change that this thread
-   has not seen comes before.  */
+/* [enter] With the mutex owned: a signal for a change that this thread has not
+   seen can only come afterwards.  */
 static void
-enter (struct gshm_awaiting *awaiting)
+waiter_enter (struct gshm_condition_waiter *waiter)
 {
-  gshm_long_word *word = &awaiting->condition->state;
+  gshm_long_word *word = &waiter->condition->state;
   uint64_t state = atomic_load (word), next;
 
-  awaiting->self = gshm_mutex_self (awaiting->mutex);
+  waiter->self = gshm_mutex_self (waiter->mutex);
   do
     {
       uint64_t waiting = WAITING (state);
       next = condition_state (SEQUENCE (state),
                               waiting < 0xffff ? waiting + 1 : waiting,
-                              waiting == 0 ? 0 : OWED (state));
+                              waiting == 0 ? 0 : PENDING (state));
     }
   while (!atomic_compare_exchange_weak (word, &state, next));
-  awaiting->sequence = SEQUENCE (next);
+  waiter->sequence = SEQUENCE (next);
 }
 
-/* If this is the child of a fork, it has not begun to wait yet.  */
+/* The child of a fork that was made during the wait has not entered yet.  */
 static void
-enter_as_child (struct gshm_awaiting *awaiting)
+waiter_enter_as_child (struct gshm_condition_waiter *waiter)
 {
-  if (awaiting->self != gshm_mutex_self (awaiting->mutex))
-    enter (awaiting);
+  if (waiter->self != gshm_mutex_self (waiter->mutex))
+    waiter_enter (waiter);
 }
 
-/* Go, with SIGNALS of those that are owed, 0 or 1.  Return whether this thread
-   may have as many.  */
+/* Leave, and take SIGNALS, 0 or 1, of the pending ones.  Return 0, without
+   leaving, if this thread may not take as many.  */
 static int
-leave (struct gshm_awaiting *awaiting, uint64_t signals)
+waiter_leave (struct gshm_condition_waiter *waiter, uint64_t signals)
 {
-  gshm_long_word *word = &awaiting->condition->state;
+  gshm_long_word *word = &waiter->condition->state;
   uint64_t state = atomic_load (word), waiting;
 
   do
     {
       if (signals > 0
-          && (SEQUENCE (state) == awaiting->sequence
-              || OWED (state) < signals))
+          && (SEQUENCE (state) == waiter->sequence
+              || PENDING (state) < signals))
         return 0;
       waiting = WAITING (state);
     }
   while (!atomic_compare_exchange_weak (
     word, &state,
     condition_state (SEQUENCE (state), waiting - (waiting > 0),
-                     OWED (state) - signals)));
-  if (signals == 0 && SEQUENCE (state) != awaiting->sequence
-      && OWED (state) > 0)
-    /* [pass on] It may have been woken for a signal that it does not take.  */
+                     PENDING (state) - signals)));
+  if (signals == 0 && SEQUENCE (state) != waiter->sequence
+      && PENDING (state) > 0)
+    /* [pass on] This thread may have been woken for a signal that it does not
+       take.  */
     gshm_wake (gshm_low_half (word), 1);
   return 1;
 }
@@ -92,40 +92,39 @@ leave (struct gshm_awaiting *awaiting, uint64_t signals)
 void
 gshm_condition_cancel (void *data)
 {
-  struct gshm_awaiting *awaiting = data;
+  struct gshm_condition_waiter *waiter = data;
 
-  if (awaiting->is_locking)
-    gshm_mutex_cancel (&awaiting->locking);
-  awaiting->is_locking = 0;
-  if (gshm_still_has_format (&awaiting->condition->format,
-                             GSHM_CONDITION_FORMAT,
-                             sizeof *awaiting->condition)
-      && gshm_is_there ((gshm_word *) awaiting->mutex, sizeof *awaiting->mutex)
-      && awaiting->self == gshm_mutex_self (awaiting->mutex))
-    leave (awaiting, 0);
+  if (waiter->is_locking)
+    gshm_mutex_cancel (&waiter->locking);
+  waiter->is_locking = 0;
+  if (gshm_still_has_format (&waiter->condition->format, GSHM_CONDITION_FORMAT,
+                             sizeof *waiter->condition)
+      && gshm_is_accessible ((gshm_word *) waiter->mutex,
+                             sizeof *waiter->mutex)
+      && waiter->self == gshm_mutex_self (waiter->mutex))
+    waiter_leave (waiter, 0);
 }
 
-/* Whether a signal may be taken, to which the mutex is needed.  */
+/* Wait until a signal may be taken, for which the mutex is needed.  */
 static int
-attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
+attempt_to_take_signal (void *data, struct gshm_sleep *sleep)
 {
-  struct gshm_awaiting *awaiting = data;
-  struct gshm_condition *condition = awaiting->condition;
-  struct gshm_mutex *mutex = awaiting->mutex;
+  struct gshm_condition_waiter *waiter = data;
+  struct gshm_condition *condition = waiter->condition;
+  struct gshm_mutex *mutex = waiter->mutex;
 
   if (!gshm_has_format (&condition->format, GSHM_CONDITION_FORMAT))
     return GSHM_CORRUPT;
-  enter_as_child (awaiting);
+  waiter_enter_as_child (waiter);
   uint64_t state = atomic_load (&condition->state);
-  if (SEQUENCE (state) != awaiting->sequence && OWED (state) > 0)
+  if (SEQUENCE (state) != waiter->sequence && PENDING (state) > 0)
     return GSHM_DONE;
-  if (sleep->look)
+  if (sleep->check_owners)
     {
-      /* An owner that died will not signal.  */
+      /* A dead owner will not signal.  */
       uint64_t owner = gshm_load (&mutex->owner);
-      if (owner != 0 && !(awaiting->mends && owner == GSHM_ABANDONED)
-          && gshm_is_dead (owner, UINT64_MAX,
-                           atomic_load (&mutex->namespace)))
+      if (owner != 0 && !(waiter->is_recovering && owner == GSHM_ABANDONED)
+          && gshm_is_dead (owner, UINT64_MAX, atomic_load (&mutex->namespace)))
         return GSHM_OWNER_DIED;
     }
   gshm_sleep_on_half (sleep, &condition->state, state);
@@ -134,35 +133,37 @@ attempt_to_be_signalled (void *data, struct gshm_sleep *sleep)
 
 /* Lock the mutex again.  */
 static int
-lock_again (struct gshm_awaiting *awaiting, const struct gshm_host *host)
+lock_again (struct gshm_condition_waiter *waiter, const struct gshm_host *host)
 {
-  if (gshm_mutex_try_lock (awaiting->mutex))
-    return (gshm_has_format (&awaiting->mutex->format, GSHM_MUTEX_FORMAT)
-            ? GSHM_DONE : GSHM_CORRUPT);
-  gshm_mutex_begin (&awaiting->locking, awaiting->mutex);
-  awaiting->is_locking = 1;
-  int locked = gshm_wait (host, GSHM_FOREVER, gshm_mutex_attempt,
-                          &awaiting->locking);
-  awaiting->is_locking = 0;
-  if (awaiting->mends && locked == GSHM_OWNER_DIED)
+  if (gshm_mutex_try_lock (waiter->mutex))
+    return (gshm_has_format (&waiter->mutex->format, GSHM_MUTEX_FORMAT)
+              ? GSHM_DONE
+              : GSHM_CORRUPT);
+  gshm_mutex_begin (&waiter->locking, waiter->mutex);
+  waiter->is_locking = 1;
+  int locked
+    = gshm_wait (host, GSHM_FOREVER, gshm_mutex_attempt, &waiter->locking);
+  waiter->is_locking = 0;
+  if (waiter->is_recovering && locked == GSHM_OWNER_DIED)
     locked = GSHM_DONE;
   return locked;
 }
 
 void
-gshm_condition_begin (struct gshm_awaiting *awaiting,
+gshm_condition_begin (struct gshm_condition_waiter *waiter,
                       struct gshm_condition *condition,
                       struct gshm_mutex *mutex)
 {
-  *awaiting = (struct gshm_awaiting) {
-    .condition = condition, .mutex = mutex,
-    .mends = gshm_mutex_is_inconsistent (mutex)
-  };
-  enter (awaiting);
+  *waiter
+    = (struct gshm_condition_waiter) { .condition = condition,
+                                       .mutex = mutex,
+                                       .is_recovering
+                                       = gshm_mutex_is_inconsistent (mutex) };
+  waiter_enter (waiter);
 }
 
 enum gshm_result
-gshm_condition_wait (struct gshm_awaiting *awaiting,
+gshm_condition_wait (struct gshm_condition_waiter *waiter,
                      const struct gshm_host *host, int64_t timeout)
 {
   int64_t start = gshm_now (), left = timeout;
@@ -171,22 +172,22 @@ gshm_condition_wait (struct gshm_awaiting *awaiting,
   do
     {
       is_over = left == 0;
-      gshm_mutex_give_up (awaiting->mutex);
+      gshm_mutex_unlock_as_is (waiter->mutex);
       if (host != NULL)
-        host->between (host->data);
-      outcome = gshm_wait (host, left, attempt_to_be_signalled, awaiting);
-      locked = outcome == GSHM_CORRUPT ? GSHM_CORRUPT
-               : lock_again (awaiting, host);
+        host->between_sleeps (host->data);
+      outcome = gshm_wait (host, left, attempt_to_take_signal, waiter);
+      locked
+        = outcome == GSHM_CORRUPT ? GSHM_CORRUPT : lock_again (waiter, host);
       if (locked == GSHM_CORRUPT)
         {
-          gshm_condition_cancel (awaiting);
+          gshm_condition_cancel (waiter);
           return GSHM_CORRUPT;
         }
-      enter_as_child (awaiting);
-      /* [take signal] With the mutex held: a thread that is killed before has
-         not taken it, and one that is killed after does so holding the mutex,
-         of which the next one is told.  */
-      signalled = leave (awaiting, 1);
+      waiter_enter_as_child (waiter);
+      /* [take signal] With the mutex owned: if this thread is killed before,
+         the signal is still pending; if it is killed afterwards, the next
+         owner of the mutex is told.  */
+      signalled = waiter_leave (waiter, 1);
       if (timeout != GSHM_FOREVER)
         {
           left = timeout - (gshm_now () - start);
@@ -197,7 +198,7 @@ gshm_condition_wait (struct gshm_awaiting *awaiting,
   while (!signalled && locked == GSHM_DONE && outcome == GSHM_DONE
          && !is_over);
   if (!signalled)
-    leave (awaiting, 0);
+    waiter_leave (waiter, 0);
   if (locked != GSHM_DONE)
     return (enum gshm_result) locked;
   return signalled || outcome == GSHM_OWNER_DIED ? GSHM_DONE : GSHM_TIMED_OUT;
@@ -217,7 +218,7 @@ gshm_condition_signal (struct gshm_condition *condition, uint64_t count)
     }
   while (!atomic_compare_exchange_weak (
     &condition->state, &state,
-    condition_state (SEQUENCE (state) + 1, waiting, OWED (state) + count)));
+    condition_state (SEQUENCE (state) + 1, waiting, PENDING (state) + count)));
   /* [wake] */
   gshm_wake (gshm_low_half (&condition->state), (int) count);
 }

@@ -9,9 +9,9 @@
 struct gshm_condition
 {
   gshm_long_word format;
-  /* In the low half the sequence, which changes with each signal; then 16 bits
-     of the number of threads that wait, too large if some were killed; and 16
-     of the signals that are owed: no waiter has taken them yet.  */
+  /* From the lowest bit: 32 bits of the sequence, which each signal
+     increments; 16 of the number of waiters, too large if some were killed; 16
+     of the number of pending signals, which no waiter has taken yet.  */
   gshm_long_word state;
 };
 
@@ -22,34 +22,34 @@ _Static_assert (sizeof (struct gshm_condition) == 16,
 
 void gshm_condition_init (struct gshm_condition *condition);
 
-/* One thread's waiting on a condition variable.  */
-struct gshm_awaiting
+/* A wait on a condition variable.  */
+struct gshm_condition_waiter
 {
   struct gshm_condition *condition;
   struct gshm_mutex *mutex;
-  struct gshm_mutex_locking locking;    /* to have the mutex again */
+  struct gshm_mutex_locking locking; /* to lock the mutex again */
   int is_locking;
   uint64_t self;
-  uint32_t sequence;    /* when it began to wait */
-  int mends;            /* what the mutex guards is inconsistent */
+  uint32_t sequence; /* when this thread entered */
+  int is_recovering; /* the data that the mutex guards is inconsistent */
 };
 
-/* Begin to wait, with MUTEX, which this thread owns.  */
-void gshm_condition_begin (struct gshm_awaiting *awaiting,
+/* Begin a wait with MUTEX, which this thread owns.  */
+void gshm_condition_begin (struct gshm_condition_waiter *waiter,
                            struct gshm_condition *condition,
                            struct gshm_mutex *mutex);
 
-/* Give the mutex up, wait, and lock it again.  This thread owns it again when
+/* Unlock the mutex, wait, and lock it again.  This thread owns it again if
    this returns DONE (signalled, or an owner of the mutex died meanwhile),
-   TIMED_OUT or OWNER_DIED (it took over from one that died).  CORRUPT: one of
-   the two is not there any more, and the mutex is not locked.  If HOST leaves,
-   cancel AWAITING.  */
-enum gshm_result gshm_condition_wait (struct gshm_awaiting *awaiting,
+   TIMED_OUT or OWNER_DIED (it took over from a dead owner), but not for
+   CORRUPT: one of the two is no longer valid.  If HOST leaves, cancel
+   WAITER.  */
+enum gshm_result gshm_condition_wait (struct gshm_condition_waiter *waiter,
                                       const struct gshm_host *host,
                                       int64_t timeout);
 
-/* End waiting, without the mutex; this does not fault.  */
-void gshm_condition_cancel (void *awaiting);
+/* End the wait without the mutex; this does not fault.  */
+void gshm_condition_cancel (void *waiter);
 
 /* Wake at most COUNT waiters.  */
 void gshm_condition_signal (struct gshm_condition *condition, uint64_t count);

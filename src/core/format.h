@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   format.h - what a structure in shared memory begins with.  */
+   format.h - the first word of a structure in shared memory.  */
 
 #ifndef GSHM_FORMAT_H
 #define GSHM_FORMAT_H
@@ -9,8 +9,8 @@
 
 #include "core/futex.h"
 
-/* What a structure in shared memory begins with: "GSHM" on a little-endian
-   machine, which kind it is of, and the version of its layout.  */
+/* The first word of a structure in shared memory: "GSHM" on a little-endian
+   machine, its kind, and the version of its layout.  */
 #define GSHM_FORMAT(kind, version)                      \
   (UINT64_C (0x4d485347) | (uint64_t) (kind) << 32      \
    | (uint64_t) (version) << 48)
@@ -25,28 +25,28 @@ enum gshm_kind
   GSHM_CHANNEL
 };
 
-/* The layout of the locks.  */
+/* The format of the locks, whose layout has version 1.  */
 #define GSHM_SYNC_FORMAT(kind) GSHM_FORMAT (kind, 1)
 
-/* Whether FORMAT is what a structure of KIND begins with.  Acquire: what
-   initialization stored before it is seen.  */
+/* Whether FORMAT is EXPECTED.  Acquire: this thread sees what initialization
+   stored before.  */
 static inline int
 gshm_has_format (const gshm_long_word *format, uint64_t expected)
 {
   return atomic_load_explicit (format, memory_order_acquire) == expected;
 }
 
-/* Whether the SIZE bytes at FORMAT can be accessed and begin with it.  For
-   cancelling: it does not fault.  */
+/* Whether the SIZE bytes at FORMAT are accessible and FORMAT is EXPECTED.
+   This does not fault: for cancelling.  */
 static inline int
 gshm_still_has_format (gshm_long_word *format, uint64_t expected, size_t size)
 {
-  return gshm_is_there ((gshm_word *) format, size)
+  return gshm_is_accessible ((gshm_word *) format, size)
          && atomic_load (format) == expected;
 }
 
-/* Initialization is over.  Release: all of it is seen by a thread that sees
-   the format.  */
+/* End initialization.  Release: a thread that sees FORMAT sees all that was
+   stored before.  */
 static inline void
 gshm_set_format (gshm_long_word *format, uint64_t value)
 {

@@ -57,8 +57,8 @@ gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
     return 0;
   int err = errno;
   if (err != EAGAIN && err != EINTR && err != ETIMEDOUT)
-    /* The page is lost, as the next read of it will find, or the system
-       refuses the call: the caller must not spin.  */
+    /* The page is not accessible, which the next load will report, or the
+       system refuses the call: keep the caller from spinning.  */
     gshm_pause (SECOND / 1000);
   return err;
 }
@@ -66,14 +66,14 @@ gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
 static int
 is_word_there (gshm_word *word)
 {
-  /* Move none of the sleepers there to where they are.  To wait for no time
-     would enter the queue, where a waker would count this thread.  */
+  /* Requeue no sleeper.  FUTEX_WAIT with a timeout of 0 would enter the queue,
+     and a waker could count this thread.  */
   return syscall (SYS_futex, word, FUTEX_CMP_REQUEUE, 0, NULL, word, 0) == 0
          || errno != EFAULT;
 }
 
 int
-gshm_is_there (gshm_word *word, size_t size)
+gshm_is_accessible (gshm_word *word, size_t size)
 {
   return is_word_there (word)
          && is_word_there (word + size / sizeof *word - 1);
@@ -105,7 +105,7 @@ gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
 }
 
 int
-gshm_is_there (gshm_word *word, size_t size)
+gshm_is_accessible (gshm_word *word, size_t size)
 {
   (void) word;
   (void) size;

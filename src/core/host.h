@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   host.h - what a host language does while core waits.
+   host.h - hooks of a host language, which core calls while it waits.
 
-   A host has rules of its own for threads that sleep, and things to run in
-   between.  A C program has none: its host is NULL.  `woken' and `between' may
-   leave without returning, by a jump or an exception; whatever an operation
-   has begun by then is in its struct, for `cancel'.  */
+   A C program has no host: NULL.  `after_sleep' and `between_sleeps' may leave
+   without returning, by a jump or an exception.  All that an operation has
+   begun by then is recorded in its struct, for its `cancel'.  */
 
 #ifndef GSHM_HOST_H
 #define GSHM_HOST_H
@@ -13,17 +12,17 @@
 
 struct gshm_host
 {
-  /* Call FUNCTION with DATA where a thread may sleep, and return what that
-     returns.  */
-  void *(*outside) (void *(*function) (void *data), void *data);
+  /* Call FUNCTION with DATA, which may sleep, outside of the host language,
+     and return its result.  */
+  void *(*call_outside) (void *(*function) (void *data), void *data);
   /* After a sleep on WORD, before the next attempt.  */
-  void (*woken) (void *data, const gshm_word *word);
+  void (*after_sleep) (void *data, const gshm_word *word);
   /* After an attempt without a result, before the next sleep.  */
-  void (*between) (void *data);
-  /* Whether this thread has touched memory that was lost, so that it must not
-     publish what it read or wrote.  */
+  void (*between_sleeps) (void *data);
+  /* Whether this thread has accessed a page that is not accessible, so that it
+     must not publish what it read or wrote.  */
   int (*is_fault_pending) (void);
-  void *data;           /* for `woken' and `between' */
+  void *data; /* for `after_sleep' and `between_sleeps' */
 };
 
 #endif /* GSHM_HOST_H */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    lock.c - words in shared memory that name an owner.
 
-   The steps of a lock have the names that tests/models/mutex.pml gives them,
-   in brackets.  */
+   The steps, in brackets, are those of tests/models/mutex.pml.  */
 
 #include <config.h>
 
@@ -20,27 +19,27 @@ gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
   waiters = locking->announced ? GSHM_WAITERS : 0;
   if (owner == 0)
     {
-      /* [take] Acquire: what the last owner did is seen.  */
+      /* [take] Acquire: this thread sees what the last owner stored.  */
       if (gshm_replace (locking->owner, 0, locking->self | waiters))
         return GSHM_DONE;
       owner = gshm_load (locking->owner);
     }
-  if (GSHM_WHO (owner) == locking->self)
+  if (GSHM_OWNER_OF (owner) == locking->self)
     return GSHM_DEADLOCK;
   if (owner == GSHM_ABANDONED
-      || (owner != 0 && sleep->look
+      || (owner != 0 && sleep->check_owners
           && gshm_is_dead (owner, UINT64_MAX,
                            atomic_load (locking->namespace))))
     {
-      /* [take over] One of those who see this wins.  */
+      /* [take over] Of several threads that find the owner dead, one wins.  */
       if (gshm_replace (locking->owner, owner,
                         locking->self | GSHM_WAITERS | taken_over))
         return GSHM_OWNER_DIED;
-      owner = GSHM_NEVER;
+      owner = GSHM_NO_OWNER_VALUE;
     }
   else if (owner == 0)
-    owner = GSHM_NEVER;
-  if (owner == GSHM_NEVER)
+    owner = GSHM_NO_OWNER_VALUE;
+  if (owner == GSHM_NO_OWNER_VALUE)
     gshm_sleep_on_half (sleep, locking->owner, owner);
   else
     /* [announce] */
@@ -49,7 +48,7 @@ gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
 }
 
 void
-gshm_give_up_locking (const struct gshm_locking *locking)
+gshm_cancel_locking (const struct gshm_locking *locking)
 {
   /* [give up] */
   if (locking->announced)
@@ -59,47 +58,47 @@ gshm_give_up_locking (const struct gshm_locking *locking)
 void
 gshm_unlock (gshm_long_word *owner, uint64_t next)
 {
-  /* [free] Release: what this owner did is seen by the next.  */
+  /* [free] Release: the next owner sees what this one stored.  */
   uint64_t last = atomic_exchange_explicit (owner, next, memory_order_release);
 
-  /* [wake] The lock is free already: if this thread is killed here, they look
-     by themselves.  */
+  /* [wake] The lock is free already: if this thread is killed here, the
+     waiters find that when their bounded sleeps end.  */
   if (last & GSHM_WAITERS)
     gshm_wake (gshm_low_half (owner), 1);
 }
 
 gshm_long_word *
-gshm_place_of (gshm_long_word *places, size_t count, uint64_t owner)
+gshm_find_slot (gshm_long_word *slots, size_t count, uint64_t owner)
 {
   for (size_t i = 0; i < count; i++)
-    if (atomic_load (&places[i]) == owner)
-      return &places[i];
+    if (atomic_load (&slots[i]) == owner)
+      return &slots[i];
   return NULL;
 }
 
 gshm_long_word *
-gshm_take_place (gshm_long_word *places, size_t count, uint64_t owner)
+gshm_take_slot (gshm_long_word *slots, size_t count, uint64_t owner)
 {
   for (size_t i = 0; i < count; i++)
-    if (atomic_load (&places[i]) == 0 && gshm_replace (&places[i], 0, owner))
-      return &places[i];
+    if (atomic_load (&slots[i]) == 0 && gshm_replace (&slots[i], 0, owner))
+      return &slots[i];
   return NULL;
 }
 
 int
-gshm_count_places (gshm_long_word *places, size_t count, int look,
-                   const gshm_word *namespace)
+gshm_count_slots (gshm_long_word *slots, size_t count, int check_owners,
+                  const gshm_word *namespace)
 {
   int taken = 0;
 
   for (size_t i = 0; i < count; i++)
     {
-      uint64_t owner = atomic_load (&places[i]);
+      uint64_t owner = atomic_load (&slots[i]);
 
       if (owner != 0
-          && !(look
+          && !(check_owners
                && gshm_is_dead (owner, UINT64_MAX, atomic_load (namespace))
-               && gshm_replace (&places[i], owner, 0)))
+               && gshm_replace (&slots[i], owner, 0)))
         taken++;
     }
   return taken;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   lock.h - words in shared memory that name an owner.
+   lock.h - words in shared memory that name an owner (owner.h).
 
-   What is common to those structures that have owners (owner.h): to look at
-   such a word, to change it, to sleep until another does so, and to take it
-   over from a thread that died.  */
+   What all structures with owners share: loading and changing such a word,
+   sleeping until it changes, and taking it over from a dead owner.  */
 
 #ifndef GSHM_LOCK_H
 #define GSHM_LOCK_H
@@ -16,18 +15,18 @@
 #include "core/result.h"
 #include "core/wait.h"
 
-/* Flags of an owner.  WAITERS: somebody may sleep until it changes.  MARK:
-   what the structure wants it to mean.  */
+/* Flags of an owner.  WAITERS: a thread may sleep until the word changes.
+   MARK: its meaning depends on the structure.  */
 #define GSHM_WAITERS UINT64_C (1)
 #define GSHM_MARK UINT64_C (4)
-#define GSHM_WHO(owner) ((owner) & ~(GSHM_WAITERS | GSHM_MARK))
+#define GSHM_OWNER_OF(owner) ((owner) & ~(GSHM_WAITERS | GSHM_MARK))
 
-/* What the low half of an owner never is, so that a sleep on it ends at
+/* A value that the low half of an owner never has: a sleep on it ends at
    once.  */
-#define GSHM_NEVER GSHM_FOREIGN
+#define GSHM_NO_OWNER_VALUE GSHM_FOREIGN
 
-/* Nobody who lives: whoever had it gave it up without mending what it
-   guards.  */
+/* No owner: the last one unlocked without recovering what a dead owner had
+   left inconsistent.  */
 #define GSHM_ABANDONED GSHM_WAITERS
 
 static inline uint64_t
@@ -42,7 +41,7 @@ gshm_replace (gshm_long_word *word, uint64_t old, uint64_t new)
   return atomic_compare_exchange_strong (word, &old, new);
 }
 
-/* The half of a long word that one can sleep on.  It holds the flags.  */
+/* The half of a long word that futexes can use, which has the flags.  */
 static inline gshm_word *
 gshm_low_half (const gshm_long_word *word)
 {
@@ -61,9 +60,9 @@ gshm_sleep_on_half (struct gshm_sleep *sleep, gshm_long_word *word,
   sleep->value = (uint32_t) value;
 }
 
-/* Sleep until WORD is no longer VALUE, with WAITERS set there if whoever
-   changes it is to wake this thread.  If that fails somebody else has done so
-   or the value is another, and the sleep ends at once.  */
+/* Sleep until WORD is no longer VALUE; set WAITERS there if the thread that
+   changes it is to wake this one.  If setting it fails, another thread has set
+   it, or WORD has changed and the sleep ends at once.  */
 static inline void
 gshm_sleep_until_changed (struct gshm_sleep *sleep, gshm_long_word *word,
                           uint64_t value)
@@ -76,38 +75,40 @@ gshm_sleep_until_changed (struct gshm_sleep *sleep, gshm_long_word *word,
   gshm_sleep_on_half (sleep, word, value);
 }
 
-/* A lock, and how this thread tries to have it.  */
+/* An attempt to own a lock.  */
 struct gshm_locking
 {
   gshm_long_word *owner;        /* 0: free */
   const gshm_word *namespace;
   uint64_t self;
-  int announced;        /* this thread may have slept, as others may do now */
+  int announced; /* this thread set WAITERS; others may sleep, too */
 };
 
-/* Try to have the lock; if its owner is dead, with TAKEN_OVER, flags of an
-   owner, set.  Whoever is the child of a fork by now is another SELF.  */
+/* Attempt to lock.  If the owner is dead, take the lock over, and set
+   TAKEN_OVER, flags of an owner.  SELF may change between two attempts: a fork
+   makes the child another thread.  */
 int gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
                           struct gshm_sleep *sleep);
 
-/* Who leaves without the lock may have been the one that was woken for it.  */
-void gshm_give_up_locking (const struct gshm_locking *locking);
+/* End the attempts without the lock.  Wake another waiter, since this thread
+   may have been woken for the lock.  */
+void gshm_cancel_locking (const struct gshm_locking *locking);
 
-/* Give up the lock, to nobody (0) or to NOBODY.  */
+/* Unlock: store NEXT, 0 or ABANDONED.  */
 void gshm_unlock (gshm_long_word *owner, uint64_t next);
 
-/* The one of COUNT words at PLACES, each of which is somebody's or 0, that is
-   OWNER's, or NULL.  */
-gshm_long_word *gshm_place_of (gshm_long_word *places, size_t count,
-                               uint64_t owner);
+/* SLOTS are COUNT words, each an owner or 0.  Return the slot of OWNER, or
+   NULL.  */
+gshm_long_word *gshm_find_slot (gshm_long_word *slots, size_t count,
+                                uint64_t owner);
 
-/* Make one of them OWNER's, or return NULL if there is none left.  */
-gshm_long_word *gshm_take_place (gshm_long_word *places, size_t count,
-                                 uint64_t owner);
+/* Store OWNER in a free slot and return that, or NULL if there is none.  */
+gshm_long_word *gshm_take_slot (gshm_long_word *slots, size_t count,
+                                uint64_t owner);
 
-/* How many of them are somebody's.  LOOK: who is dead does not count, and
-   loses the place.  */
-int gshm_count_places (gshm_long_word *places, size_t count, int look,
-                       const gshm_word *namespace);
+/* Return how many slots are taken.  With CHECK_OWNERS, free those of dead
+   owners before.  */
+int gshm_count_slots (gshm_long_word *slots, size_t count, int check_owners,
+                      const gshm_word *namespace);
 
 #endif /* GSHM_LOCK_H */

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    mutex.c - a robust mutex in shared memory.
 
-   The steps have the names that tests/models/mutex.pml gives them, in
-   brackets.  */
+   The steps, in brackets, are those of tests/models/mutex.pml.  */
 
 #include <config.h>
 
 #include "core/mutex.h"
 
-/* The owner took over from one that died, and has not declared consistent what
-   the mutex guards.  */
+/* The owner took over from a dead one, and has not declared the data
+   consistent.  */
 #define INCONSISTENT GSHM_MARK
 
 void
@@ -46,34 +45,34 @@ gshm_mutex_cancel (void *data)
 {
   const struct gshm_mutex_locking *locking = data;
 
-  gshm_give_up_locking (&locking->lock);
+  gshm_cancel_locking (&locking->lock);
 }
 
 void
-gshm_mutex_give_up (struct gshm_mutex *mutex)
+gshm_mutex_unlock_as_is (struct gshm_mutex *mutex)
 {
   gshm_unlock (&mutex->owner, gshm_load (&mutex->owner) & INCONSISTENT
                ? GSHM_ABANDONED : 0);
 }
 
 void
-gshm_mutex_leave (struct gshm_mutex *mutex)
+gshm_mutex_unlock_if_owned (struct gshm_mutex *mutex)
 {
   if (gshm_still_has_format (&mutex->format, GSHM_MUTEX_FORMAT, sizeof *mutex)
-      && gshm_mutex_is_mine (mutex))
-    gshm_mutex_give_up (mutex);
+      && gshm_mutex_is_owned (mutex))
+    gshm_mutex_unlock_as_is (mutex);
 }
 
 void
 gshm_mutex_make_consistent (struct gshm_mutex *mutex)
 {
-  if (gshm_mutex_is_mine (mutex))
+  if (gshm_mutex_is_owned (mutex))
     atomic_fetch_and (&mutex->owner, ~INCONSISTENT);
 }
 
 int
 gshm_mutex_is_inconsistent (const struct gshm_mutex *mutex)
 {
-  return gshm_mutex_is_mine (mutex)
+  return gshm_mutex_is_owned (mutex)
          && (gshm_load (&mutex->owner) & INCONSISTENT) != 0;
 }

@@ -10,7 +10,7 @@
 struct gshm_mutex
 {
   gshm_long_word format;
-  gshm_long_word owner;         /* and WAITERS; 0: free */
+  gshm_long_word owner; /* with flags; 0: free */
   gshm_word namespace;
   gshm_word unused;
 };
@@ -22,7 +22,7 @@ _Static_assert (sizeof (struct gshm_mutex) == 24,
 
 void gshm_mutex_init (struct gshm_mutex *mutex);
 
-/* This thread as an owner of MUTEX.  */
+/* This thread as an owner in MUTEX.  */
 static inline uint64_t
 gshm_mutex_self (const struct gshm_mutex *mutex)
 {
@@ -30,20 +30,20 @@ gshm_mutex_self (const struct gshm_mutex *mutex)
                                           memory_order_relaxed));
 }
 
-/* Lock MUTEX if it is free, and return whether it was.  */
+/* Lock MUTEX if it is free.  Return whether it was.  */
 static inline int
 gshm_mutex_try_lock (struct gshm_mutex *mutex)
 {
   uint64_t none = 0;
 
-  /* [take] Acquire: what the last owner did is seen.  */
+  /* [take] Acquire: this thread sees what the last owner stored.  */
   return atomic_compare_exchange_strong_explicit (&mutex->owner, &none,
                                                   gshm_mutex_self (mutex),
                                                   memory_order_acquire,
                                                   memory_order_relaxed);
 }
 
-/* One thread's waiting for a mutex.  */
+/* A wait for a mutex.  */
 struct gshm_mutex_locking
 {
   struct gshm_mutex *mutex;
@@ -57,41 +57,40 @@ void gshm_mutex_begin (struct gshm_mutex_locking *locking,
    struct gshm_mutex_locking.  */
 gshm_attempt gshm_mutex_attempt;
 
-/* End waiting without the mutex.  */
+/* End the wait without the mutex.  */
 void gshm_mutex_cancel (void *locking);
 
 /* Whether this thread owns MUTEX.  */
 static inline int
-gshm_mutex_is_mine (const struct gshm_mutex *mutex)
+gshm_mutex_is_owned (const struct gshm_mutex *mutex)
 {
-  return GSHM_WHO (gshm_load (&mutex->owner)) == gshm_mutex_self (mutex);
+  return GSHM_OWNER_OF (gshm_load (&mutex->owner)) == gshm_mutex_self (mutex);
 }
 
-/* Unlock MUTEX, and so declare consistent what it guards.  Return DONE or
+/* Unlock MUTEX; the data that it guards counts as consistent.  Return DONE or
    NOT_OWNER.  */
 static inline enum gshm_result
 gshm_mutex_unlock (struct gshm_mutex *mutex)
 {
-  if (!gshm_mutex_is_mine (mutex))
+  if (!gshm_mutex_is_owned (mutex))
     return GSHM_NOT_OWNER;
   gshm_unlock (&mutex->owner, 0);
   return GSHM_DONE;
 }
 
-/* Unlock MUTEX, which this thread owns.  If it took over from an owner that
-   died and has not declared consistent what that left, the next owner is
-   told.  */
-void gshm_mutex_give_up (struct gshm_mutex *mutex);
+/* Unlock MUTEX, which this thread owns.  If it took over from a dead owner and
+   has not declared the data consistent, the mutex is abandoned again.  */
+void gshm_mutex_unlock_as_is (struct gshm_mutex *mutex);
 
-/* The same if MUTEX is still there and this thread owns it; this does not
+/* The same if MUTEX is still accessible and this thread owns it; this does not
    fault.  */
-void gshm_mutex_leave (struct gshm_mutex *mutex);
+void gshm_mutex_unlock_if_owned (struct gshm_mutex *mutex);
 
-/* Declare consistent what MUTEX guards, if this thread owns it.  */
+/* Declare the data that MUTEX guards consistent, if this thread owns it.  */
 void gshm_mutex_make_consistent (struct gshm_mutex *mutex);
 
-/* Whether this thread owns MUTEX, and has not done so after the last owner
-   died.  */
+/* Whether this thread owns MUTEX, took over from a dead owner, and has not
+   declared the data consistent.  */
 int gshm_mutex_is_inconsistent (const struct gshm_mutex *mutex);
 
 #endif /* GSHM_MUTEX_H */

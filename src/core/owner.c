@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   owner.c - which thread of which process holds something, and does it live?
+   owner.c - the identity of a thread, and whether it is alive.
 
-   A thread is dead if there is none of its id, or one that has ended and whose
-   parent has not waited for it, or another one.  What cannot be told counts as
-   alive.  From Linux 6.9 on a descriptor of the thread (pidfd) tells all that,
-   without /proc and without waiting for the thread.  Before, its line in /proc
-   does; but to read that waits while the thread starts another program (exec),
-   which does not end it.  */
+   A thread is dead if no thread has its id, if that thread is a zombie, or if
+   it is another thread.  If this is not known, it counts as alive.  From Linux
+   6.9 on a descriptor of the thread (pidfd) tells all that, without /proc and
+   without blocking.  Before, /proc/ID/task/ID/stat does; but reading that
+   blocks while the thread is in exec.  */
 
 #include <config.h>
 
@@ -47,8 +46,8 @@
 
 _Static_assert (sizeof (pid_t) <= sizeof (uint32_t), "ids are 32 bits");
 
-/* The namespace of this process in the lower half, and flags; 0 until it is
-   known, and in the child of a fork again.  */
+/* The namespace of this process in the low half, and flags; 0 until it is
+   known, and again in the child of a fork.  */
 static _Atomic uint64_t own_namespace;
 
 #define IS_KNOWN (UINT64_C (1) << 32)
@@ -56,21 +55,20 @@ static _Atomic uint64_t own_namespace;
 #define STARTS_ARE_SHARED (UINT64_C (1) << 34)
 #define HAS_SERIALS (UINT64_C (1) << 35)
 
-/* Of what stands for a thread's start: whether it is a serial number.  */
+/* Flag of a start: it is a serial number.  */
 #define IS_SERIAL UINT64_C (1)
 
-/* Whether ERR says nothing of what was asked for, but of what this process
-   lacks.  */
+/* Whether ERR is about resources of this process, and so no answer.  */
 static int
 is_shortage (int err)
 {
   return err == EMFILE || err == ENFILE || err == ENOMEM;
 }
 
-/* A descriptor in reserve, so that it can be asked whether an owner lives
-   where no other is free; and the file behind it, by which it is known, in
-   case the program has closed it.  BUSY guards all three, and waits for no
-   thread.  */
+/* A reserve descriptor, to be closed if an owner is to be checked and no other
+   descriptor is free; and its device and inode, since the program may have
+   closed it and reused its number.  BUSY: a thread is accessing all three;
+   others do not wait for it.  */
 #define NONE (-1)
 #define BUSY (-2)
 
@@ -102,8 +100,8 @@ fill_reserve (void)
 #endif
 }
 
-/* Return whether a descriptor was freed, so that it is worth trying again.
-   Fill the reserve afterwards.  */
+/* Free a descriptor, and return whether that succeeded.  The caller fills the
+   reserve again.  */
 static int
 use_reserve (void)
 {
@@ -119,8 +117,8 @@ use_reserve (void)
   return is_freed;
 }
 
-/* Read the beginning of the file PATH, SIZE - 1 bytes at most, as a string.
-   Return 0 and set errno if that fails.  */
+/* Read at most SIZE - 1 bytes of the file PATH, as a string.  Return 0 and set
+   errno if that fails.  */
 static int
 read_text (const char *path, char *text, size_t size)
 {
@@ -159,7 +157,7 @@ thread_id (void)
 #endif
 }
 
-/* Bits that no other thread has.  */
+/* Random bits, which no other thread has.  */
 static uint64_t random_bits (void);
 
 #ifdef __linux__
@@ -179,9 +177,8 @@ inode_of (const char *path)
    of Linux.  */
 # define FIRST_TIME_NAMESPACE UINT64_C (0xeffffffa)
 
-/* The inode of the PID namespace of this process, as in /proc, which may be
-   missing.  Linux tells it from 6.11 on.  0 if it does not; if that is for a
-   shortage, store its errno.  */
+/* The inode of the PID namespace of this process without /proc, from
+   Linux 6.11 on; else 0.  If a shortage is the reason, store its errno.  */
 static uint64_t
 inode_by_pidfd (int *shortage)
 {
@@ -211,7 +208,7 @@ inode_by_pidfd (int *shortage)
 # define THREAD_ONLY O_EXCL
 # define PID_FILE_SYSTEM 0x50494446
 
-/* Open a descriptor of the thread ID; if no other is free, by the reserve,
+/* Open a descriptor of the thread ID, if necessary by means of the reserve,
    which the caller fills again.  Return -1 and errno if that fails.  */
 static int
 open_thread (long id)
@@ -229,9 +226,9 @@ open_thread (long id)
 # endif
 }
 
-/* Whether the thread behind FD has ended.  Of the first thread of a process
-   poll says so only when the others have, too; but it is in no namespace
-   then.  */
+/* Whether the thread behind FD has ended.  For the main thread of a process
+   poll tells that only after all others have ended; but then it is in no
+   namespace.  */
 static int
 is_thread_over (int fd)
 {
@@ -246,9 +243,8 @@ is_thread_over (int fd)
   return 0;
 }
 
-/* What the thread ID is told from others by, of which none since the boot has
-   the same, and whether it has ended.  Return 0 and set errno if that cannot
-   be told.  */
+/* Store the serial number of the thread ID, unique since boot, and whether it
+   has ended.  Return 0 and set errno if that is not known.  */
 static int
 ask_thread (long id, uint64_t *serial, int *has_ended)
 {
@@ -275,8 +271,8 @@ ask_thread (long id, uint64_t *serial, int *has_ended)
   return known;
 }
 
-/* Whether /proc tells of this process's namespace: then it knows the process
-   by one number.  If that cannot be told for a shortage, store its errno.  */
+/* Whether /proc is that of this process's PID namespace: then NSpid has one
+   number.  If a shortage prevents the answer, store its errno.  */
 static int
 is_proc_ours (int *shortage)
 {
@@ -295,8 +291,8 @@ is_proc_ours (int *shortage)
           && line[end] == '\n' && id == (long) getpid ());
 }
 
-/* An unknown namespace is equal to no other.  Where starts are told by clocks
-   of a time namespace of its own, a process compares none.  */
+/* An unknown namespace gets a random number, equal to no other.  In a time
+   namespace of its own a process has no start times to compare.  */
 static uint64_t
 namespace_of_process (int *shortage)
 {
@@ -334,7 +330,8 @@ namespace_of_process (int *shortage)
 }
 #endif
 
-/* For a shortage, store its errno, and know as much as can be told.  */
+/* Return the namespace of this process and its flags.  If a shortage prevents
+   a part of that, store its errno.  */
 static uint64_t
 find_namespace (int *shortage)
 {
@@ -350,7 +347,7 @@ find_namespace (int *shortage)
           *shortage = lacks;
           return found;
         }
-      /* Another thread may have found another random one.  */
+      /* Another thread may have chosen another random number.  */
       if (atomic_compare_exchange_strong (&own_namespace, &known, found))
         known = found;
     }
@@ -365,24 +362,24 @@ gshm_namespace (void)
   return (uint32_t) find_namespace (&shortage);
 }
 
-struct life
+struct thread_status
 {
-  char state;           /* as Linux writes it: Z and X are dead */
-  uint64_t start;       /* 0 if it cannot be compared */
+  char state;     /* Z and X are dead */
+  uint64_t start; /* 0 if it is not comparable */
 };
 
-/* What the system says of the thread ID.  Return whether it does; if not for a
-   shortage, store its errno.  */
+/* Read the status of the thread ID from /proc.  Return 0 if that fails; if a
+   shortage is the reason, store its errno.  */
 static int
-read_life (long id, struct life *life, int *shortage)
+read_status (long id, struct thread_status *status, int *shortage)
 {
   char path[64], text[512];
   uint64_t namespace = find_namespace (shortage);
 
   if (!(namespace & PROC_IS_OURS))
     return 0;
-  /* Not /proc/ID/stat, in which emulators of other processors show a process
-     another start than they show others.  */
+  /* Not /proc/ID/stat: emulators of other processors show a process another
+     start time there than they show to other processes.  */
   snprintf (path, sizeof path, "/proc/%ld/task/%ld/stat", id, id);
   if (!read_text (path, text, sizeof text))
     {
@@ -397,7 +394,7 @@ read_life (long id, struct life *life, int *shortage)
   if (field == NULL || field[1] != ' ')
     return 0;
   field += 2;
-  life->state = *field;
+  status->state = *field;
   for (int i = 3; i < 22; i++)
     {
       field = strchr (field, ' ');
@@ -405,18 +402,19 @@ read_life (long id, struct life *life, int *shortage)
         return 0;
       field++;
     }
-  life->start = (namespace & STARTS_ARE_SHARED
-                 ? strtoull (field, NULL, 10) << 1 & START_MASK : 0);
+  status->start = (namespace & STARTS_ARE_SHARED
+                     ? strtoull (field, NULL, 10) << 1 & START_MASK
+                     : 0);
   return 1;
 }
 
-/* Where a thread has no id of its own it is told from the others of its
-   process by a number, which stands where others have their start.  */
+/* The start of the thread ID.  Where threads have no ids of their own, a
+   number that is unique in the process.  */
 static uint64_t
 thread_start (long id, int *shortage)
 {
 #if HAVE_THREAD_IDS
-  struct life life;
+  struct thread_status status;
 # ifdef __linux__
   uint64_t serial;
   int has_ended;
@@ -430,7 +428,7 @@ thread_start (long id, int *shortage)
       return 0;
     }
 # endif
-  return read_life (id, &life, shortage) ? life.start : 0;
+  return read_status (id, &status, shortage) ? status.start : 0;
 #else
   static atomic_ulong count;
 
@@ -466,7 +464,7 @@ random_bits (void)
 }
 
 int
-gshm_learn_self (void)
+gshm_identify_self (void)
 {
   struct gshm_self *self = &gshm_known_self;
   int shortage = 0;
@@ -487,13 +485,13 @@ gshm_learn_self (void)
 }
 
 uint64_t
-gshm_find_self (uint32_t namespace)
+gshm_self_elsewhere (uint32_t namespace)
 {
   struct gshm_self *self = &gshm_known_self;
 
-  if (gshm_learn_self () != 0)
+  if (gshm_identify_self () != 0)
     {
-      /* The child of a fork that was made while this thread waited.  */
+      /* This is the child of a fork that was made during a wait.  */
       self->namespace = gshm_namespace ();
       self->owner = ((uint64_t) thread_id () & ID_MASK) << ID_SHIFT;
     }
@@ -504,14 +502,14 @@ gshm_find_self (uint32_t namespace)
   return self->foreign;
 }
 
-/* Whether START, of which the bits MEANS are known, is that of another thread
-   than FOUND, where both are known and of the same kind.  */
+/* Whether START, of which the bits KNOWN are valid, and FOUND are known, of
+   the same kind, and different.  */
 static int
-is_another (uint64_t start, uint64_t means, uint64_t found)
+is_another (uint64_t start, uint64_t known, uint64_t found)
 {
-  return ((start & means) != 0 && found != 0
+  return ((start & known) != 0 && found != 0
           && ((start ^ found) & IS_SERIAL) == 0
-          && ((start ^ found) & means) != 0);
+          && ((start ^ found) & known) != 0);
 }
 
 int
@@ -523,13 +521,13 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
     return 0;
   if (id == 0)
     return 1;
-  /* If it was used or closed, in case descriptors are free again.  */
+  /* Descriptors may be free again.  */
   fill_reserve ();
   if (kill ((pid_t) id, 0) < 0 && errno == ESRCH)
     return 1;
 #if HAVE_THREAD_IDS
-  uint64_t start = owner >> START_SHIFT, means = known >> START_SHIFT;
-  struct life life;
+  uint64_t start = owner >> START_SHIFT, known_start = known >> START_SHIFT;
+  struct thread_status status;
   int shortage;
 # ifdef __linux__
   uint64_t serial;
@@ -537,21 +535,21 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
 
   if (find_namespace (&shortage) & HAS_SERIALS)
     return (ask_thread (id, &serial, &has_ended)
-            ? has_ended || is_another (start, means, serial)
-            : errno == ESRCH);
+              ? has_ended || is_another (start, known_start, serial)
+              : errno == ESRCH);
 # endif
-  return (read_life (id, &life, &shortage)
-          && (life.state == 'Z' || life.state == 'X'
-              || is_another (start, means, life.start)));
+  return (read_status (id, &status, &shortage)
+          && (status.state == 'Z' || status.state == 'X'
+              || is_another (start, known_start, status.start)));
 #else
   return 0;
 #endif
 }
 
 static void
-forget (void)
+reset_in_child (void)
 {
-  /* Another thread of the parent's was at it.  */
+  /* Another thread of the parent was accessing it.  */
   if (atomic_load (&reserve) == BUSY)
     atomic_store (&reserve, NONE);
   gshm_known_self.owner = gshm_known_self.foreign = 0;
@@ -561,6 +559,6 @@ forget (void)
 void
 gshm_owner_start (void)
 {
-  pthread_atfork (NULL, NULL, forget);
+  pthread_atfork (NULL, NULL, reset_in_child);
   fill_reserve ();
 }

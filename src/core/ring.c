@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   ring.c - a queue of messages in memory that processes share.
+   ring.c - a ring buffer of messages in shared memory.
 
-   The steps have the names that tests/models/ring.pml gives them, in
-   brackets.  */
+   The steps, in brackets, are those of tests/models/ring.pml.  */
 
 #include <config.h>
 
@@ -15,9 +14,9 @@
 
 #define FORMAT GSHM_FORMAT (GSHM_CHANNEL, GSHM_CHANNEL_LAYOUT)
 
-/* How often others may change flags of a position while it is moved; only who
-   scribbles there does so more often.  */
-#define TRIES 64
+/* How often other threads may change the flags of a position while this one
+   moves it.  Only a hostile process does so more often.  */
+#define MAX_TRIES 64
 
 static uint64_t
 acquire (const gshm_long_word *word)
@@ -41,21 +40,21 @@ gshm_ring_init (void *memory, size_t length, uint32_t namespace)
     atomic_store (&words[i], 0);
   atomic_store (&channel->namespace, namespace);
   atomic_store (&channel->size, (length - sizeof *channel) & ~UINT64_C (7));
-  /* Release: what is initialized is seen by whoever sees what it is.  */
+  /* Release: a thread that sees the format sees all of this.  */
   atomic_store_explicit (&channel->format, FORMAT, memory_order_release);
 }
 
 int
-gshm_ring_is_there (const struct gshm_ring *ring)
+gshm_ring_is_valid (const struct gshm_ring *ring)
 {
   return acquire (&ring->channel->format) == FORMAT;
 }
 
 int
-gshm_ring_find (struct gshm_ring *ring, void *memory, size_t length)
+gshm_ring_open (struct gshm_ring *ring, void *memory, size_t length)
 {
   ring->channel = memory;
-  if (length < sizeof *ring->channel || !gshm_ring_is_there (ring))
+  if (length < sizeof *ring->channel || !gshm_ring_is_valid (ring))
     return 0;
   ring->bytes = (char *) memory + sizeof *ring->channel;
   ring->size = gshm_load (&ring->channel->size);
@@ -63,7 +62,7 @@ gshm_ring_find (struct gshm_ring *ring, void *memory, size_t length)
          && ring->size <= length - sizeof *ring->channel;
 }
 
-/* The size of a record.  LENGTH is at most that of the ring.  */
+/* The size of a record for LENGTH bytes, at most the size of the ring.  */
 static uint64_t
 record_size (uint64_t length)
 {
@@ -76,17 +75,17 @@ gshm_ring_fits (const struct gshm_ring *ring, uint64_t length)
   return length <= ring->size - GSHM_RECORD_HEADER;
 }
 
-/* Where in the ring POSITION is.  */
+/* The offset in the ring of POSITION.  */
 static uint64_t
 offset_of (const struct gshm_ring *ring, uint64_t position)
 {
   uint64_t mask = ring->size - 1;
 
-  /* Most rings have a size that saves the division.  */
+  /* A power of two saves the division.  */
   return (ring->size & mask) == 0 ? position & mask : position % ring->size;
 }
 
-/* What the record at OFFSET, a multiple of 8, begins with.  */
+/* The length of the record at OFFSET, a multiple of 8.  */
 static gshm_long_word *
 length_at (const struct gshm_ring *ring, uint64_t offset)
 {
@@ -102,44 +101,45 @@ message_at (const struct gshm_ring *ring, uint64_t offset)
 
 /* Positions.  */
 
-/* The tally that counts while SIDE is at POSITION.  If someone has scribbled
-   there, any.  */
-static struct gshm_tally *
-tally_at (struct gshm_side *side, uint64_t position)
+/* The counters of SIDE that are valid at POSITION, or any if they are
+   corrupt.  */
+static struct gshm_counters *
+counters_at (struct gshm_side *side, uint64_t position)
 {
-  return &side->tallies[gshm_load (&side->tallies[0].position) != position];
+  return &side->counters[gshm_load (&side->counters[0].position) != position];
 }
 
-/* [count] Prepare what is to be counted once SIDE is at the position TO: so
-   many MESSAGES more, of BYTES.  */
+/* [count] Prepare the counters for the position TO: MESSAGES more, of
+   BYTES.  */
 static void
-prepare_tally (struct gshm_side *side, uint64_t from, uint64_t to,
-               uint64_t messages, uint64_t bytes)
+prepare_counters (struct gshm_side *side, uint64_t from, uint64_t to,
+                  uint64_t messages, uint64_t bytes)
 {
-  const struct gshm_tally *now = tally_at (side, from);
-  struct gshm_tally *next = &side->tallies[now == &side->tallies[0]];
+  const struct gshm_counters *now = counters_at (side, from);
+  struct gshm_counters *next = &side->counters[now == &side->counters[0]];
 
-  /* Release: who sees a part of this sees that SIDE is at FROM.  */
+  /* Release: a thread that sees one of these stores sees that SIDE is at
+     FROM.  */
   atomic_thread_fence (memory_order_release);
   set (&next->messages, gshm_load (&now->messages) + messages);
   set (&next->bytes, gshm_load (&now->bytes) + bytes);
   set (&next->position, to);
 }
 
-/* [publish] Move SIDE, whose lock this thread holds, on, and count what that
-   passes; but not if some memory that this thread has touched was lost.
-   Release: what was done with the bytes in between, and the tally, are seen by
-   whoever sees the position.  */
+/* [publish] Move SIDE, whose lock this thread owns, from FROM to TO, past
+   MESSAGES of BYTES; but not if a fault is pending.  Release, by the
+   compare-and-swap: a thread that sees the position sees the accesses to the
+   bytes in between, and the counters.  */
 static enum gshm_ring_state
 publish (const struct gshm_ring *ring, struct gshm_side *side, uint64_t from,
          uint64_t to, uint64_t messages, uint64_t bytes)
 {
   uint64_t word = gshm_load (&side->position);
 
-  prepare_tally (side, from, to, messages, bytes);
+  prepare_counters (side, from, to, messages, bytes);
   if (ring->host != NULL && ring->host->is_fault_pending ())
-    return GSHM_RING_BROKEN;
-  for (int i = 0; i < TRIES && GSHM_POSITION (word) == from; i++)
+    return GSHM_RING_CORRUPT;
+  for (int i = 0; i < MAX_TRIES && GSHM_POSITION (word) == from; i++)
     {
       if (word & GSHM_CLOSED)
         return GSHM_RING_CLOSED;
@@ -147,26 +147,27 @@ publish (const struct gshm_ring *ring, struct gshm_side *side, uint64_t from,
                                           to | (word & GSHM_WAITERS)))
         return GSHM_RING_READY;
     }
-  return GSHM_RING_BROKEN;
+  return GSHM_RING_CORRUPT;
 }
 
-/* The position of OTHER as SIDE, whose lock this thread holds, last saw it,
-   which saves looking at what OTHER changes all the time.  Acquire, here and
-   below: what OTHER did with the bytes up to there is seen.  */
+/* The position of the other side when SIDE last loaded it.  This saves loads
+   of a cache line that the other side changes all the time.  Acquire, here and
+   below: this thread sees the other side's accesses to the bytes up to
+   there.  */
 static uint64_t
-position_seen (const struct gshm_side *side)
+cached_position (const struct gshm_side *side)
 {
-  return GSHM_POSITION (acquire (&side->seen));
+  return GSHM_POSITION (acquire (&side->cached_position));
 }
 
-/* The word of the position of OTHER.  Release: who reads what SIDE has seen
-   sees what this thread has.  */
+/* Load the word of the position of OTHER, and cache it.  Release: a thread
+   that loads the cached position sees what this thread sees.  */
 static uint64_t
-look_at (struct gshm_side *side, const struct gshm_side *other)
+refresh_position (struct gshm_side *side, const struct gshm_side *other)
 {
   uint64_t word = acquire (&other->position);
 
-  atomic_store_explicit (&side->seen, GSHM_POSITION (word),
+  atomic_store_explicit (&side->cached_position, GSHM_POSITION (word),
                          memory_order_release);
   return word;
 }
@@ -179,8 +180,8 @@ gshm_ring_wake (struct gshm_side *side)
   /* [wake] */
   if ((word & GSHM_WAITERS)
       && gshm_wake (gshm_low_half (&side->position), 1) == 0
-      /* [quiet] Nobody sleeps, so that the next need not be woken; but for who
-         went to sleep just now.  */
+      /* [quiet] No thread sleeps, so that the next change need not wake any.
+         But one may have gone to sleep between the two steps.  */
       && gshm_replace (&side->position, word, word & ~GSHM_WAITERS))
     gshm_wake (gshm_low_half (&side->position), INT_MAX);
 }
@@ -189,8 +190,8 @@ gshm_ring_wake (struct gshm_side *side)
 /* Sending.  */
 
 enum gshm_ring_state
-gshm_ring_room (const struct gshm_ring *ring, uint64_t length, char **bytes,
-                uint64_t *word)
+gshm_ring_reserve (const struct gshm_ring *ring, uint64_t length, char **bytes,
+                   uint64_t *word)
 {
   struct gshm_side *senders = &ring->channel->senders;
   struct gshm_side *receivers = &ring->channel->receivers;
@@ -203,14 +204,14 @@ gshm_ring_room (const struct gshm_ring *ring, uint64_t length, char **bytes,
     {
       uint64_t offset = offset_of (ring, head), rest = ring->size - offset;
       uint64_t wanted = need < rest ? need : rest;
-      uint64_t used = head - position_seen (senders);
+      uint64_t used = head - cached_position (senders);
 
       if (used > ring->size || ring->size - used < wanted)
         {
-          *word = look_at (senders, receivers);
+          *word = refresh_position (senders, receivers);
           used = head - GSHM_POSITION (*word);
           if (used > ring->size)
-            return GSHM_RING_BROKEN;
+            return GSHM_RING_CORRUPT;
           if (ring->size - used < wanted)
             return GSHM_RING_WAIT;
         }
@@ -227,18 +228,18 @@ gshm_ring_room (const struct gshm_ring *ring, uint64_t length, char **bytes,
         return state;
       head += rest;
     }
-  return GSHM_RING_BROKEN;
+  return GSHM_RING_CORRUPT;
 }
 
 enum gshm_ring_state
-gshm_ring_send (const struct gshm_ring *ring, uint64_t length)
+gshm_ring_commit (const struct gshm_ring *ring, uint64_t length)
 {
   struct gshm_side *senders = &ring->channel->senders;
   uint64_t head = GSHM_POSITION (gshm_load (&senders->position));
   uint64_t offset = offset_of (ring, head);
 
   if (ring->size - offset < record_size (length))
-    return GSHM_RING_BROKEN;
+    return GSHM_RING_CORRUPT;
   set (length_at (ring, offset), length);
   return publish (ring, senders, head, head + record_size (length), 1, length);
 }
@@ -249,9 +250,9 @@ gshm_ring_is_closed (const struct gshm_ring *ring)
   return (atomic_load (&ring->channel->senders.position) & GSHM_CLOSED) != 0;
 }
 
-/* Wake all senders that wait for WORD.  One that has looked whether the
-   channel is closed and does not sleep yet has set WAITERS before, or will
-   look again.  */
+/* Wake all senders that sleep on WORD.  A sender sets WAITERS, checks whether
+   the channel is closed, and sleeps: clearing WAITERS changes WORD for one
+   that has checked and does not sleep yet.  */
 static void
 wake_all (gshm_long_word *word)
 {
@@ -263,8 +264,8 @@ int
 gshm_ring_close (const struct gshm_ring *ring)
 {
   struct gshm_channel *channel = ring->channel;
-  /* [close] Of a sender and of who closes the channel, the one that changes
-     the head first is first.  */
+  /* [close] A message is sent before the close if its sender changes the head
+     first.  */
   uint64_t before = atomic_fetch_or (&channel->senders.position, GSHM_CLOSED);
 
   gshm_wake (gshm_low_half (&channel->senders.position), INT_MAX);
@@ -277,13 +278,13 @@ gshm_ring_close (const struct gshm_ring *ring)
 /* Receiving.  */
 
 enum gshm_ring_state
-gshm_ring_peek (const struct gshm_ring *ring, uint64_t *word)
+gshm_ring_poll (const struct gshm_ring *ring, uint64_t *word)
 {
   const struct gshm_side *receivers = &ring->channel->receivers;
-  /* Before the head, which it never passes.  */
+  /* Loaded before the head, which it never passes.  */
   uint64_t tail = GSHM_POSITION (acquire (&receivers->position));
 
-  if (position_seen (receivers) != tail)
+  if (cached_position (receivers) != tail)
     return GSHM_RING_READY;
   *word = acquire (&ring->channel->senders.position);
   if (GSHM_POSITION (*word) != tail)
@@ -292,7 +293,7 @@ gshm_ring_peek (const struct gshm_ring *ring, uint64_t *word)
 }
 
 enum gshm_ring_state
-gshm_ring_next (const struct gshm_ring *ring, char **bytes, uint64_t *length)
+gshm_ring_peek (const struct gshm_ring *ring, char **bytes, uint64_t *length)
 {
   struct gshm_side *senders = &ring->channel->senders;
   struct gshm_side *receivers = &ring->channel->receivers;
@@ -301,36 +302,37 @@ gshm_ring_next (const struct gshm_ring *ring, char **bytes, uint64_t *length)
   for (int i = 0; i < 2; i++)
     {
       uint64_t offset = offset_of (ring, tail), rest = ring->size - offset;
-      uint64_t used = position_seen (receivers) - tail;
+      uint64_t used = cached_position (receivers) - tail;
 
       if (used == 0 || used > ring->size)
         {
-          uint64_t head = look_at (receivers, senders);
+          uint64_t head = refresh_position (receivers, senders);
           used = GSHM_POSITION (head) - tail;
           if (used == 0)
             return head & GSHM_CLOSED ? GSHM_RING_CLOSED : GSHM_RING_WAIT;
           if (used > ring->size)
-            return GSHM_RING_BROKEN;
+            return GSHM_RING_CORRUPT;
         }
-      /* Once, since others may write there.  */
+      /* Load it once, since other processes may store there.  */
       *length = gshm_load (length_at (ring, offset));
       if (*length != GSHM_SKIP)
         {
           *bytes = message_at (ring, offset);
           return (gshm_ring_fits (ring, *length)
-                  && record_size (*length) <= (rest < used ? rest : used)
-                  ? GSHM_RING_READY : GSHM_RING_BROKEN);
+                      && record_size (*length) <= (rest < used ? rest : used)
+                    ? GSHM_RING_READY
+                    : GSHM_RING_CORRUPT);
         }
       if (offset == 0 || rest > used
           || publish (ring, receivers, tail, tail + rest, 0, 0)
              != GSHM_RING_READY)
-        return GSHM_RING_BROKEN;
+        return GSHM_RING_CORRUPT;
       tail += rest;
     }
-  return GSHM_RING_BROKEN;
+  return GSHM_RING_CORRUPT;
 }
 
-/* What the next record begins with, if there is one.  */
+/* The length of the next record, or any value if there is none.  */
 static uint64_t
 length_of_next (const struct gshm_ring *ring)
 {
@@ -346,7 +348,7 @@ gshm_ring_is_to_skip (const struct gshm_ring *ring)
 }
 
 uint64_t
-gshm_ring_guess (const struct gshm_ring *ring)
+gshm_ring_next_length (const struct gshm_ring *ring)
 {
   uint64_t length = length_of_next (ring);
 
@@ -354,7 +356,7 @@ gshm_ring_guess (const struct gshm_ring *ring)
 }
 
 enum gshm_ring_state
-gshm_ring_receive (const struct gshm_ring *ring, uint64_t length)
+gshm_ring_release (const struct gshm_ring *ring, uint64_t length)
 {
   struct gshm_side *receivers = &ring->channel->receivers;
   uint64_t tail = GSHM_POSITION (gshm_load (&receivers->position));
@@ -366,24 +368,24 @@ gshm_ring_receive (const struct gshm_ring *ring, uint64_t length)
 
 /* Statistics.  */
 
-struct gshm_passed
-gshm_ring_passed (struct gshm_side *side)
+struct gshm_totals
+gshm_ring_totals (struct gshm_side *side)
 {
-  struct gshm_passed passed = { 0, 0 };
+  struct gshm_totals totals = { 0, 0 };
 
-  /* While SIDE stays where it is nobody writes to the tally that counts.  */
+  /* While SIDE does not move, no thread stores in its valid counters.  */
   for (int i = 0; i < 1000; i++)
     {
       uint64_t position = GSHM_POSITION (acquire (&side->position));
-      const struct gshm_tally *tally = tally_at (side, position);
+      const struct gshm_counters *counters = counters_at (side, position);
 
-      passed.messages = acquire (&tally->messages);
-      passed.bytes = acquire (&tally->bytes);
-      /* Acquire: if something of it was of the next, SIDE is seen to be
-         on.  */
+      totals.messages = acquire (&counters->messages);
+      totals.bytes = acquire (&counters->bytes);
+      /* Acquire: if a load above was of newer counters, SIDE is seen to have
+         moved.  */
       atomic_thread_fence (memory_order_acquire);
       if (position == GSHM_POSITION (gshm_load (&side->position)))
         break;
     }
-  return passed;
+  return totals;
 }

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    rwlock.c - a read-write lock in shared memory.
 
-   A writer makes itself known, which keeps further readers out, and then waits
-   for those inside to leave.  A reader takes a place and then looks whether
-   there is a writer, in which case it leaves again: of a reader and a writer
-   that come at the same time at least one sees the other, since all these
-   steps are sequentially consistent.  */
+   A writer stores itself as the writer, which keeps further readers out, and
+   then waits until no slot has a reader.  A reader takes a slot, then loads
+   the writer, and if there is one, frees the slot again.  All these steps are
+   sequentially consistent, so that of a reader and a writer that lock at the
+   same time at least one sees the other.  */
 
 #include <config.h>
-
 
 #include <limits.h>
 
@@ -24,42 +23,44 @@ gshm_rwlock_init (struct gshm_rwlock *rwlock)
   atomic_store (&rwlock->writer, 0);
   atomic_store (&rwlock->namespace, gshm_namespace ());
   atomic_store (&rwlock->leaving, 0);
-  for (size_t i = 0; i < GSHM_READERS; i++)
+  for (size_t i = 0; i < GSHM_MAX_READERS; i++)
     atomic_store (&rwlock->readers[i], 0);
   gshm_set_format (&rwlock->format, GSHM_RWLOCK_FORMAT);
 }
 
 void
-gshm_rwlock_begin (struct gshm_entering *entering, struct gshm_rwlock *rwlock)
+gshm_rwlock_begin (struct gshm_rwlock_locking *locking,
+                   struct gshm_rwlock *rwlock)
 {
-  *entering = (struct gshm_entering) {
+  *locking = (struct gshm_rwlock_locking) {
     .rwlock = rwlock, .self = gshm_self (atomic_load (&rwlock->namespace))
   };
 }
 
 static gshm_long_word *
-place_of_reader (struct gshm_rwlock *rwlock, uint64_t owner)
+find_reader (struct gshm_rwlock *rwlock, uint64_t owner)
 {
-  return gshm_place_of (rwlock->readers, GSHM_READERS, owner);
+  return gshm_find_slot (rwlock->readers, GSHM_MAX_READERS, owner);
 }
 
 static int
 is_writer (const struct gshm_rwlock *rwlock, uint64_t owner)
 {
-  return GSHM_WHO (atomic_load (&rwlock->writer)) == owner;
+  return GSHM_OWNER_OF (atomic_load (&rwlock->writer)) == owner;
 }
 
 static int
-has_readers (struct gshm_rwlock *rwlock, int look)
+has_readers (struct gshm_rwlock *rwlock, int check_owners)
 {
-  return gshm_count_places (rwlock->readers, GSHM_READERS, look,
-                            &rwlock->namespace) > 0;
+  return gshm_count_slots (rwlock->readers, GSHM_MAX_READERS, check_owners,
+                           &rwlock->namespace)
+         > 0;
 }
 
 static void
-leave_as_reader (struct gshm_rwlock *rwlock, gshm_long_word *place)
+leave_as_reader (struct gshm_rwlock *rwlock, gshm_long_word *slot)
 {
-  atomic_store (place, 0);
+  atomic_store (slot, 0);
   if (atomic_load (&rwlock->writer) & PENDING)
     {
       atomic_fetch_add (&rwlock->leaving, 1);
@@ -75,56 +76,51 @@ leave_as_writer (struct gshm_rwlock *rwlock, uint64_t next)
     gshm_wake (gshm_low_half (&rwlock->writer), INT_MAX);
 }
 
-/* Sleep until there is another writer than WRITER, or none.  If it is dead,
-   take its place, with what it may have left half-way.  */
+/* Sleep until WRITER is no longer the writer.  If it is dead or ABANDONED,
+   take over, with data that may be inconsistent.  */
 static int
-wait_for_writer (struct gshm_entering *entering, struct gshm_sleep *sleep,
+wait_for_writer (struct gshm_rwlock_locking *locking, struct gshm_sleep *sleep,
                  uint64_t writer)
 {
-  struct gshm_rwlock *rwlock = entering->rwlock;
+  struct gshm_rwlock *rwlock = locking->rwlock;
 
-  if (writer == GSHM_ABANDONED)
+  if (writer == GSHM_ABANDONED
+      || (sleep->check_owners
+          && gshm_is_dead (writer, UINT64_MAX,
+                           atomic_load (&rwlock->namespace))))
     {
-      if (gshm_replace (&rwlock->writer, writer,
-                        entering->self | GSHM_WAITERS))
-        return GSHM_OWNER_DIED;
-      gshm_sleep_on_half (sleep, &rwlock->writer, GSHM_NEVER);
-    }
-  else if (sleep->look
-           && gshm_is_dead (writer, UINT64_MAX,
-                            atomic_load (&rwlock->namespace)))
-    {
-      /* One that still waited for readers has changed nothing.  */
+      /* One that still waited for readers has not changed the data.  */
       if (writer & PENDING)
         {
           if (gshm_replace (&rwlock->writer, writer, 0))
             gshm_wake (gshm_low_half (&rwlock->writer), INT_MAX);
         }
       else if (gshm_replace (&rwlock->writer, writer,
-                             entering->self | GSHM_WAITERS))
+                             locking->self | GSHM_WAITERS))
         return GSHM_OWNER_DIED;
-      gshm_sleep_on_half (sleep, &rwlock->writer, GSHM_NEVER);
+      gshm_sleep_on_half (sleep, &rwlock->writer, GSHM_NO_OWNER_VALUE);
     }
   else
     gshm_sleep_until_changed (sleep, &rwlock->writer, writer);
   return 0;
 }
 
-/* What each attempt begins with.  Return whether the lock is there.  */
+/* Begin an attempt.  Return 0 if there is no valid lock.  */
 static int
-begin_attempt (struct gshm_entering *entering, const struct gshm_sleep *sleep)
+begin_attempt (struct gshm_rwlock_locking *locking,
+               const struct gshm_sleep *sleep)
 {
-  struct gshm_rwlock *rwlock = entering->rwlock;
+  struct gshm_rwlock *rwlock = locking->rwlock;
   uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
 
   if (!gshm_has_format (&rwlock->format, GSHM_RWLOCK_FORMAT))
     return 0;
-  entering->announced |= sleep->announce;
-  if (self != entering->self)
+  locking->announced |= sleep->announce;
+  if (self != locking->self)
     {
       /* This is the child of a fork, which is not the writer.  */
-      entering->self = self;
-      entering->pending = 0;
+      locking->self = self;
+      locking->pending = 0;
     }
   return 1;
 }
@@ -132,24 +128,24 @@ begin_attempt (struct gshm_entering *entering, const struct gshm_sleep *sleep)
 int
 gshm_rwlock_attempt_to_read (void *data, struct gshm_sleep *sleep)
 {
-  struct gshm_entering *entering = data;
-  struct gshm_rwlock *rwlock = entering->rwlock;
+  struct gshm_rwlock_locking *locking = data;
+  struct gshm_rwlock *rwlock = locking->rwlock;
 
-  if (!begin_attempt (entering, sleep))
+  if (!begin_attempt (locking, sleep))
     return GSHM_CORRUPT;
   uint64_t writer = atomic_load (&rwlock->writer);
-  if (GSHM_WHO (writer) == entering->self
-      || place_of_reader (rwlock, entering->self) != NULL)
+  if (GSHM_OWNER_OF (writer) == locking->self
+      || find_reader (rwlock, locking->self) != NULL)
     return GSHM_DEADLOCK;
   if (writer != 0)
-    return wait_for_writer (entering, sleep, writer);
+    return wait_for_writer (locking, sleep, writer);
 
   uint32_t leaving = atomic_load (&rwlock->leaving);
-  gshm_long_word *place = gshm_take_place (rwlock->readers, GSHM_READERS,
-                                           entering->self);
-  if (place == NULL)
+  gshm_long_word *slot
+    = gshm_take_slot (rwlock->readers, GSHM_MAX_READERS, locking->self);
+  if (slot == NULL)
     {
-      has_readers (rwlock, sleep->look);
+      has_readers (rwlock, sleep->check_owners);
       sleep->word = &rwlock->leaving;
       sleep->value = leaving;
       return 0;
@@ -157,63 +153,64 @@ gshm_rwlock_attempt_to_read (void *data, struct gshm_sleep *sleep)
   writer = atomic_load (&rwlock->writer);
   if (writer == 0)
     return GSHM_DONE;
-  leave_as_reader (rwlock, place);
-  return wait_for_writer (entering, sleep, writer);
+  leave_as_reader (rwlock, slot);
+  return wait_for_writer (locking, sleep, writer);
 }
 
 int
 gshm_rwlock_attempt_to_write (void *data, struct gshm_sleep *sleep)
 {
-  struct gshm_entering *entering = data;
-  struct gshm_rwlock *rwlock = entering->rwlock;
+  struct gshm_rwlock_locking *locking = data;
+  struct gshm_rwlock *rwlock = locking->rwlock;
 
-  if (!begin_attempt (entering, sleep))
+  if (!begin_attempt (locking, sleep))
     return GSHM_CORRUPT;
   uint64_t writer = atomic_load (&rwlock->writer);
-  if (!entering->pending)
+  if (!locking->pending)
     {
-      if (GSHM_WHO (writer) == entering->self
-          || place_of_reader (rwlock, entering->self) != NULL)
+      if (GSHM_OWNER_OF (writer) == locking->self
+          || find_reader (rwlock, locking->self) != NULL)
         return GSHM_DEADLOCK;
       if (writer != 0)
-        return wait_for_writer (entering, sleep, writer);
-      if (!gshm_replace (&rwlock->writer, 0, entering->self | PENDING
-                    | (entering->announced ? GSHM_WAITERS : 0)))
+        return wait_for_writer (locking, sleep, writer);
+      if (!gshm_replace (&rwlock->writer, 0,
+                         locking->self | PENDING
+                           | (locking->announced ? GSHM_WAITERS : 0)))
         {
-          gshm_sleep_on_half (sleep, &rwlock->writer, GSHM_NEVER);
+          gshm_sleep_on_half (sleep, &rwlock->writer, GSHM_NO_OWNER_VALUE);
           return 0;
         }
-      entering->pending = 1;
+      locking->pending = 1;
     }
 
   uint32_t leaving = atomic_load (&rwlock->leaving);
-  if (has_readers (rwlock, sleep->look))
+  if (has_readers (rwlock, sleep->check_owners))
     {
       sleep->word = &rwlock->leaving;
       sleep->value = leaving;
       return 0;
     }
-  entering->pending = 0;
+  locking->pending = 0;
   writer = atomic_fetch_and (&rwlock->writer, ~PENDING);
-  if (GSHM_WHO (writer) == entering->self)
+  if (GSHM_OWNER_OF (writer) == locking->self)
     return GSHM_DONE;
-  /* A faulty process has written there.  */
+  /* A faulty process has stored another writer.  */
   gshm_sleep_on_half (sleep, &rwlock->writer, writer);
   return 0;
 }
 
-/* A writer that waits no longer for readers.  */
+/* If this thread is a pending writer, unlock.  */
 void
 gshm_rwlock_cancel (void *data)
 {
-  struct gshm_entering *entering = data;
-  struct gshm_rwlock *rwlock = entering->rwlock;
+  struct gshm_rwlock_locking *locking = data;
+  struct gshm_rwlock *rwlock = locking->rwlock;
 
-  if (entering->pending
+  if (locking->pending
       && gshm_still_has_format (&rwlock->format, GSHM_RWLOCK_FORMAT,
                                 sizeof *rwlock)
-      && gshm_self (atomic_load (&rwlock->namespace)) == entering->self
-      && is_writer (rwlock, entering->self))
+      && gshm_self (atomic_load (&rwlock->namespace)) == locking->self
+      && is_writer (rwlock, locking->self))
     leave_as_writer (rwlock, 0);
 }
 
@@ -223,10 +220,10 @@ static enum gshm_result
 unlock (struct gshm_rwlock *rwlock, uint64_t next)
 {
   uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
-  gshm_long_word *place = place_of_reader (rwlock, self);
+  gshm_long_word *slot = find_reader (rwlock, self);
 
-  if (place != NULL)
-    leave_as_reader (rwlock, place);
+  if (slot != NULL)
+    leave_as_reader (rwlock, slot);
   else if (is_writer (rwlock, self))
     leave_as_writer (rwlock, next);
   else
@@ -241,7 +238,7 @@ gshm_rwlock_unlock (struct gshm_rwlock *rwlock)
 }
 
 void
-gshm_rwlock_leave (struct gshm_rwlock *rwlock, int is_inconsistent)
+gshm_rwlock_unlock_if_owned (struct gshm_rwlock *rwlock, int is_inconsistent)
 {
   if (gshm_still_has_format (&rwlock->format, GSHM_RWLOCK_FORMAT,
                              sizeof *rwlock))
@@ -249,9 +246,9 @@ gshm_rwlock_leave (struct gshm_rwlock *rwlock, int is_inconsistent)
 }
 
 int
-gshm_rwlock_is_mine (struct gshm_rwlock *rwlock)
+gshm_rwlock_is_owned (struct gshm_rwlock *rwlock)
 {
   uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
 
-  return is_writer (rwlock, self) || place_of_reader (rwlock, self) != NULL;
+  return is_writer (rwlock, self) || find_reader (rwlock, self) != NULL;
 }

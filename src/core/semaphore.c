@@ -19,33 +19,32 @@ gshm_semaphore_init (struct gshm_semaphore *semaphore, uint32_t value)
 int
 gshm_semaphore_attempt (void *data, struct gshm_sleep *sleep)
 {
-  struct gshm_semaphore_waiting *waiting = data;
-  struct gshm_semaphore *semaphore = waiting->semaphore;
+  struct gshm_semaphore_waiter *waiter = data;
+  struct gshm_semaphore *semaphore = waiter->semaphore;
   uint32_t value = atomic_load (&semaphore->value);
 
   if (!gshm_has_format (&semaphore->format, GSHM_SEMAPHORE_FORMAT))
     return GSHM_CORRUPT;
-  waiting->announced |= sleep->announce;
+  waiter->announced |= sleep->announce;
   if ((value & GSHM_MAX_VALUE) > 0)
     {
-      uint32_t rest = (value - 1) | (waiting->announced ? GSHM_SLEEPERS : 0);
+      uint32_t rest = (value - 1) | (waiter->announced ? GSHM_SLEEPERS : 0);
 
       /* Acquire, as in a first attempt.  */
       if (atomic_compare_exchange_strong (&semaphore->value, &value, rest))
         {
-          /* Others that slept were not woken for what is left, since the first
-             post took the flag away.  */
+          /* The first post cleared the flag, so that later ones woke no thread
+             for what is left.  */
           if ((rest & GSHM_SLEEPERS) && (rest & GSHM_MAX_VALUE) > 0)
             gshm_wake (&semaphore->value, 1);
           return GSHM_DONE;
         }
-      /* Look again at once, or where that stands sleep.  */
+      /* Sleep only if the value is 0 with the flag, else try again.  */
       value = GSHM_SLEEPERS;
     }
   else if (sleep->announce && value == 0)
     {
-      /* If this fails there is something to take, and the sleep ends at
-         once.  */
+      /* If this fails, the value is not 0, and the sleep ends at once.  */
       atomic_compare_exchange_strong (&semaphore->value, &value,
                                       GSHM_SLEEPERS);
       value = GSHM_SLEEPERS;
@@ -55,15 +54,14 @@ gshm_semaphore_attempt (void *data, struct gshm_sleep *sleep)
   return 0;
 }
 
-/* A thread that leaves without may have been the one that was woken for the
-   post.  */
+/* This thread may have been woken for a post that it does not take.  */
 void
 gshm_semaphore_cancel (void *data)
 {
-  const struct gshm_semaphore_waiting *waiting = data;
+  const struct gshm_semaphore_waiter *waiter = data;
 
-  if (waiting->announced)
-    gshm_wake (&waiting->semaphore->value, 1);
+  if (waiter->announced)
+    gshm_wake (&waiter->semaphore->value, 1);
 }
 
 uint32_t

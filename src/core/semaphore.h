@@ -11,7 +11,7 @@
 struct gshm_semaphore
 {
   gshm_long_word format;
-  gshm_word value;              /* and SLEEPERS */
+  gshm_word value; /* and the flag SLEEPERS */
   gshm_word unused;
 };
 
@@ -20,7 +20,7 @@ _Static_assert (sizeof (struct gshm_semaphore) == 16,
 
 #define GSHM_SEMAPHORE_FORMAT GSHM_SYNC_FORMAT (GSHM_SEMAPHORE)
 
-/* Set in a value: a thread may sleep until it changes.  */
+/* Flag of a value: a thread may sleep until it changes.  */
 #define GSHM_SLEEPERS UINT32_C (0x80000000)
 #define GSHM_MAX_VALUE (GSHM_SLEEPERS - 1)
 
@@ -33,7 +33,7 @@ gshm_semaphore_post (struct gshm_semaphore *semaphore)
   uint32_t value = atomic_load_explicit (&semaphore->value,
                                          memory_order_relaxed);
 
-  /* Release: what was done before is seen by the thread that takes this.  */
+  /* Release: the thread that takes this sees what this one stored.  */
   do
     if ((value & GSHM_MAX_VALUE) == GSHM_MAX_VALUE)
       return GSHM_OVERFLOW;
@@ -45,15 +45,14 @@ gshm_semaphore_post (struct gshm_semaphore *semaphore)
   return GSHM_DONE;
 }
 
-/* Subtract 1 from the value if it is not 0, and return whether that was
-   done.  */
+/* Subtract 1 from the value if it is not 0.  Return whether that was done.  */
 static inline int
 gshm_semaphore_try_wait (struct gshm_semaphore *semaphore)
 {
   uint32_t value = atomic_load_explicit (&semaphore->value,
                                          memory_order_relaxed);
 
-  /* Acquire: what was done before the post is seen.  */
+  /* Acquire: this thread sees what was stored before the post.  */
   return (value & GSHM_MAX_VALUE) != 0
          && atomic_compare_exchange_strong_explicit (&semaphore->value, &value,
                                                      value - 1,
@@ -61,19 +60,19 @@ gshm_semaphore_try_wait (struct gshm_semaphore *semaphore)
                                                      memory_order_relaxed);
 }
 
-/* One thread's waiting for a semaphore; all else is 0 at first.  */
-struct gshm_semaphore_waiting
+/* A wait for a semaphore; other fields are initially 0.  */
+struct gshm_semaphore_waiter
 {
   struct gshm_semaphore *semaphore;
   int announced;
 };
 
 /* An attempt for gshm_wait: DONE or CORRUPT.  DATA is a struct
-   gshm_semaphore_waiting.  */
+   gshm_semaphore_waiter.  */
 gshm_attempt gshm_semaphore_attempt;
 
-/* End waiting without having subtracted.  */
-void gshm_semaphore_cancel (void *waiting);
+/* End the wait without having subtracted.  */
+void gshm_semaphore_cancel (void *waiter);
 
 uint32_t gshm_semaphore_value (const struct gshm_semaphore *semaphore);
 

@@ -4,9 +4,9 @@
 #ifndef GSHM_TLS_H
 #define GSHM_TLS_H
 
-/* glibc allocates variables of other models when a thread first accesses them.
-   Elsewhere, as with musl, a library that is loaded later cannot have this
-   model.  */
+/* With other models glibc allocates a variable when a thread first accesses
+   it. With other C libraries, such as musl, a library that is loaded at run
+   time cannot use this model.  */
 #ifdef __GLIBC__
 # define GSHM_THREAD_LOCAL \
   _Thread_local __attribute__ ((tls_model ("initial-exec")))

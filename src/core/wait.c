@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   wait.c - waiting for a word that threads share.
+   wait.c - waiting for a word in shared memory to change.
 
-   There is one way to wait (gshm_wait): attempt; spin for some microseconds,
-   yielding the processor if there is but one, and attempt again; then sleep,
-   outside of the host language and for a bounded time, and let the host run
-   what it has to between two sleeps.  A signal's handler may be queued only
-   after a system call was interrupted and called again: hence the bound.  It
-   also bounds what a waker that was killed can cost.  */
+   gshm_wait attempts the operation; spins for some microseconds, or yields if
+   there is one processor; attempts again; then sleeps, outside of the host
+   language and for a bounded time.  Between two sleeps it calls the host's
+   hooks.  Sleeps are bounded because a host may queue a signal's handler only
+   after the system call was interrupted and restarted, and because a thread
+   that should wake this one may be killed before.  */
 
 #include <config.h>
 
@@ -18,17 +18,16 @@
 #include "core/wait.h"
 
 #define SECOND GSHM_SECOND
-#define SLICE (SECOND / 20)
-#define SHORT_SLICE (SECOND / 1000)
+#define MAX_SLEEP (SECOND / 20)
+#define SHORT_SLEEP (SECOND / 1000)
 
-/* Longer than a round trip between two processors, and not much longer than
-   going to sleep and being woken.  */
-#define SPIN 20000
-#define MOST_PAUSES 64
+/* Longer than a round trip between two processors, and not much longer than a
+   sleep and a wake-up take.  */
+#define SPIN_NS 20000
+#define MAX_PAUSES 64
 
-/* For which a thread that gives way is away, if others do more meanwhile than
-   what it waits for.  */
-#define LONG 100000
+/* A yield that takes longer lets threads run that have other work.  */
+#define LONG_YIELD 100000
 
 
 /* Time.  */
@@ -42,7 +41,7 @@ end_of (int64_t start, int64_t timeout)
 
 /* Sleeping.  */
 
-/* How long a sleep of at most MOST that begins now may last.  */
+/* The duration of a sleep that begins now: at most MOST, until DEADLINE.  */
 static int64_t
 bounded_by (int64_t deadline, int64_t most)
 {
@@ -52,7 +51,7 @@ bounded_by (int64_t deadline, int64_t most)
   return left < 0 ? 0 : left < most ? left : most;
 }
 
-/* A sleep, as the host calls it.  */
+/* The argument of sleep_outside.  */
 struct sleeping
 {
   const struct gshm_sleep *sleep;
@@ -67,15 +66,15 @@ sleep_outside (void *data)
   struct sleeping *sleeping = data;
   const struct gshm_sleep *sleep = sleeping->sleep;
 
-  sleeping->error = (sleep->word == NULL
-                     ? sleep->nap (sleeping->data, sleeping->nanoseconds)
-                     : gshm_futex_wait (sleep->word, sleep->value,
-                                        sleeping->nanoseconds));
+  sleeping->error
+    = (sleep->word == NULL
+         ? sleep->sleep_for (sleeping->data, sleeping->nanoseconds)
+         : gshm_futex_wait (sleep->word, sleep->value, sleeping->nanoseconds));
   return NULL;
 }
 
-/* Sleep as SLEEP says, for at most that long.  Return 0 if another thread woke
-   this one, else an errno.  */
+/* Sleep as SLEEP says, for at most NANOSECONDS.  Return 0 if another thread
+   woke this one, else an errno.  */
 static int
 sleep_once (const struct gshm_host *host, const struct gshm_sleep *sleep,
             void *data, int64_t nanoseconds)
@@ -87,8 +86,8 @@ sleep_once (const struct gshm_host *host, const struct gshm_sleep *sleep,
     sleep_outside (&sleeping);
   else
     {
-      host->outside (sleep_outside, &sleeping);
-      host->woken (host->data, sleep->word);
+      host->call_outside (sleep_outside, &sleeping);
+      host->after_sleep (host->data, sleep->word);
     }
   return sleeping.error;
 }
@@ -108,10 +107,10 @@ count_processors (void)
   return (int) sysconf (_SC_NPROCESSORS_ONLN);
 }
 
-/* Whether there is another processor for the thread that is waited for, as was
-   so at most a tenth of a second before TIME.  */
+/* Whether this process may use more than one processor.  The answer may be a
+   tenth of a second old.  */
 static int
-are_many_processors (int64_t time)
+has_other_processors (int64_t time)
 {
   static atomic_int processors;
   static _Atomic int64_t counted;
@@ -136,73 +135,72 @@ relax (void)
 #elif defined __ARM_ARCH && __ARM_ARCH >= 7
   __asm__ __volatile__ ("yield");
 #elif defined __GNUC__
-  /* Nothing, of which the compiler does not know.  */
+  /* A barrier for the compiler only.  */
   __asm__ __volatile__ ("");
 #endif
 }
 
-/* A thread that spins looks less and less often, so that it disturbs those
-   less that it waits for.  On one processor they could do nothing meanwhile,
-   and it lets them have it: that takes less time than to go to sleep and be
-   woken.  */
+/* A spinning thread polls less and less often, so that it takes the cache line
+   from other threads less often.  With one processor, it yields instead, which
+   takes less time than a sleep and a wake-up.  */
 struct spinning
 {
   int64_t end;
-  int pauses;           /* between two looks; 0: give way instead */
+  int pauses; /* between two polls; 0: yield instead */
 };
 
-/* Where others have much to do on its processor, a thread that gives way is
-   away for longer than it takes to be woken.  Then it does not for a while,
-   which gets longer as long as that goes on.  */
+/* If other threads keep the processor busy, a yield takes longer than a sleep
+   and a wake-up.  After one that did, this thread does not spin until `until';
+   `length' is doubled while that goes on.  */
 static GSHM_THREAD_LOCAL struct
 {
   int64_t until, length;
-} crowded;
+} back_off;
 
 static void
-give_way (void)
+yield_processor (void)
 {
   int64_t before = gshm_now ();
 
   sched_yield ();
   int64_t after = gshm_now ();
-  if (after - before < LONG)
-    crowded.length = 0;
+  if (after - before < LONG_YIELD)
+    back_off.length = 0;
   else
     {
-      crowded.length = crowded.length == 0 ? SECOND / 1000
-                       : crowded.length < SECOND ? 2 * crowded.length
-                       : SECOND;
-      crowded.until = after + crowded.length;
+      back_off.length = back_off.length == 0       ? SECOND / 1000
+                        : back_off.length < SECOND ? 2 * back_off.length
+                                                   : SECOND;
+      back_off.until = after + back_off.length;
     }
 }
 
-/* To spin from TIME on.  */
+/* Begin to spin at TIME.  */
 static struct spinning
 spinning_from (int64_t time)
 {
   struct spinning spinning
-    = { .end = time + SPIN, .pauses = are_many_processors (time) };
+    = { .end = time + SPIN_NS, .pauses = has_other_processors (time) };
 
-  if (spinning.pauses == 0 && time < crowded.until)
+  if (spinning.pauses == 0 && time < back_off.until)
     spinning.end = 0;
   return spinning;
 }
 
-/* Wait, until it is time to sleep, for WORD not to be VALUE, or where there is
-   no word for a moment.  Return whether it is worth an attempt.  */
+/* Poll WORD until it is not VALUE, or until it is time to sleep; if WORD is
+   NULL, pause once.  Return whether an attempt is worthwhile.  */
 static int
 spin (struct spinning *spinning, const gshm_word *word, uint32_t value)
 {
   while (gshm_now () < spinning->end)
     {
       if (spinning->pauses == 0)
-        give_way ();
+        yield_processor ();
       else
         {
           for (int i = 0; i < spinning->pauses; i++)
             relax ();
-          if (spinning->pauses < MOST_PAUSES)
+          if (spinning->pauses < MAX_PAUSES)
             spinning->pauses++;
         }
       if (word == NULL
@@ -219,14 +217,14 @@ int
 gshm_wait (const struct gshm_host *host, int64_t timeout,
            gshm_attempt *attempt, void *data)
 {
-  struct gshm_sleep sleep = { .look = timeout == 0 };
+  struct gshm_sleep sleep = { .check_owners = timeout == 0 };
   int result = attempt (data, &sleep);
 
   if (result != 0 || timeout == 0)
     return result;
 
   int64_t start = gshm_now (), deadline = end_of (start, timeout);
-  int64_t next_look = start + SLICE;
+  int64_t next_check = start + MAX_SLEEP;
   struct spinning spinning = spinning_from (start);
   while (spin (&spinning, sleep.word, sleep.value))
     if ((result = attempt (data, &sleep)) != 0)
@@ -234,23 +232,25 @@ gshm_wait (const struct gshm_host *host, int64_t timeout,
   sleep.announce = 1;
   if ((result = attempt (data, &sleep)) != 0)
     return result;
-  for (int64_t slice = SLICE;;)
+  for (int64_t max_sleep = MAX_SLEEP;;)
     {
-      int err = sleep_once (host, &sleep, data, bounded_by (deadline, slice));
+      int err
+        = sleep_once (host, &sleep, data, bounded_by (deadline, max_sleep));
 
-      /* What a signal asks for comes a little after it.  */
-      slice = (err == EINTR ? SHORT_SLICE
-               : 2 * slice < SLICE ? 2 * slice : SLICE);
+      /* The host queues a signal's handler shortly after the signal.  */
+      max_sleep = (err == EINTR                ? SHORT_SLEEP
+                   : 2 * max_sleep < MAX_SLEEP ? 2 * max_sleep
+                                               : MAX_SLEEP);
       int64_t time = gshm_now ();
-      sleep.look = time >= next_look || time >= deadline;
-      if (sleep.look)
-        next_look = time + SLICE;
-      /* Before the host can leave, so that nothing is given to a thread that
-         goes away.  */
+      sleep.check_owners = time >= next_check || time >= deadline;
+      if (sleep.check_owners)
+        next_check = time + MAX_SLEEP;
+      /* Before the host may leave: a wake-up is not lost on a thread that
+         leaves.  */
       result = attempt (data, &sleep);
       if (result != 0 || time >= deadline)
         return result;
       if (host != NULL)
-        host->between (host->data);
+        host->between_sleeps (host->data);
     }
 }

@@ -42,8 +42,8 @@ link_object (int fd, const char *to)
 }
 
 /* Try whether objects can be linked to names: /proc, the file system and
-   filters of system calls may refuse that in any way.  Return -1 and errno if a
-   shortage prevents the attempt.  */
+   filters of system calls may refuse that in any way.  Return -1 and errno if
+   a shortage prevents the attempt.  */
 static int
 try_to_link (void)
 {
@@ -76,7 +76,7 @@ can_link (void)
     {
       do
         result = try_to_link ();
-      while (result < 0 && gshm_collect_for (errno, &attempts));
+      while (result < 0 && gshm_collect_and_retry (errno, &attempts));
       if (result < 0)
         gshm_system_error (CREATE, errno, scm_from_utf8_string (GSHM_FOLDER),
                            NULL);
@@ -97,9 +97,9 @@ gshm_exists_p (SCM scm_name)
   return scm_from_bool (gshm_object_status (&name, &status) == 0);
 }
 
-/* (NAME MODE CHECK?) -> descriptor of an object that does not have the name NAME
-   yet, or #f if the system cannot give it one later.  If CHECK?, raise EEXIST
-   now if the name is taken, not only then.  */
+/* (NAME MODE CHECK?) -> descriptor of an object that does not have the name
+   NAME yet, or #f if the system cannot give it one later.  If CHECK?, raise
+   EEXIST now if the name is taken, not only then.  */
 static SCM
 gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM is_checked)
 {
@@ -115,7 +115,7 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM is_checked)
   int fd, attempts = 0;
   do
     fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-  while (fd < 0 && gshm_collect_for (errno, &attempts));
+  while (fd < 0 && gshm_collect_and_retry (errno, &attempts));
   if (fd >= 0)
     return scm_from_int (fd);
   int err = errno;
@@ -161,7 +161,7 @@ gshm_rename (SCM scm_from, SCM scm_to)
   struct gshm_path from_path = gshm_path_of (&from);
   struct gshm_path to_path = gshm_path_of (&to);
 
-  if (gshm_is_other (&to))
+  if (gshm_is_not_object (&to))
     gshm_system_error (CREATE, EINVAL, scm_to, GSHM_OTHER);
   if (rename (from_path.bytes, to_path.bytes) == 0)
     return SCM_UNSPECIFIED;

@@ -39,12 +39,12 @@
 #include "memory/patch.h"
 
 static int can_guard;
-static atomic_int wanted;
+static atomic_int is_enabled;
 
 int
 gshm_fault_is_guarded (void)
 {
-  return atomic_load (&wanted);
+  return atomic_load (&is_enabled);
 }
 
 #if GSHM_CAN_PATCH
@@ -98,7 +98,7 @@ handle_fault (enum gshm_fault_kind kind, char *address)
   if (mapping.state != GSHM_MAPPED)
     return gshm_patch (&mapping, kind, address);
 
-  if (!atomic_load (&wanted)
+  if (!atomic_load (&is_enabled)
       /* Then the thread does not store, but execute.  */
       || (kind == GSHM_READ_ONLY && mapping.is_writable)
       /* A plain thread of C's has no safe point.  */
@@ -260,11 +260,11 @@ install_guard (void)
 }
 
 void
-gshm_fault_watch (void)
+gshm_fault_install (void)
 {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-  if (atomic_load (&wanted))
+  if (atomic_load (&is_enabled))
     pthread_once (&once, install_guard);
 }
 
@@ -406,7 +406,7 @@ gshm_fault_start (void)
   can_guard = (gshm_patch_start () && gshm_async_start (async)
                && find_guile_key ()
                && pthread_key_create (&thread_exit, clear_at_exit) == 0);
-  atomic_store (&wanted, can_guard);
+  atomic_store (&is_enabled, can_guard);
   if (can_guard)
     /* After Guile's own.  */
     scm_c_hook_add (&scm_before_gc_c_hook, begin_collection, NULL, 1);
@@ -416,7 +416,7 @@ gshm_fault_start (void)
 #else /* !GSHM_CAN_PATCH */
 
 void
-gshm_fault_watch (void)
+gshm_fault_install (void)
 {
 }
 
@@ -454,15 +454,15 @@ gshm_fault_start (void)
 static SCM
 gshm_fault_guard (SCM value)
 {
-  int before = atomic_load (&wanted);
+  int before = atomic_load (&is_enabled);
 
   if (scm_is_eq (value, SCM_BOOL_T) && !can_guard)
     gshm_system_error ("shm-fault-guard", ENOSYS, value,
                        "this system can't move pages");
   if (scm_is_bool (value))
     {
-      atomic_store (&wanted, scm_is_true (value));
-      gshm_fault_watch ();
+      atomic_store (&is_enabled, scm_is_true (value));
+      gshm_fault_install ();
       if (scm_is_true (value))
         install_guard ();
     }

@@ -6,7 +6,7 @@
 
 /* Install the guard of faults, unless the user does not want that, or it was
    installed before.  */
-void gshm_fault_watch (void);
+void gshm_fault_install (void);
 
 /* Whether they are, so that a store into the memory of a mapping that was
    unmapped makes that memory writable.  */

@@ -33,8 +33,8 @@ close_descriptor (void *data)
 static int
 take_lease (int fd)
 {
-  /* A process that tries to open the object sends the lease's owner SIGIO, which
-     would end this process, unless another signal is chosen.  */
+  /* When a process tries to open the object, the kernel sends the lease's owner
+     SIGIO, which would end this process.  SIGURG does not.  */
   return fcntl (fd, F_SETSIG, SIGURG) == 0
          && fcntl (fd, F_SETLEASE, F_WRLCK) == 0;
 }
@@ -58,8 +58,8 @@ open_same (const struct gshm_name *name, dev_t device, ino_t inode)
 #endif
 
 /* (NAME DEVICE INODE REMOVE?) -> boolean: is the object NAME, of that device
-   and inode, known not to be in use?  If it is not, and REMOVE?, unlink it while
-   no process can open it.  */
+   and inode, known not to be in use?  If so and REMOVE?, unlink it while no
+   process can open it.  */
 static SCM
 gshm_unused_p (SCM scm_name, SCM scm_device, SCM scm_inode, SCM is_removed)
 {

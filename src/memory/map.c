@@ -63,7 +63,7 @@ struct request
 /* How many mappings there may be, so that the system's limit leaves some for
    Guile, and for patching faults.  */
 static size_t
-most_mappings (void)
+max_mappings (void)
 {
   static atomic_size_t most;
   size_t known = atomic_load (&most);
@@ -90,7 +90,7 @@ map_pages (const struct request *request)
 {
   int flags = MAP_SHARED;
 
-  if (gshm_registry_count () >= most_mappings ())
+  if (gshm_registry_count () >= max_mappings ())
     {
       errno = ENOMEM;
       return MAP_FAILED;
@@ -106,7 +106,7 @@ map_pages (const struct request *request)
 /* Map what REQUEST asks for, if need be read-only unless IS_FIXED, and if need
    be after a collection.  Return where, or MAP_FAILED and errno.  */
 static char *
-map_anyhow (struct request *request, int is_fixed)
+map_with_retry (struct request *request, int is_fixed)
 {
   char *base = map_pages (request);
 
@@ -117,7 +117,7 @@ map_anyhow (struct request *request, int is_fixed)
       base = map_pages (request);
     }
   for (int attempts = 0;
-       base == MAP_FAILED && gshm_collect_for (errno, &attempts);)
+       base == MAP_FAILED && gshm_collect_and_retry (errno, &attempts);)
     base = map_pages (request);
   return base;
 }
@@ -173,7 +173,7 @@ next_limit (size_t mapped)
    many, or twice as large ones, as there were at least since the last
    time.  */
 static void
-collect_if_many (void)
+collect_if_needed (void)
 {
   static atomic_size_t max_count = 8192, max_bytes = SIZE_MAX;
   size_t bytes = gshm_mapped_bytes (), limit = next_limit (bytes);
@@ -305,7 +305,7 @@ map_request (struct request *request, SCM scm_fd, const char *name,
              int is_fixed)
 {
   struct gshm_mapping *mapping = NULL;
-  char *base = map_anyhow (request, is_fixed);
+  char *base = map_with_retry (request, is_fixed);
 
   if (base == MAP_FAILED)
     gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd),
@@ -351,7 +351,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   check_range (scm_fd, scm_offset, scm_length, type, element_size, &request);
   request.protection = protection (request.fd, scm_fd, writable);
 
-  collect_if_many ();
+  collect_if_needed ();
   /* From here on an exception may have to undo something.  */
   scm_dynwind_begin (0);
   char *name = NULL;
@@ -363,7 +363,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   struct gshm_mapping *mapping = map_request (&request, scm_fd, name,
                                               scm_is_bool (writable));
   scm_dynwind_unwind_handler (release, mapping, 0);
-  gshm_fault_watch ();
+  gshm_fault_install ();
 
   SCM pointer = scm_from_pointer (mapping->base + mapping->skip, NULL);
   SCM bytevector

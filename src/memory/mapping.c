@@ -210,7 +210,7 @@ gshm_mapping_borrow (void *address, size_t size, const char *name)
 
   if (!is_named)
     free (model.name);
-  gshm_fault_watch ();
+  gshm_fault_install ();
   return mapping;
 }
 

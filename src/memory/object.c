@@ -29,8 +29,8 @@
 
 #define ACCEPTED_FLAGS (O_RDONLY | O_RDWR | O_CREAT | O_EXCL | O_TRUNC)
 
-/* Flags of open that are none of shm_open's, for the message.  O_SYNC comes
-   before the bits that it consists of.  */
+/* Flags of open that shm_open does not take, for the message.  O_SYNC comes
+   before the flags whose bits it includes.  */
 static const struct
 {
   int flag;
@@ -117,9 +117,8 @@ flags_from_integer (SCM integer)
   return flags;
 }
 
-/* On Linux an object is a file in a folder where all may create files.  To
-   open another kind of file could wait for ever, or for as long as another
-   process has a lease on it.  */
+/* On Linux an object is a file in a directory where every user may create
+   files.  Opening another kind of file, or one under a lease, could block.  */
 #ifdef __linux__
 # define WITHOUT_WAITING O_NONBLOCK
 #else
@@ -148,7 +147,7 @@ accept_object (int fd)
 #endif
 
 int
-gshm_is_other (const struct gshm_name *name)
+gshm_is_not_object (const struct gshm_name *name)
 {
 #if HAVE_SHM_OPEN && defined __linux__
   struct stat status;
@@ -164,8 +163,8 @@ gshm_is_other (const struct gshm_name *name)
 #endif
 }
 
-/* Open the object NAME, as shm_open does, without waiting for any other
-   process.  EWOULDBLOCK means that one has a lease on it.  */
+/* Open the object NAME, as shm_open does, without blocking.  EWOULDBLOCK means
+   that another process has a lease on it.  */
 static int
 open_object (const struct gshm_name *name, int flags, mode_t mode)
 {
@@ -175,10 +174,11 @@ open_object (const struct gshm_name *name, int flags, mode_t mode)
   do
     GSHM_SYSTEM_CALL (fd, shm_open (name->bytes, flags | WITHOUT_WAITING,
                                     mode));
-  while (fd < 0 && gshm_collect_for (errno, &attempts));
+  while (fd < 0 && gshm_collect_and_retry (errno, &attempts));
   if (fd >= 0)
     return accept_object (fd);
-  if ((errno == ENXIO || errno == EISDIR || errno == ELOOP) && gshm_is_other (name))
+  if ((errno == ENXIO || errno == EISDIR || errno == ELOOP)
+      && gshm_is_not_object (name))
     errno = EINVAL;
   return -1;
 #else
@@ -194,7 +194,7 @@ int
 gshm_object_status (const struct gshm_name *name, struct stat *status)
 {
 #ifdef __linux__
-  /* Even if the object may not be opened.  */
+  /* This needs no permission to open the object.  */
   struct gshm_path path = gshm_path_of (name);
 
   return lstat (path.bytes, status);
@@ -229,14 +229,14 @@ unlink_object (const struct gshm_name *name)
 # define HINT "this system has no POSIX shared memory"
 #endif
 
-/* For how long a file under a lease is tried again, in nanoseconds: longer
-   than a process needs that only asks whether it is in use.  */
+/* For how long to retry a file under a lease, in nanoseconds: longer than a
+   process keeps one to find whether the file is in use.  */
 #define LEASE_PATIENCE INT64_C (100000000)
 
-/* (NAME OFLAGS MODE PATIENT) -> descriptor.  If PATIENT, try again for a
-   moment where another process has a lease on the object.  */
+/* (NAME OFLAGS MODE RETRY?) -> descriptor.  If RETRY?, retry for LEASE_PATIENCE
+   while another process has a lease on the object.  */
 static SCM
-gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM patient)
+gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM is_retried)
 {
   struct gshm_name name;
   gshm_to_name (OPEN, scm_name, &name);
@@ -247,7 +247,7 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM patient)
 
   int64_t end = gshm_now () + LEASE_PATIENCE;
   int fd = open_object (&name, flags, mode);
-  while (fd < 0 && errno == EWOULDBLOCK && scm_is_true (patient)
+  while (fd < 0 && errno == EWOULDBLOCK && scm_is_true (is_retried)
          && gshm_now () < end)
     {
       gshm_pause (1000000);
@@ -255,13 +255,12 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM patient)
       fd = open_object (&name, flags, mode);
     }
   if (fd < 0)
-    gshm_system_error (OPEN, errno, scm_name,
-                       errno == EWOULDBLOCK
-                       ? "another process has a lease on it"
-                       : errno == EINVAL && gshm_is_other (&name)
-                       ? GSHM_OTHER
-                       : errno == EEXIST ? GSHM_TAKEN
-                       : HINT);
+    gshm_system_error (
+      OPEN, errno, scm_name,
+      errno == EWOULDBLOCK ? "another process has a lease on it"
+      : errno == EINVAL && gshm_is_not_object (&name) ? GSHM_OTHER
+      : errno == EEXIST                               ? GSHM_TAKEN
+                                                      : HINT);
 
   return scm_from_int (fd);
 }
@@ -279,11 +278,11 @@ gshm_unlink (SCM scm_name)
 }
 
 
-/* What memfd_create takes.  */
+/* The limit of memfd_create, in bytes.  */
 #define MAX_LABEL 249
 
-/* (LABEL) -> descriptor, of an object without a name; or #f where the system
-   can't.  */
+/* (LABEL) -> descriptor of an anonymous object, or #f if the system has
+   none.  */
 static SCM
 gshm_open_anonymous (SCM scm_label)
 {
@@ -300,12 +299,12 @@ gshm_open_anonymous (SCM scm_label)
   int fd, attempts = 0;
   do
     fd = memfd_create (label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  while (fd < 0 && gshm_collect_for (errno, &attempts));
+  while (fd < 0 && gshm_collect_and_retry (errno, &attempts));
   int err = errno;
   free (label);
   if (fd >= 0)
     return scm_from_int (fd);
-  /* Another refusal, as by a sandbox, leads to a fallback.  */
+  /* For any other error, as of a sandbox, the caller has a fallback.  */
   if (gshm_is_shortage (err))
     gshm_system_error (ANONYMOUS, err, scm_label, NULL);
 #endif
@@ -352,8 +351,8 @@ entry_to_scm (const char *file, const struct stat *status)
 }
 #endif
 
-/* () -> list of the objects and, on Linux, the named semaphores, each a list of
-   its name, size, bytes of memory, mode, user, group, time of modification,
+/* () -> list of the objects and, on Linux, the named semaphores, each a list
+   of its name, size, bytes of memory, mode, user, group, time of modification,
    device and inode.  */
 static SCM
 gshm_list (void)
@@ -379,7 +378,7 @@ gshm_list (void)
   scm_dynwind_end ();
   return list;
 #else
-  gshm_system_error (LIST, ENOSYS, list, "this system does not tell");
+  gshm_system_error (LIST, ENOSYS, list, "this system cannot list objects");
 #endif
 }
 

@@ -10,7 +10,7 @@
 
 #include "memory/name.h"
 
-/* Hints in messages: what to do if a name is taken; why it cannot be opened.  */
+/* Hints in messages: the name is taken; it is not that of an object.  */
 #define GSHM_TAKEN "attach to it, or unlink the name first"
 #define GSHM_OTHER "what has this name is not a shared memory object"
 
@@ -18,9 +18,9 @@
    errno.  */
 int gshm_object_status (const struct gshm_name *name, struct stat *status);
 
-/* Whether NAME is that of a file that is not an object.  This leaves errno
-   alone.  */
-int gshm_is_other (const struct gshm_name *name);
+/* Whether NAME is that of a file that is not an object.  This preserves
+   errno.  */
+int gshm_is_not_object (const struct gshm_name *name);
 
 /* Unlink NAME if it is that of the object of this device and inode, and return
    whether that was done.  */

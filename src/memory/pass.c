@@ -107,7 +107,7 @@ require_descriptor (int socket)
 
   do
     fd = fcntl (socket, F_DUPFD_CLOEXEC, 0);
-  while (fd < 0 && gshm_collect_for (errno, &attempts));
+  while (fd < 0 && gshm_collect_and_retry (errno, &attempts));
   if (fd < 0)
     gshm_system_error (RECEIVE, errno, scm_from_int (socket), NULL);
   close (fd);

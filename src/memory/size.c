@@ -165,7 +165,7 @@ gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
 
   do
     result = resize (fd, size, scm_is_true (scm_reserve));
-  while (result < 0 && gshm_collect_for (errno, &attempts));
+  while (result < 0 && gshm_collect_and_retry (errno, &attempts));
   if (result < 0 && errno == EBADF && fcntl (fd, F_GETFD) >= 0)
     errno = EINVAL;
   if (result < 0)

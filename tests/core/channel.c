@@ -16,35 +16,37 @@ static union
 } memory;
 
 static void
-begin (struct gshm_passing *passing, int is_sender)
+begin (struct gshm_transfer *passing, int is_sender)
 {
-  assert_int_equal (gshm_passing_begin (passing, &memory, sizeof memory, NULL),
-                    GSHM_DONE);
-  gshm_passing_set_side (passing, is_sender);
+  assert_int_equal (
+    gshm_transfer_begin (passing, &memory, sizeof memory, NULL), GSHM_DONE);
+  gshm_transfer_set_side (passing, is_sender);
 }
 
 static int
-wait_for (struct gshm_passing *passing, gshm_attempt *attempt, int64_t timeout)
+wait_for (struct gshm_transfer *passing, gshm_attempt *attempt,
+          int64_t timeout)
 {
-  int result = gshm_passing_try (passing, attempt, timeout);
+  int result = gshm_transfer_try (passing, attempt, timeout);
 
-  return (result == GSHM_TIMED_OUT ? gshm_passing_wait (passing, attempt, NULL)
-          : result);
+  return (result == GSHM_TIMED_OUT
+            ? gshm_transfer_wait (passing, attempt, NULL)
+            : result);
 }
 
 /* Send LENGTH bytes, all of which are the lowest of VALUE.  */
 static int
 send_message (uint64_t value, size_t length, int64_t timeout)
 {
-  struct gshm_passing passing;
+  struct gshm_transfer passing;
 
   begin (&passing, 1);
   passing.length = length;
-  int result = wait_for (&passing, gshm_passing_attempt_to_send, timeout);
+  int result = wait_for (&passing, gshm_transfer_attempt_to_send, timeout);
   if (result != GSHM_DONE)
     return result;
   memset (passing.bytes, (int) (value & 0xff), length);
-  return gshm_passing_end_sending (&passing);
+  return gshm_transfer_end_sending (&passing);
 }
 
 /* Receive a message; store in VALUE one of its bytes, which are all the
@@ -52,17 +54,17 @@ send_message (uint64_t value, size_t length, int64_t timeout)
 static int
 receive_message (unsigned char *value, size_t *length, int64_t timeout)
 {
-  struct gshm_passing passing;
+  struct gshm_transfer passing;
 
   begin (&passing, 0);
-  int result = wait_for (&passing, gshm_passing_attempt_to_receive, timeout);
+  int result = wait_for (&passing, gshm_transfer_attempt_to_receive, timeout);
   if (result != GSHM_DONE)
     return result;
   *length = (size_t) passing.length;
   *value = *length == 0 ? 0 : (unsigned char) passing.bytes[0];
   for (size_t i = 0; i < *length; i++)
     assert_int_equal ((unsigned char) passing.bytes[i], *value);
-  return gshm_passing_end_receiving (&passing);
+  return gshm_transfer_end_receiving (&passing);
 }
 
 static void
@@ -102,7 +104,7 @@ static void
 test_many (void **state)
 {
   pthread_t receivers[2];
-  struct gshm_passing passing;
+  struct gshm_transfer passing;
 
   (void) state;
   make_channel ();
@@ -144,13 +146,13 @@ leave_waits (int is_sender, gshm_attempt *attempt)
 {
   for (int hook = 0; hook < 6; hook++)
     {
-      struct gshm_passing passing;
+      struct gshm_transfer passing;
 
       begin (&passing, is_sender);
       passing.length = 100;
       passing.timeout = GSHM_FOREVER;
-      wait_and_leave (attempt, gshm_passing_cancel, &passing, hook);
-      assert_false (gshm_passing_has_lock (&passing, passing.side));
+      wait_and_leave (attempt, gshm_transfer_cancel, &passing, hook);
+      assert_false (gshm_transfer_has_lock (&passing, passing.side));
     }
 }
 
@@ -162,9 +164,9 @@ test_leaving (void **state)
 
   (void) state;
   make_channel ();
-  leave_waits (0, gshm_passing_attempt_to_receive);
+  leave_waits (0, gshm_transfer_attempt_to_receive);
   assert_int_equal (send_message (7, 200, 0), GSHM_DONE);
-  leave_waits (1, gshm_passing_attempt_to_send);
+  leave_waits (1, gshm_transfer_attempt_to_send);
   assert_int_equal (receive_message (&value, &length, 0), GSHM_DONE);
   assert_int_equal (length, 200);
   assert_int_equal (send_message (8, 200, 0), GSHM_DONE);
@@ -174,7 +176,7 @@ test_leaving (void **state)
 static void
 test_lending (void **state)
 {
-  struct gshm_passing slot, other;
+  struct gshm_transfer slot, other;
   unsigned char value;
   size_t length;
 
@@ -182,13 +184,14 @@ test_lending (void **state)
   make_channel ();
   begin (&slot, 1);
   slot.length = 10;
-  assert_int_equal (wait_for (&slot, gshm_passing_attempt_to_send, 0),
+  assert_int_equal (wait_for (&slot, gshm_transfer_attempt_to_send, 0),
                     GSHM_DONE);
   assert_int_equal (send_message (1, 1, 0), GSHM_DEADLOCK);
   begin (&other, 0);
-  assert_int_equal (wait_for (&other, gshm_passing_attempt_to_receive,
-                              GSHM_SECOND), GSHM_SELF_WAIT);
-  gshm_passing_leave (&slot);
+  assert_int_equal (
+    wait_for (&other, gshm_transfer_attempt_to_receive, GSHM_SECOND),
+    GSHM_SELF_WAIT);
+  gshm_transfer_abort (&slot);
   assert_int_equal (receive_message (&value, &length, 0), GSHM_TIMED_OUT);
   assert_int_equal (send_message (1, 1, 0), GSHM_DONE);
 }
@@ -201,7 +204,7 @@ test_garbage (void **state)
   (void) state;
   for (int i = 0; i < 3000; i++)
     {
-      struct gshm_passing passing;
+      struct gshm_transfer passing;
       struct gshm_sleep sleep = { .announce = i % 2, .look = i % 3 == 0 };
       int is_sender = i % 4 < 2;
 
@@ -211,24 +214,25 @@ test_garbage (void **state)
       uint64_t size = atomic_load (&memory.channel.size);
       scribble (&memory, sizeof memory, format);
       atomic_store (&memory.channel.size, i % 5 == 0 ? size * 8 : size);
-      if (gshm_passing_begin (&passing, &memory, sizeof memory, NULL)
+      if (gshm_transfer_begin (&passing, &memory, sizeof memory, NULL)
           != GSHM_DONE)
         continue;
-      gshm_passing_set_side (&passing, is_sender);
+      gshm_transfer_set_side (&passing, is_sender);
       passing.length = (uint64_t) i % 200;
       passing.timeout = GSHM_SECOND;
-      int result = (is_sender ? gshm_passing_attempt_to_send (&passing, &sleep)
-                    : gshm_passing_attempt_to_receive (&passing, &sleep));
+      int result
+        = (is_sender ? gshm_transfer_attempt_to_send (&passing, &sleep)
+                     : gshm_transfer_attempt_to_receive (&passing, &sleep));
       assert_in_range (result, GSHM_TIMED_OUT, GSHM_CORRUPT);
       if (result == GSHM_DONE)
         {
           assert_true (passing.bytes >= (char *) &memory);
           assert_true (passing.bytes + passing.length
                        <= (char *) &memory + sizeof memory);
-          gshm_passing_leave (&passing);
+          gshm_transfer_abort (&passing);
         }
       else
-        gshm_passing_cancel (&passing);
+        gshm_transfer_cancel (&passing);
     }
 }
 

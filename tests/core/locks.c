@@ -214,13 +214,13 @@ test_owner_that_died (void **state)
                                    &locking), GSHM_OWNER_DIED);
       assert_true (gshm_mutex_is_inconsistent (&mutex));
       /* Not made consistent, so that the next owner is told, too.  */
-      gshm_mutex_give_up (&mutex);
+      gshm_mutex_unlock_as_is (&mutex);
     }
   gshm_mutex_begin (&locking, &mutex);
   assert_int_equal (gshm_wait (NULL, GSHM_SECOND, gshm_mutex_attempt,
                                &locking), GSHM_OWNER_DIED);
   gshm_mutex_make_consistent (&mutex);
-  gshm_mutex_give_up (&mutex);
+  gshm_mutex_unlock_as_is (&mutex);
   lock_it (&mutex);
   unlock_it (&mutex);
 }
@@ -238,7 +238,7 @@ take_turns (void *data)
 
   for (int i = 0; i < ROUNDS / 4; i++)
     {
-      struct gshm_awaiting awaiting;
+      struct gshm_condition_waiter awaiting;
 
       lock_it (&mutex);
       while (turn != mine)
@@ -259,7 +259,7 @@ test_condition (void **state)
 {
   int turns[] = { 0, 1 };
   pthread_t threads[2];
-  struct gshm_awaiting awaiting;
+  struct gshm_condition_waiter awaiting;
 
   (void) state;
   gshm_mutex_init (&mutex);
@@ -316,7 +316,7 @@ add_with_semaphore (void *data)
   (void) data;
   for (int i = 0; i < ROUNDS; i++)
     {
-      struct gshm_semaphore_waiting waiting = { .semaphore = &semaphore };
+      struct gshm_semaphore_waiter waiting = { .semaphore = &semaphore };
 
       if (!gshm_semaphore_try_wait (&semaphore))
         assert_int_equal (gshm_wait (NULL, GSHM_FOREVER,
@@ -331,15 +331,15 @@ add_with_semaphore (void *data)
 static int
 begin_waiting (void *operation, void *memory)
 {
-  *(struct gshm_semaphore_waiting *) operation
-    = (struct gshm_semaphore_waiting) { .semaphore = memory };
+  *(struct gshm_semaphore_waiter *) operation
+    = (struct gshm_semaphore_waiter) { .semaphore = memory };
   return 1;
 }
 
 static void
 test_semaphore (void **state)
 {
-  struct gshm_semaphore_waiting waiting;
+  struct gshm_semaphore_waiter waiting;
 
   (void) state;
   gshm_semaphore_init (&semaphore, GSHM_MAX_VALUE);
@@ -377,7 +377,7 @@ pass_often (void *data)
   (void) data;
   for (int i = 0; i < ROUNDS / 10; i++)
     {
-      struct gshm_arriving arriving;
+      struct gshm_barrier_waiter arriving;
 
       atomic_fetch_add (&arrivals, 1);
       assert_int_equal (gshm_barrier_begin (&arriving, &barrier), GSHM_DONE);
@@ -397,7 +397,7 @@ begin_arriving (void *operation, void *memory)
 static void
 test_barrier (void **state)
 {
-  struct gshm_arriving arriving;
+  struct gshm_barrier_waiter arriving;
 
   (void) state;
   gshm_barrier_init (&barrier, THREADS);
@@ -424,7 +424,7 @@ static struct gshm_rwlock rwlock;
 static void
 enter (gshm_attempt *attempt, void *lock)
 {
-  struct gshm_entering entering;
+  struct gshm_rwlock_locking entering;
 
   gshm_rwlock_begin (&entering, lock);
   assert_int_equal (gshm_wait (NULL, GSHM_FOREVER, attempt, &entering),
@@ -476,7 +476,7 @@ begin_entering (void *operation, void *memory)
 static void
 leave_rwlock (void (*take) (void *), gshm_attempt *attempt)
 {
-  struct gshm_entering entering;
+  struct gshm_rwlock_locking entering;
   struct holder holder;
 
   start_holder (&holder, take, leave_it, &rwlock);
@@ -494,7 +494,7 @@ leave_rwlock (void (*take) (void *), gshm_attempt *attempt)
 static void
 test_rwlock (void **state)
 {
-  struct gshm_entering entering;
+  struct gshm_rwlock_locking entering;
 
   (void) state;
   gshm_rwlock_init (&rwlock);

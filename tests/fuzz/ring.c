@@ -79,32 +79,32 @@ operate (struct input *input, struct gshm_ring *ring, size_t length)
     case 1:
       size = take_byte (input);
       if (gshm_ring_fits (ring, size)
-          && gshm_ring_room (ring, size, &bytes, &word) == GSHM_RING_READY)
+          && gshm_ring_reserve (ring, size, &bytes, &word) == GSHM_RING_READY)
         {
           memset (bytes, 0xa5, size);
-          gshm_ring_send (ring, size);
+          gshm_ring_commit (ring, size);
         }
       break;
     case 2:
     case 3:
-      if (gshm_ring_next (ring, &bytes, &size) == GSHM_RING_READY)
+      if (gshm_ring_peek (ring, &bytes, &size) == GSHM_RING_READY)
         {
           for (uint64_t i = 0; i < size; i++)
             sum = bytes[i];
-          gshm_ring_receive (ring, size);
+          gshm_ring_release (ring, size);
         }
       break;
     case 4:
       scribble (input, ring->channel, length);
       break;
     case 5:
-      gshm_ring_peek (ring, &word);
-      if (gshm_ring_guess (ring) > ring->size)
+      gshm_ring_poll (ring, &word);
+      if (gshm_ring_next_length (ring) > ring->size)
         abort ();
       break;
     case 6:
-      gshm_ring_passed (&ring->channel->senders);
-      gshm_ring_passed (&ring->channel->receivers);
+      gshm_ring_totals (&ring->channel->senders);
+      gshm_ring_totals (&ring->channel->receivers);
       break;
     default:
       if (take_byte (input) == 0)
@@ -130,7 +130,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   gshm_ring_init (memory, length, 1);
   for (uint8_t n = take_byte (&input) % 8; n > 0; n--)
     scribble (&input, memory, length);
-  while (input.left > 0 && gshm_ring_find (&ring, memory, length))
+  while (input.left > 0 && gshm_ring_open (&ring, memory, length))
     operate (&input, &ring, length);
   free (memory);
   return 0;

@@ -18,12 +18,12 @@
    something to see, so that nobody may look for ever.
 
    A signal is given to those who wait then, and to no more than those.  What
-   is said about them: none is left at the end while somebody waits who came
+   is said about them: none is left at the end while somebody waits who entered
    before the last one; and, but for what was meant for one who is killed or
    leaves by an exception, no more are taken than are given.  As long as
    nobody comes while one is left, nobody who waits for ever was given more
    signals than were taken since.  That need not be if somebody does: when the
-   next signal is given, the one who came then may take the one before as
+   next signal is given, the one who entered then may take the one before as
    well, from somebody who waited alone for it.  */
 
 #ifndef SIGNALS_0
@@ -47,8 +47,8 @@ byte slept[3];                  /* the sequence with which it went to sleep */
 bool dead[5];
 
 /* What is said about it: how many signals were given since a thread waits,
-   less those that threads took since then; whether it waits, and came after
-   the last one; how many of all that were given are left; whether somebody came
+   less those that threads took since then; whether it waits, and entered after
+   the last one; how many of all that were given are left; whether somebody entered
    while one was; whether anybody was killed or left by an exception; whether
    anybody was killed.  */
 byte due[3];
@@ -59,7 +59,7 @@ bool mixed, spare, killed;
 
 #define CAN_LOCK (mutex == 0 || dead[mutex - 1])
 #define IS_DEAD_OWNER (mutex != 0 && dead[mutex - 1])
-#define IS_OWED (came != sequence && owed > 0)
+#define IS_OWED (entered != sequence && owed > 0)
 #ifdef SLICES
 # define ALWAYS true
 #else
@@ -167,14 +167,14 @@ inline count_taken ()
 # define MORE(most) AT_MOST (owed + (most), waiting)
 #endif
 
-inline come ()
+inline enter ()
 {
-  /* [come] */
+  /* [enter] */
   mixed = (mixed || rest > 0);
   late[me] = true;
   owed = (waiting == 0 -> 0 : owed);
   waiting++;
-  came = sequence
+  entered = sequence
 }
 
 proctype signaller (byte me, count, most)
@@ -223,7 +223,7 @@ gone:
 
 proctype waiter (byte me)
 {
-  byte came, seen, outcome;
+  byte entered, seen, outcome;
   bool look, locked, signalled, pass_on;
   byte last;            /* 1: the time is over; 2: and was when it began */
 
@@ -233,7 +233,7 @@ proctype waiter (byte me)
   fi;
 #ifndef MUTANT_COME_AFTER_UNLOCK
   if
-  :: atomic { come (); waits[me] = true }
+  :: atomic { enter (); waits[me] = true }
   OR_DIE
   fi;
 #endif
@@ -251,7 +251,7 @@ unlock:
   fi;
 #ifdef MUTANT_COME_AFTER_UNLOCK
   if
-  :: atomic { come () }
+  :: atomic { enter () }
   OR_DIE
   fi;
 #endif
@@ -425,7 +425,7 @@ die:
 #endif
 gone:
   atomic {
-    came = 0;
+    entered = 0;
     seen = 0;
     outcome = NONE;
     look = false;

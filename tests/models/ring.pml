@@ -424,7 +424,7 @@ locked:
         :: IS_ROOM (need[me], seen[SEND]) -> goto room
         :: else
         fi);
-  STEP (/* [turn] */ owner[SEND] = owner[SEND] | TURN; told = told || announce);
+  STEP (/* [block] */ owner[SEND] = owner[SEND] | TURN; told = told || announce);
 #if !defined MUTANT_NO_ANNOUNCE && !defined MUTANT_HELP_UNANNOUNCED
   announce_on (position[RECEIVE]);
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   place.c - where in a bytevector something is that threads share.  */
+   address.c - where in a bytevector something is that threads share.  */
 
 #include <config.h>
 
@@ -8,15 +8,15 @@
 #include "base/error.h"
 #include "base/guile.h"
 #include "init.h"
-#include "memory/place.h"
+#include "memory/address.h"
 #include "memory/view.h"
 
 /* Procedures of Scheme, since the exceptions' types are Scheme's.  */
 static SCM raise_format_error, raise_closed;
 
 void
-gshm_place_error (const char *subr, int err, const char *what, SCM bytevector,
-                  SCM k, const char *hint)
+gshm_error_at (const char *subr, int err, const char *what, SCM bytevector,
+               SCM k, const char *hint)
 {
   scm_syserror_msg (subr, "~A: the ~A at offset ~A of ~A (~A)",
                     scm_list_5 (scm_strerror (scm_from_int (err)),
@@ -44,7 +44,7 @@ gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
     gshm_unmapped_error (subr, k);
   if (SCM_UNPACK (raise_format_error) != 0)
     scm_call_4 (raise_format_error, scm_from_utf8_string (subr),
-              scm_from_utf8_string (what), gshm_describe (bytevector), k);
+                scm_from_utf8_string (what), gshm_describe (bytevector), k);
   scm_misc_error (subr, "There is no ~A at offset ~A",
                   scm_list_2 (scm_from_utf8_string (what), k));
 }
@@ -54,7 +54,7 @@ gshm_closed_error (const char *subr, SCM bytevector)
 {
   if (SCM_UNPACK (raise_closed) != 0)
     scm_call_2 (raise_closed, scm_from_utf8_string (subr),
-              gshm_describe (bytevector));
+                gshm_describe (bytevector));
   scm_misc_error (subr, "The channel is closed", SCM_EOL);
 }
 
@@ -70,8 +70,8 @@ set_raisers (SCM format, SCM closed)
 }
 
 void *
-gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
-                 size_t alignment, int is_written)
+gshm_find_address (const char *subr, SCM bytevector, SCM k, size_t size,
+                   size_t alignment, int is_written)
 {
   if (!scm_is_bytevector (bytevector))
     gshm_wrong_type (subr, 1, bytevector, "bytevector");
@@ -82,8 +82,7 @@ gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
   size_t length = SCM_BYTEVECTOR_LENGTH (bytevector);
   if (length == 0 && gshm_is_unmapped (bytevector))
     gshm_unmapped_error (subr, k);
-  if (length < size
-      || !scm_is_unsigned_integer (k, 0, length - size))
+  if (length < size || !scm_is_unsigned_integer (k, 0, length - size))
     scm_error (scm_out_of_range_key, subr,
                "There are not ~A bytes from offset ~A on in a bytevector of "
                "~A",
@@ -104,13 +103,13 @@ gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
 }
 
 void
-gshm_find_out_self (const char *subr)
+gshm_identify_self_in (const char *subr)
 {
   int err, attempts = 0;
 
   do
-    err = gshm_learn_self ();
-  while (err != 0 && gshm_collect_for (err, &attempts));
+    err = gshm_identify_self ();
+  while (err != 0 && gshm_collect_and_retry (err, &attempts));
   if (err != 0)
     gshm_system_error (subr, err, scm_from_utf8_string ("/proc/self"),
                        "a thread's first use of a lock or channel reads from "
@@ -118,7 +117,7 @@ gshm_find_out_self (const char *subr)
 }
 
 void
-gshm_place_init (void)
+gshm_address_init (void)
 {
   gshm_define ("%shm-raise-with!", 2, 0, set_raisers);
 }

@@ -2,8 +2,8 @@
    place.h - where in a bytevector something is that threads share, and errors
    that say so.  */
 
-#ifndef GSHM_PLACE_H
-#define GSHM_PLACE_H
+#ifndef GSHM_ADDRESS_H
+#define GSHM_ADDRESS_H
 
 #include <libguile.h>
 #include <stddef.h>
@@ -12,9 +12,8 @@
 #include "core/owner.h"
 
 /* The same of what is at offset K of BYTEVECTOR, a WHAT such as "mutex".  */
-SCM_NORETURN void gshm_place_error (const char *subr, int err,
-                                    const char *what, SCM bytevector, SCM k,
-                                    const char *hint);
+SCM_NORETURN void gshm_error_at (const char *subr, int err, const char *what,
+                                 SCM bytevector, SCM k, const char *hint);
 
 /* The memory at offset K that was to be used was unmapped.  */
 SCM_NORETURN void gshm_unmapped_error (const char *subr, SCM k);
@@ -27,18 +26,18 @@ SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
 SCM_NORETURN void gshm_closed_error (const char *subr, SCM bytevector);
 
 /* The same as below, or an exception that says what is wrong.  */
-void *gshm_find_place (const char *subr, SCM bytevector, SCM k, size_t size,
-                       size_t alignment, int is_written);
+void *gshm_find_address (const char *subr, SCM bytevector, SCM k, size_t size,
+                         size_t alignment, int is_written);
 
 /* The address of the SIZE bytes at offset K of BYTEVECTOR.  Both K and the
    address must be multiples of ALIGNMENT.  The memory stays for as long as the
    bytevector is known, also if it is unmapped meanwhile.  */
 static inline void *
-gshm_place (const char *subr, SCM bytevector, SCM k, size_t size,
-            size_t alignment, int is_written)
+gshm_address (const char *subr, SCM bytevector, SCM k, size_t size,
+              size_t alignment, int is_written)
 {
   if (is_written ? SCM_MUTABLE_BYTEVECTOR_P (bytevector)
-      : SCM_BYTEVECTOR_P (bytevector))
+                 : SCM_BYTEVECTOR_P (bytevector))
     if (SCM_I_INUMP (k) && SCM_I_INUM (k) >= 0)
       {
         size_t offset = (size_t) SCM_I_INUM (k);
@@ -49,11 +48,11 @@ gshm_place (const char *subr, SCM bytevector, SCM k, size_t size,
             && ((offset | (uintptr_t) address) & (alignment - 1)) == 0)
           return address;
       }
-  return gshm_find_place (subr, bytevector, k, size, alignment, is_written);
+  return gshm_find_address (subr, bytevector, k, size, alignment, is_written);
 }
 
 /* The same as below, where it does not know yet.  */
-void gshm_find_out_self (const char *subr);
+void gshm_identify_self_in (const char *subr);
 
 /* Make sure that this thread knows what it is as an owner, or raise an
    exception in the name of SUBR.  */
@@ -61,7 +60,7 @@ static inline void
 gshm_require_self (const char *subr)
 {
   if (gshm_known_self.owner == 0)
-    gshm_find_out_self (subr);
+    gshm_identify_self_in (subr);
 }
 
-#endif /* GSHM_PLACE_H */
+#endif /* GSHM_ADDRESS_H */
