@@ -6,9 +6,10 @@
      src/bindings/  the primitives that users call: atomic, sync (locks),
                     channel, named-semaphore, chicken; waiting has the hooks of
                     a wait
-     src/memory/    name, object, create, lease, size, seal, pass: objects; map,
-                    view, mapping, registry: mappings; fault, async, patch, pages:
-                    inaccessible pages; address: offsets in bytevectors
+     src/memory/    name, object, create, lease, size, seal, pass: objects;
+                    map, view, mapping, registry: mappings; fault, async,
+                    patch, pages: inaccessible pages; address: offsets in
+                    bytevectors
      src/base/      guile and error: helpers for code that uses libguile
      src/core/      code without libguile: futex, wait, owner, lock;
                     mutex, condition, semaphore, barrier, rwlock;

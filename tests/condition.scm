@@ -41,7 +41,7 @@ give it a tenth of a second, which makes that likely."
   (with-structures (bv)
     (test-raises "without the mutex"
       `(system-error "shm-condition-variable-wait!" ,(format #f "Operation not permitted: the mutex at \
-offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
+offset 0 of ~s (this thread does not own it)" (shm-name bv)) ,EPERM)
       (shm-condition-variable-wait! bv condition mutex 0))
     (test-equal "a timeout, after which the mutex is held" '(#f #f EDEADLK)
       (begin

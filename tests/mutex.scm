@@ -28,14 +28,14 @@
         (list a b c d e)))
     (test-raises "locked twice"
       `(system-error "shm-mutex-lock!" ,(format #f "Resource deadlock avoided: the mutex at \
-offset 0 of ~s (this thread holds it already)" (shm-name bv)) ,EDEADLK)
+offset 0 of ~s (this thread owns it already)" (shm-name bv)) ,EDEADLK)
       (dynamic-wind
         (lambda () (shm-mutex-lock! bv mutex))
         (lambda () (shm-mutex-lock! bv mutex))
         (lambda () (shm-mutex-unlock! bv mutex))))
     (test-raises "unlocked when free"
       `(system-error "shm-mutex-unlock!" ,(format #f "Operation not permitted: the mutex at \
-offset 0 of ~s (this thread does not hold it)" (shm-name bv)) ,EPERM)
+offset 0 of ~s (this thread does not own it)" (shm-name bv)) ,EPERM)
       (shm-mutex-unlock! bv mutex))
     (test-equal "unlocked by another thread" 'EPERM
       (begin

@@ -26,7 +26,7 @@
     (test-raises "the largest value"
       `(system-error "shm-semaphore-post!" ,(format #f "Value too large for defined data type: \
 the semaphore at offset 128 of ~s (its value is the largest \
-that there is)" (shm-name bv)) ,EOVERFLOW)
+possible)" (shm-name bv)) ,EOVERFLOW)
       (begin
         (shm-semaphore-init! bv semaphore (- (expt 2 31) 1))
         (shm-semaphore-post! bv semaphore)))

@@ -22,8 +22,8 @@ void gshm_define_size (const char *name, size_t size);
 /* Collect, and run the finalizers before this returns.  */
 void gshm_collect (void);
 
-/* Whether ERR is about resources of the process or the system, and so no answer
-   to the question that was asked.  */
+/* Whether ERR is about resources of the process or the system, and so no
+   answer to the question that was asked.  */
 int gshm_is_shortage (int err);
 
 /* If ERR is a shortage, collect garbage, which may own descriptors or memory,
@@ -31,8 +31,8 @@ int gshm_is_shortage (int err);
    This preserves errno.  */
 int gshm_collect_and_retry (int err, int *attempts);
 
-/* Between these two a write or resize beyond RLIMIT_FSIZE fails with EFBIG, and
-   SIGXFSZ does not end the process.  The second preserves errno.  */
+/* Between these two a write or resize beyond RLIMIT_FSIZE fails with EFBIG,
+   and SIGXFSZ does not end the process.  The second preserves errno.  */
 void gshm_block_sigxfsz (sigset_t *before);
 void gshm_unblock_sigxfsz (const sigset_t *before);
 
@@ -54,8 +54,8 @@ void gshm_set_finalizer (SCM object,
     }                                                           \
   while (0)
 
-/* Wait until FD is ready for EVENTS, those of poll, or has an error.  Return 0,
-   or -1 and errno.  Asyncs run meanwhile and may leave by an exception: the
+/* Wait until FD is ready for EVENTS, those of poll, or has an error.  Return
+   0, or -1 and errno.  Asyncs run meanwhile and may leave by an exception: the
    caller must not own anything that needs to be released.  */
 int gshm_wait_until_ready (int fd, short events);
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    atomic.c - atomic operations on bytevectors, wait and notify.
 
-   All operations are sequentially consistent: whoever uses them from Scheme is
-   owed the simplest order there is.  They take no lock, which other processes
-   would not know of.  */
+   All operations are sequentially consistent, the simplest order for users.
+   They take no lock, of which other processes would not know.  */
 
 #include <config.h>
 
@@ -49,8 +48,8 @@ is_small_signed (int64_t n)
   return n <= INTPTR_MAX >> 2 && n >= -(INTPTR_MAX >> 2) - 1;
 }
 
-/* How the integers of TYPE come from Scheme and go there, small ones without a
-   call: FITS is whether TYPE holds the small integer N.  */
+/* Conversions of integers of TYPE from and to Scheme, for small ones without a
+   call.  FITS: whether TYPE has the small integer N.  */
 #define DEFINE_TYPE(tag, type, fits, is_integer, min, max, to_c, fixable,     \
                     to_scm)                                                   \
   static inline type                                                          \
@@ -86,18 +85,18 @@ DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
 #define DEFINE_REF(tag, type)                                                 \
   static SCM tag##_ref (SCM bytevector, SCM k)                                \
   {                                                                           \
-    const _Atomic type *place = gshm_address (                                \
+    const _Atomic type *word = gshm_address (                                 \
       "atomic-" #tag "-ref", bytevector, k, sizeof (type), sizeof (type), 0); \
-    return tag##_to_scm (atomic_load (place));                                \
+    return tag##_to_scm (atomic_load (word));                                 \
   }
 
 #define DEFINE_SET(tag, type)                                                 \
   static SCM tag##_set (SCM bytevector, SCM k, SCM value)                     \
   {                                                                           \
     static const char subr[] = "atomic-" #tag "-set!";                        \
-    _Atomic type *place                                                       \
+    _Atomic type *word                                                        \
       = gshm_address (subr, bytevector, k, sizeof (type), sizeof (type), 1);  \
-    atomic_store (place, tag##_from_scm (subr, 3, value));                    \
+    atomic_store (word, tag##_from_scm (subr, 3, value));                     \
     return SCM_UNSPECIFIED;                                                   \
   }
 
@@ -106,11 +105,11 @@ DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
                                      SCM scm_value)                           \
   {                                                                           \
     static const char subr[] = "atomic-" #tag "-compare-and-swap!";           \
-    _Atomic type *place                                                       \
+    _Atomic type *word                                                        \
       = gshm_address (subr, bytevector, k, sizeof (type), sizeof (type), 1);  \
     type expected = tag##_from_scm (subr, 3, scm_expected);                   \
     type value = tag##_from_scm (subr, 4, scm_value);                         \
-    atomic_compare_exchange_strong (place, &expected, value);                 \
+    atomic_compare_exchange_strong (word, &expected, value);                  \
     return tag##_to_scm (expected);                                           \
   }
 
@@ -119,10 +118,10 @@ DEFINE_TYPE (s64, int64_t, 1, scm_is_signed_integer, INT64_MIN, INT64_MAX,
   static SCM tag##_##function (SCM bytevector, SCM k, SCM scm_value)          \
   {                                                                           \
     static const char subr[] = "atomic-" #tag "-" name;                       \
-    _Atomic type *place                                                       \
+    _Atomic type *word                                                        \
       = gshm_address (subr, bytevector, k, sizeof (type), sizeof (type), 1);  \
     type value = tag##_from_scm (subr, 3, scm_value);                         \
-    return tag##_to_scm (operation (place, value));                           \
+    return tag##_to_scm (operation (word, value));                            \
   }
 
 #define FOR_EACH_UPDATE(do, tag, type)                                        \
@@ -221,7 +220,7 @@ gshm_atomic_notify (SCM bytevector, SCM k, SCM scm_count)
 
   /* The kernel would wake one.  */
   if (count > 0 && gshm_wake (word, count) == 0)
-    /* Where the memory is lost, this finds out.  */
+    /* This faults if the memory is lost.  */
     atomic_load (word);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    channel-port.c - input ports on channels.
 
-   Guile's custom ports do not tell char-ready? whether there is something to
-   read.  The stream of one of these is a pair of procedures.  */
+   Guile's custom ports do not support char-ready?.  The stream of a port of
+   this type is a pair of procedures.  */
 
 #include <config.h>
 
@@ -27,7 +27,7 @@ port_is_ready (SCM port)
 
 /* (READ! READY?) -> binary input port.  READ! stores bytes in a bytevector
    from an index on, up to a count, and returns how many, 0 at the end; READY?
-   tells whether it would not wait.  */
+   returns whether READ! would not block.  */
 static SCM
 make_input_port (SCM read, SCM is_ready)
 {

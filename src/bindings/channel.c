@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   channel.c - messages between processes, as procedures.
+   channel.c - channels, as procedures.
 
-   This file checks arguments, has core (channel.h) wait and pass messages, and
-   turns its result into a value or an exception.  The bytes of a message are
-   copied here, with the lock held, which is given up if that fails.  */
+   This file checks arguments, calls an operation of core (channel.h), and
+   converts its result to a value or an exception.  It copies the bytes of a
+   message, with the lock owned, and unlocks if that fails.  */
 
 #include <config.h>
 
@@ -33,7 +33,7 @@
 
 static const char what[] = "channel";
 
-/* One thread's use of a channel.  */
+/* A transfer, with the arguments of the procedure.  */
 struct operation
 {
   struct gshm_transfer transfer; /* first: see prepare_copy */
@@ -82,8 +82,7 @@ begin_on_side (struct operation *operation, const char *subr, SCM bytevector,
   gshm_transfer_set_side (&operation->transfer, is_sender);
 }
 
-/* Raise what is wrong with the memory: some that this thread touched was not
-   to be had, or it is not that of a channel any more.  */
+/* Raise the pending fault, or that there is no valid channel.  */
 SCM_NORETURN static void
 refuse_memory (const struct operation *operation)
 {
@@ -94,7 +93,7 @@ refuse_memory (const struct operation *operation)
 
 /* Waiting.  */
 
-/* What is wrong if RESULT is none that a procedure returns.  */
+/* Raise the exception for RESULT, if there is one.  */
 static void
 check_result (const struct operation *operation, enum gshm_result result)
 {
@@ -111,18 +110,19 @@ check_result (const struct operation *operation, enum gshm_result result)
             : "this thread is receiving from it already: "
               "call-with-shm-message must end first");
   if (result == GSHM_SELF_WAIT)
-    hint = (is_sender
-            ? "no receiver can make room before this thread has left "
-              "call-with-shm-message"
-            : "no sender can send before this thread has sent its own message "
-              "or left call-with-shm-slot");
+    hint
+      = (is_sender
+           ? "no receiver can free space before this thread has left "
+             "call-with-shm-message"
+           : "no sender can send before this thread has sent its own message "
+             "or left call-with-shm-slot");
   if (hint != NULL)
     gshm_error_at (operation->subr, EDEADLK, what, operation->bytevector,
                    SCM_INUM0, hint);
 }
 
-/* Wait until ATTEMPT has a result, for as long as TIMEOUT says.  Return DONE,
-   with the lock held, CHANNEL_CLOSED or TIMED_OUT.  */
+/* Wait until ATTEMPT has a result or TIMEOUT expires.  Return DONE, with the
+   lock owned, CHANNEL_CLOSED or TIMED_OUT.  */
 static enum gshm_result
 wait_for (struct operation *operation, gshm_attempt *attempt, SCM timeout)
 {
@@ -132,8 +132,8 @@ wait_for (struct operation *operation, gshm_attempt *attempt, SCM timeout)
 
   if (result == GSHM_TIMED_OUT)
     {
-      const struct gshm_wait_target place = { operation->subr, SCM_INUM0 };
-      const struct gshm_host host = gshm_guile_host (&place);
+      const struct gshm_wait_target target = { operation->subr, SCM_INUM0 };
+      const struct gshm_host host = gshm_guile_host (&target);
 
       scm_dynwind_begin (0);
       scm_dynwind_unwind_handler (gshm_transfer_cancel, transfer, 0);
@@ -162,9 +162,9 @@ init_channel (SCM bytevector)
   return SCM_UNSPECIFIED;
 }
 
-/* Wait for room for a message of LENGTH bytes.  */
+/* Wait for space for a message of LENGTH bytes.  */
 static enum gshm_result
-wait_for_room (struct operation *operation, size_t length, SCM timeout)
+wait_for_space (struct operation *operation, size_t length, SCM timeout)
 {
   struct gshm_transfer *transfer = &operation->transfer;
 
@@ -189,17 +189,17 @@ refuse_bytevector (const char *subr, SCM object)
   gshm_wrong_type (subr, 2, object, "bytevector");
 }
 
-/* Whether BYTEVECTOR, which may be on memory of any kind, no longer has SIZE
-   bytes or shows what it did.  */
+/* Whether BYTEVECTOR, which had SIZE bytes and may be on a mapping, was
+   unmapped.  */
 static int
-is_gone (SCM bytevector, size_t size)
+was_unmapped (SCM bytevector, size_t size)
 {
   return SCM_BYTEVECTOR_LENGTH (bytevector) < size
          || (scm_is_true (SCM_BYTEVECTOR_PARENT (bytevector))
              && gshm_is_unmapped (bytevector));
 }
 
-/* Send the message, or raise why not.  */
+/* Publish the message, or raise an exception.  */
 static void
 end_sending (struct operation *operation)
 {
@@ -211,7 +211,8 @@ end_sending (struct operation *operation)
     check_result (operation, result);
 }
 
-/* With the lock held: the user's memory was unmapped.  */
+/* With the lock owned: unlock, and raise that the user's bytevector was
+   unmapped.  */
 SCM_NORETURN static void
 leave_unmapped (struct operation *operation, SCM k)
 {
@@ -219,9 +220,8 @@ leave_unmapped (struct operation *operation, SCM k)
   gshm_unmapped_error (operation->subr, k);
 }
 
-/* (CHANNEL BYTEVECTOR START COUNT TIMEOUT DATUM?) -> boolean.  COUNT #f
-   reaches to the end; DATUM? is whether the procedure is the one that sends a
-   datum.  */
+/* (CHANNEL BYTEVECTOR START COUNT TIMEOUT DATUM?) -> boolean.  COUNT #f means
+   up to the end; DATUM?, that the procedure is shm-channel-send-datum!.  */
 static SCM
 gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
                    SCM timeout, SCM is_datum)
@@ -236,12 +236,12 @@ gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
   size_t start = gshm_to_size (subr, 3, scm_start, size), count = size - start;
   if (scm_is_true (scm_count))
     count = gshm_to_size (subr, 4, scm_count, count);
-  enum gshm_result result = wait_for_room (&operation, count, timeout);
+  enum gshm_result result = wait_for_space (&operation, count, timeout);
   if (result == GSHM_DONE)
     {
       memmove (operation.transfer.bytes,
                SCM_BYTEVECTOR_CONTENTS (data) + start, count);
-      if (is_gone (data, size))
+      if (was_unmapped (data, size))
         leave_unmapped (&operation, scm_start);
       end_sending (&operation);
     }
@@ -252,7 +252,7 @@ gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
 
 /* Receiving.  */
 
-/* What a receiver without a message returns.  */
+/* The value of a receiver without a message.  */
 static SCM
 no_message (enum gshm_result result)
 {
@@ -268,14 +268,15 @@ make_copy (struct operation *operation, uint64_t length)
     operation->copy = scm_c_make_bytevector ((size_t) length);
 }
 
-/* Before the lock is taken, so that it is held for no allocation.  */
+/* Before this thread locks, so that it does not allocate while it owns the
+   lock.  */
 static void
 prepare_copy (struct gshm_transfer *transfer, uint64_t length)
 {
   make_copy ((struct operation *) transfer, length);
 }
 
-/* The message was received, or raise why not.  */
+/* Release the message, or raise an exception.  */
 static void
 end_receiving (struct operation *operation)
 {
@@ -301,8 +302,7 @@ gshm_channel_receive (SCM bytevector, SCM timeout, SCM is_datum)
     return no_message (result);
   if (SCM_BYTEVECTOR_LENGTH (operation.copy) != transfer->length)
     {
-      /* It is not the message that this thread had seen before it had the
-         lock.  */
+      /* Another receiver has received the message that the copy was for.  */
       scm_dynwind_begin (0);
       scm_dynwind_unwind_handler (gshm_transfer_abort, transfer, 0);
       make_copy (&operation, transfer->length);
@@ -346,7 +346,7 @@ gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
     }
   memmove (SCM_BYTEVECTOR_CONTENTS (target) + start, transfer->bytes,
            (size_t) transfer->length);
-  if (is_gone (target, size))
+  if (was_unmapped (target, size))
     leave_unmapped (&operation, scm_start);
   SCM length = scm_from_uint64 (transfer->length);
   end_receiving (&operation);
@@ -355,10 +355,10 @@ gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
 }
 
 
-/* In place.  */
+/* Loans.  */
 
-/* The message's bytes, with the lock held, which is given up if there is no
-   memory for that.  */
+/* With the lock owned: return a bytevector on the message; unlock if that
+   raises an exception.  */
 static SCM
 make_view (struct operation *operation)
 {
@@ -370,8 +370,8 @@ make_view (struct operation *operation)
   return view;
 }
 
-/* (CHANNEL SIZE TIMEOUT) -> bytevector or #f: the room for a message, with the
-   senders' lock held.  */
+/* (CHANNEL SIZE TIMEOUT) -> bytevector or #f: the slot of a message, with the
+   senders' lock owned.  */
 static SCM
 gshm_channel_begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
 {
@@ -379,7 +379,7 @@ gshm_channel_begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
 
   begin_on_side (&operation, SLOT, bytevector, 1);
   size_t size = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
-  if (wait_for_room (&operation, size, timeout) != GSHM_DONE)
+  if (wait_for_space (&operation, size, timeout) != GSHM_DONE)
     return SCM_BOOL_F;
   SCM view = make_view (&operation);
   scm_remember_upto_here_1 (bytevector);
@@ -387,7 +387,7 @@ gshm_channel_begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
 }
 
 /* (CHANNEL TIMEOUT) -> bytevector, #f or the end-of-file object: the next
-   message, with the receivers' lock held.  */
+   message, with the receivers' lock owned.  */
 static SCM
 gshm_channel_begin_message (SCM bytevector, SCM timeout)
 {
@@ -403,19 +403,19 @@ gshm_channel_begin_message (SCM bytevector, SCM timeout)
   return view;
 }
 
-/* What is in VIEW is no longer to be had there.  */
+/* End the loan in VIEW; check that this thread still owns the lock.  */
 static void
-begin_to_end (struct operation *operation, SCM view)
+end_loan (struct operation *operation, SCM view)
 {
   if (!SCM_BYTEVECTOR_P (view))
     refuse_bytevector (operation->subr, view);
   gshm_set_empty (view);
   if (!gshm_transfer_has_lock (&operation->transfer, operation->transfer.side))
     gshm_error_at (operation->subr, EPERM, what, operation->bytevector,
-                   SCM_INUM0, "this thread no longer holds the message");
+                   SCM_INUM0, "this thread no longer owns the message");
 }
 
-/* (CHANNEL VIEW SIZE): send what VIEW, of SIZE bytes, holds.  */
+/* (CHANNEL VIEW SIZE): publish the message of SIZE bytes in VIEW.  */
 static SCM
 gshm_channel_end_slot (SCM bytevector, SCM view, SCM scm_size)
 {
@@ -423,20 +423,20 @@ gshm_channel_end_slot (SCM bytevector, SCM view, SCM scm_size)
 
   begin_on_side (&operation, SLOT, bytevector, 1);
   operation.transfer.length = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
-  begin_to_end (&operation, view);
+  end_loan (&operation, view);
   end_sending (&operation);
   scm_remember_upto_here_1 (bytevector);
   return SCM_BOOL_T;
 }
 
-/* (CHANNEL VIEW): the message in VIEW was received.  */
+/* (CHANNEL VIEW): release the message in VIEW.  */
 static SCM
 gshm_channel_end_message (SCM bytevector, SCM view)
 {
   struct operation operation;
 
   begin_on_side (&operation, MESSAGE, bytevector, 0);
-  begin_to_end (&operation, view);
+  end_loan (&operation, view);
   struct gshm_transfer *transfer = &operation.transfer;
   if (gshm_ring_peek (&transfer->ring, &transfer->bytes, &transfer->length)
       != GSHM_RING_READY)
@@ -449,9 +449,8 @@ gshm_channel_end_message (SCM bytevector, SCM view)
   return SCM_UNSPECIFIED;
 }
 
-/* (CHANNEL VIEW SENDER?): if this thread still has a message in place, have it
-   as if it had not.  This raises no exception where there is no channel any
-   more.  VIEW may be #f.  */
+/* (CHANNEL VIEW SENDER?): if this thread still has a loan, abort it.  This
+   raises no exception if there is no channel any more.  VIEW may be #f.  */
 static SCM
 gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
 {
@@ -478,7 +477,7 @@ gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
   return SCM_UNSPECIFIED;
 }
 
-/* (CHANNEL SENDER?) -> boolean: has this thread a message in place?  */
+/* (CHANNEL SENDER?) -> boolean: does this thread have a loan?  */
 static SCM
 gshm_channel_is_owned (SCM bytevector, SCM is_sender)
 {
@@ -495,8 +494,8 @@ gshm_channel_is_owned (SCM bytevector, SCM is_sender)
 
 /* The channel as a whole.  */
 
-/* (BYTEVECTOR SUBR) -> integer: the size of the ring of the channel there, for
-   the procedure named SUBR, a string.  */
+/* (BYTEVECTOR SUBR) -> integer: the capacity of the channel, in the name of
+   the procedure SUBR, a string.  */
 static SCM
 gshm_channel_size (SCM bytevector, SCM subr)
 {
@@ -543,7 +542,8 @@ gshm_channel_statistics (SCM bytevector)
 
   begin (&operation, STATISTICS, bytevector);
   struct gshm_channel *channel = operation.transfer.ring.channel;
-  /* First, so that no more goes out than went in.  */
+  /* The receivers' first, so that not more is counted as received than as
+     sent.  */
   struct gshm_totals out = gshm_ring_totals (&channel->receivers);
   struct gshm_totals in = gshm_ring_totals (&channel->senders);
   int senders = gshm_count_slots (channel->senders.waiting, GSHM_MAX_WAITERS,

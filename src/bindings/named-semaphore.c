@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   named-semaphore.c - the system's named semaphores.
+   named-semaphore.c - named POSIX semaphores.
 
-   A semaphore is an object of Guile's with one reference to the system's,
-   which is given up when it is closed or collected, but not before the last
-   thread that uses it is done.  */
+   A Guile object refers to the semaphore of the C library, which is closed
+   when the object is closed or collected, but not while a thread uses it.  */
 
 #include <config.h>
 
@@ -34,21 +33,22 @@
 # define SEM_VALUE_MAX INT_MAX
 #endif
 
-/* Of STATE: it is closed; how much each user adds.  */
+/* STATE: the flag CLOSED, plus USER for each thread that uses the
+   semaphore.  */
 #define CLOSED 1u
 #define USER 2u
 
 struct semaphore
 {
   sem_t *system;
-  struct gshm_mapping *mapping; /* its memory, which others may cut short */
+  struct gshm_mapping *mapping; /* of its memory, for the guard of faults */
   atomic_uint state;
   char name[];
 };
 
 static scm_t_bits semaphore_tag;
 
-/* Named semaphores are not everywhere.  */
+/* Not all systems have named semaphores.  */
 #if HAVE_SEM_OPEN
 
 static sem_t *
@@ -102,28 +102,28 @@ SCM_NORETURN static void
 refuse (const char *subr, int err, SCM name)
 {
   gshm_system_error (subr, err, name,
-                     err == ENOSYS ? "this system has no named semaphores"
-                     : err == EFBIG ? "see ulimit -f"
-                     : err == EINVAL ? "there is no semaphore under this "
-                                       "name, but something else"
-                     : NULL);
+                     err == ENOSYS   ? "this system has no named semaphores"
+                     : err == EFBIG  ? "see ulimit -f"
+                     : err == EINVAL ? "what has this name is not a "
+                                       "semaphore"
+                                     : NULL);
 }
 
 static void
-give_back (struct semaphore *semaphore)
+release_semaphore (struct semaphore *semaphore)
 {
   gshm_mapping_release (semaphore->mapping);
   close_semaphore (semaphore->system);
 }
 
-/* Whether that was not done before.  */
+/* Close SEMAPHORE.  Return 0 if it was closed before.  */
 static int
 close_once (struct semaphore *semaphore)
 {
   unsigned before = atomic_fetch_or (&semaphore->state, CLOSED);
 
   if (before == 0)
-    give_back (semaphore);
+    release_semaphore (semaphore);
   return (before & CLOSED) == 0;
 }
 
@@ -159,7 +159,7 @@ refuse_closed (const char *subr, const struct semaphore *semaphore)
                      "the semaphore was closed");
 }
 
-/* The semaphore, which is not closed for the system before stop_using.  */
+/* The semaphore of OBJECT, which stays open until stop_using.  */
 static struct semaphore *
 start_using (const char *subr, SCM object)
 {
@@ -182,7 +182,7 @@ stop_using (void *data)
   struct semaphore *semaphore = data;
 
   if (atomic_fetch_sub (&semaphore->state, USER) == (USER | CLOSED))
-    give_back (semaphore);
+    release_semaphore (semaphore);
 }
 
 static void
@@ -203,8 +203,8 @@ flags_from_scm (SCM oflags)
          & (O_CREAT | O_EXCL);
 }
 
-/* Why what is under NAME can be no semaphore: an errno, or 0.  glibc looks at
-   none of this.  */
+/* An errno if what has NAME cannot be a semaphore, else 0.  glibc does not
+   check this.  */
 static int
 file_error (const char *name)
 {
@@ -250,8 +250,8 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
   struct semaphore *semaphore
     = scm_gc_malloc_pointerless (sizeof *semaphore + size, "semaphore");
   memcpy (semaphore->name, name.bytes, size);
-  /* The object exists, closed, before there is a semaphore to close: nothing
-     can fail in between.  */
+  /* Create the object, closed, before the semaphore: after that nothing can
+     fail.  */
   atomic_init (&semaphore->state, CLOSED);
   SCM object = scm_new_smob (semaphore_tag, (scm_t_bits) semaphore);
   gshm_set_finalizer (object, finalize, semaphore);
@@ -266,7 +266,7 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
          && ((errno == EINTR && ++tries < 1000)
              || gshm_collect_and_retry (errno, &attempts)));
   if (semaphore->system == SEM_FAILED && errno == ENOENT && (flags & O_CREAT))
-    /* glibc has written a part of the file.  */
+    /* glibc could write only a part of the file.  */
     gshm_system_error (OPEN, errno, scm_name,
                        "it could not be written: see ulimit -f, and whether "
                        "/dev/shm is full");
@@ -292,9 +292,9 @@ gshm_semaphore_post (SCM object)
   stop_using (semaphore);
   if (err != 0)
     gshm_system_error (POST, err, gshm_name_to_scm (semaphore->name),
-                       err == EOVERFLOW ? "its value is the largest that "
-                                          "there is"
-                       : NULL);
+                       err == EOVERFLOW ? "its value is the largest "
+                                          "possible"
+                                        : NULL);
   scm_remember_upto_here_1 (object);
   return SCM_UNSPECIFIED;
 }
@@ -382,7 +382,7 @@ gshm_semaphore_value (SCM object)
   if (err != 0)
     gshm_system_error (VALUE, err, gshm_name_to_scm (semaphore->name), NULL);
   scm_remember_upto_here_1 (object);
-  /* POSIX lets it be negative where threads wait.  */
+  /* POSIX allows a negative value if threads wait.  */
   return scm_from_int (value < 0 ? 0 : value);
 }
 

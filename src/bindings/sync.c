@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   sync.c - locks and their like in shared memory, as procedures.
+   sync.c - locks in shared memory, as procedures.
 
-   Each lives in a bytevector and consists of words of fixed size, so that 32-
-   and 64-bit processes share it, and of nothing that leads anywhere: no
-   pointer and no index that is followed unchecked.  Whatever is written there,
-   by whatever process, an attempt to use it ends.  The first word says what it
-   is.
+   A lock is at an offset of a bytevector.  It consists of words of fixed size,
+   for 32- and 64-bit processes, and contains no pointer and no unchecked
+   index: whatever another process stores there, an operation ends.  The first
+   word is its format.
 
-   A waiter does not depend on being woken: it re-checks after a bounded sleep,
-   so that a waker that was killed costs that much time.  Nor does it depend on
-   an owner to live: it sees whether the owner does (owner.h), and takes over
-   if not.  Where an operation takes more than one step, each step leaves what
-   other threads can go on with.
+   A waiter does not depend on a wake-up: it checks again after a bounded
+   sleep.  Nor does it depend on the owner: it checks whether that is alive
+   (owner.h), and takes over if not.  If an operation takes several steps,
+   other threads can continue after each.
 
-   This file checks arguments, has core (mutex.c and so on) do the operation,
-   and turns its result into a value or an exception.  */
+   This file checks arguments, calls an operation of core (mutex.c and so on),
+   and converts its result to a value or an exception.  */
 
 #include <config.h>
 
@@ -38,7 +36,7 @@ static const char *const kinds[] = {
   [GSHM_RWLOCK] = "read-write lock",
 };
 
-/* What a procedure is called with.  */
+/* The arguments that identify a lock.  */
 struct use
 {
   const char *subr;
@@ -61,7 +59,7 @@ check_format (const struct use *use, const gshm_long_word *format)
     refuse_format (use);
 }
 
-/* The structure of SIZE bytes that USE is of.  */
+/* The address of the lock of SIZE bytes that USE identifies.  */
 static inline void *
 structure (const struct use *use, size_t size)
 {
@@ -72,14 +70,14 @@ structure (const struct use *use, size_t size)
   return format;
 }
 
-/* Where one of SIZE bytes is to be initialized.  */
+/* The address of SIZE bytes that are to be initialized.  */
 static void *
 new_structure (const char *subr, SCM bytevector, SCM k, size_t size)
 {
-  void *place = gshm_address (subr, bytevector, k, size, 8, 1);
+  void *address = gshm_address (subr, bytevector, k, size, 8, 1);
 
   gshm_require_self (subr);
-  return place;
+  return address;
 }
 
 SCM_NORETURN static void
@@ -102,11 +100,11 @@ result_to_scm (const struct use *use, enum gshm_result result)
     case GSHM_OWNER_DIED:
       return abandoned;
     case GSHM_DEADLOCK:
-      refuse (use, EDEADLK, "this thread holds it already");
+      refuse (use, EDEADLK, "this thread owns it already");
     case GSHM_NOT_OWNER:
-      refuse (use, EPERM, "this thread does not hold it");
+      refuse (use, EPERM, "this thread does not own it");
     case GSHM_OVERFLOW:
-      refuse (use, EOVERFLOW, "its value is the largest that there is");
+      refuse (use, EOVERFLOW, "its value is the largest possible");
     default:
       refuse_format (use);
     }
@@ -176,7 +174,7 @@ lock_mutex (SCM bytevector, SCM k, SCM scm_timeout)
   return value;
 }
 
-/* An owner that unlocks declares consistent what the mutex guards.  */
+/* Unlocking declares the data consistent.  */
 static SCM
 unlock_mutex (SCM bytevector, SCM k)
 {
@@ -190,8 +188,8 @@ unlock_mutex (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K): if this thread holds the mutex, give it up.  This raises no
-   exception where there is no mutex any more.  */
+/* (BYTEVECTOR K): if this thread owns the mutex, unlock it.  This raises no
+   exception if there is no mutex any more.  */
 static SCM
 leave_mutex (SCM bytevector, SCM k)
 {
@@ -202,8 +200,8 @@ leave_mutex (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K): what the mutex guards, which this thread holds, is
-   consistent, or another thread was told that it is not.  */
+/* (BYTEVECTOR K): declare the data consistent that the mutex guards, which
+   this thread owns.  */
 static SCM
 make_mutex_consistent (SCM bytevector, SCM k)
 {
@@ -214,7 +212,7 @@ make_mutex_consistent (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K) -> boolean: does this thread hold the mutex?  */
+/* (BYTEVECTOR K) -> boolean: does this thread own the mutex?  */
 static SCM
 is_mutex_owned (SCM bytevector, SCM k)
 {
@@ -251,8 +249,8 @@ wait_on_condition (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
   struct gshm_condition *condition = structure (&use, sizeof *condition);
   struct gshm_mutex *mutex = structure (&mutex_use, sizeof *mutex);
   int64_t timeout = gshm_to_timeout (CONDITION_WAIT, 4, scm_timeout);
-  const struct gshm_wait_target place = { CONDITION_WAIT, k };
-  const struct gshm_host host = gshm_guile_host (&place);
+  const struct gshm_wait_target target = { CONDITION_WAIT, k };
+  const struct gshm_host host = gshm_guile_host (&target);
   struct gshm_condition_waiter waiting;
 
   if (!gshm_mutex_is_owned (mutex))
@@ -456,8 +454,8 @@ unlock_rwlock (SCM bytevector, SCM k)
 }
 
 /* (BYTEVECTOR K ABANDONED?): if this thread owns the lock, unlock it; with
-   ABANDONED? leave it abandoned.  This raises no exception where there is no
-   lock any more.  */
+   ABANDONED? leave it abandoned.  This raises no exception if there is no lock
+   any more.  */
 static SCM
 leave_rwlock (SCM bytevector, SCM k, SCM is_abandoned)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   waiting.c - waits of core in Guile, and timeouts.
+   waiting.c - Guile as the host of a wait, and timeouts.
 
-   A wait lets signals, asyncs and the collector through: it sleeps outside of
-   Guile, and runs asyncs between two sleeps.  */
+   A wait sleeps outside of Guile, so that the collector can run, and runs
+   asyncs between two sleeps.  */
 
 #include <config.h>
 
@@ -32,21 +32,21 @@ gshm_to_timeout (const char *subr, int pos, SCM timeout)
   return nanoseconds < 9e18 ? (int64_t) nanoseconds : GSHM_FOREVER;
 }
 
-/* It is an error if the memory of the word was unmapped meanwhile.  */
+/* Raise an exception if the memory of the word was unmapped.  */
 static void
 check_mapped (void *data, const gshm_word *word)
 {
-  const struct gshm_wait_target *place = data;
+  const struct gshm_wait_target *target = data;
   struct gshm_mapping mapping;
 
   if (word != NULL
       && gshm_registry_find ((const void *) (uintptr_t) word, &mapping) != NULL
       && mapping.state != GSHM_MAPPED)
-    gshm_unmapped_error (place->subr, place->k);
+    gshm_unmapped_error (target->subr, target->k);
 }
 
-/* Where asyncs are blocked a fault would be raised only after the wait, which
-   what it waits for, in memory that is lost, never ends.  */
+/* Raise a pending fault also while asyncs are blocked: in lost memory the wait
+   would never end.  */
 static void
 run_asyncs (void *data)
 {
@@ -56,21 +56,21 @@ run_asyncs (void *data)
 }
 
 struct gshm_host
-gshm_guile_host (const struct gshm_wait_target *place)
+gshm_guile_host (const struct gshm_wait_target *target)
 {
   return (struct gshm_host) { .call_outside = scm_without_guile,
                               .after_sleep = check_mapped,
                               .between_sleeps = run_asyncs,
                               .is_fault_pending = gshm_fault_is_pending,
-                              .data = (void *) (uintptr_t) place };
+                              .data = (void *) (uintptr_t) target };
 }
 
 int
 gshm_guile_wait (const char *subr, SCM k, int64_t timeout,
                  gshm_attempt *attempt, void *data)
 {
-  const struct gshm_wait_target place = { .subr = subr, .k = k };
-  const struct gshm_host host = gshm_guile_host (&place);
+  const struct gshm_wait_target target = { .subr = subr, .k = k };
+  const struct gshm_host host = gshm_guile_host (&target);
 
   return gshm_wait (&host, timeout, attempt, data);
 }

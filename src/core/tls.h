@@ -5,7 +5,7 @@
 #define GSHM_TLS_H
 
 /* With other models glibc allocates a variable when a thread first accesses
-   it. With other C libraries, such as musl, a library that is loaded at run
+   it.  With other C libraries, such as musl, a library that is loaded at run
    time cannot use this model.  */
 #ifdef __GLIBC__
 # define GSHM_THREAD_LOCAL \

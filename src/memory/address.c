@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   address.c - where in a bytevector something is that threads share.  */
+   address.c - addresses of offsets in bytevectors, and errors about them.  */
 
 #include <config.h>
 
@@ -11,7 +11,7 @@
 #include "memory/address.h"
 #include "memory/view.h"
 
-/* Procedures of Scheme, since the exceptions' types are Scheme's.  */
+/* Scheme procedures, since the types of the exceptions are defined there.  */
 static SCM raise_format_error, raise_closed;
 
 void
@@ -37,8 +37,7 @@ gshm_unmapped_error (const char *subr, SCM k)
 void
 gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
 {
-  /* If the memory is lost, or was given back, that is what there is to
-     say.  */
+  /* A pending fault, or the unmapping, is the reason.  */
   SCM_TICK;
   if (gshm_is_unmapped (bytevector))
     gshm_unmapped_error (subr, k);
@@ -58,9 +57,10 @@ gshm_closed_error (const char *subr, SCM bytevector)
   scm_misc_error (subr, "The channel is closed", SCM_EOL);
 }
 
-/* (FORMAT CLOSED): call these, which do not return: FORMAT with a procedure's
-   name, what is missing, where, and at which offset, CLOSED with a procedure's
-   name and where the channel is.  */
+/* (FORMAT CLOSED): the procedures that raise &shm-format-error, called with a
+   procedure's name, the kind of structure, the bytevector's description and
+   the offset; and &shm-closed, called with a procedure's name and a
+   description.  */
 static SCM
 set_raisers (SCM format, SCM closed)
 {

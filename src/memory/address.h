@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   place.h - where in a bytevector something is that threads share, and errors
-   that say so.  */
+   address.h - addresses of offsets in bytevectors, and errors about them.  */
 
 #ifndef GSHM_ADDRESS_H
 #define GSHM_ADDRESS_H
@@ -11,27 +10,29 @@
 
 #include "core/owner.h"
 
-/* The same of what is at offset K of BYTEVECTOR, a WHAT such as "mutex".  */
+/* Raise system-error with ERR about the WHAT, such as "mutex", at offset K of
+   BYTEVECTOR.  HINT tells the user why.  */
 SCM_NORETURN void gshm_error_at (const char *subr, int err, const char *what,
                                  SCM bytevector, SCM k, const char *hint);
 
-/* The memory at offset K that was to be used was unmapped.  */
+/* Raise out-of-range: the memory at offset K was unmapped.  */
 SCM_NORETURN void gshm_unmapped_error (const char *subr, SCM k);
 
-/* Raise &shm-format-error: there is no such thing.  */
+/* Raise &shm-format-error: there is no WHAT at offset K of BYTEVECTOR.  */
 SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
                                      SCM bytevector, SCM k);
 
 /* Raise &shm-closed: nothing can be sent to the channel in BYTEVECTOR.  */
 SCM_NORETURN void gshm_closed_error (const char *subr, SCM bytevector);
 
-/* The same as below, or an exception that says what is wrong.  */
+/* The slow path of gshm_address, which raises the exceptions.  */
 void *gshm_find_address (const char *subr, SCM bytevector, SCM k, size_t size,
                          size_t alignment, int is_written);
 
-/* The address of the SIZE bytes at offset K of BYTEVECTOR.  Both K and the
-   address must be multiples of ALIGNMENT.  The memory stays for as long as the
-   bytevector is known, also if it is unmapped meanwhile.  */
+/* The address of the SIZE bytes at offset K of BYTEVECTOR.  Raise an exception
+   if they are not within it, or if K or the address is not a multiple of
+   ALIGNMENT.  The address stays valid while the bytevector is reachable, also
+   if it is unmapped meanwhile.  */
 static inline void *
 gshm_address (const char *subr, SCM bytevector, SCM k, size_t size,
               size_t alignment, int is_written)
@@ -51,11 +52,11 @@ gshm_address (const char *subr, SCM bytevector, SCM k, size_t size,
   return gshm_find_address (subr, bytevector, k, size, alignment, is_written);
 }
 
-/* The same as below, where it does not know yet.  */
+/* The slow path of gshm_require_self.  */
 void gshm_identify_self_in (const char *subr);
 
-/* Make sure that this thread knows what it is as an owner, or raise an
-   exception in the name of SUBR.  */
+/* Identify this thread as an owner, or raise an exception in the name of
+   SUBR.  */
 static inline void
 gshm_require_self (const char *subr)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   async.c - an async that a handler of a signal can push.
+   async.c - an async that a signal handler can push.
 
-   A thread's list of asyncs is Guile's.  The handler pushes a pair that was
-   allocated before, by a compare-and-swap, as Guile's own handlers do.  */
+   Guile has a list of asyncs for each thread.  The handler pushes a pair that
+   was allocated before, by a compare-and-swap, as Guile's own handlers do.  */
 
 #include <config.h>
 
@@ -15,8 +15,8 @@
 
 static SCM async;
 
-/* Pairs to be pushed onto lists of asyncs, each once.  If more threads than
-   that have a fault that is not yet raised, the next fault is passed on.  */
+/* The number of preallocated pairs, each of which is pushed once.  If more
+   threads have a pending fault, the next fault is passed on.  */
 #define PAIRS 1024
 
 enum pair_state
@@ -27,13 +27,12 @@ enum pair_state
   TAKEN
 };
 
-/* A vector, so that libgc finds the pairs.  Behind them is the list of asyncs
-   of the thread that collects, as it was when the collection began.  */
+/* A vector, so that libgc finds the pairs.  Its last element is the list of
+   asyncs of the collecting thread when the collection began.  */
 static SCM pairs;
 static atomic_uchar pair_states[PAIRS];
 
-/* Change the state of some pair FROM to TO, and return its index, or -1 if
-   there is none.  */
+/* Change the state of one pair from FROM to TO.  Return its index, or -1.  */
 static int
 claim_pair (enum pair_state from, enum pair_state to)
 {
@@ -81,7 +80,7 @@ is_async_in (SCM list)
   return 0;
 }
 
-/* The location of the end of LIST, a pair.  */
+/* The location of the empty list at the end of LIST, a pair.  */
 static _Atomic scm_t_bits *
 end_of (SCM list)
 {
@@ -90,11 +89,11 @@ end_of (SCM list)
   return atomic_scm (SCM_CDRLOC (list));
 }
 
-/* In Guile the pair goes to the front, since the handler may have interrupted
-   Guile when it was taking the last one off.  Outside of Guile another thread
-   may be marking: then it goes to the end, since it might hide what is behind
-   it, if the collector has already seen it as it was before.  While this
-   thread marks, `gshm_async_keep' has seen to that.  */
+/* In Guile mode, push the pair to the front: the handler may have interrupted
+   Guile while it removed the last pair.  Outside of Guile mode another thread
+   may be marking: append it, since the collector may have marked the pair as
+   it was before, and would not find the rest of the list behind it.  If this
+   thread is marking, `gshm_async_keep' keeps the list.  */
 int
 gshm_async_push (scm_thread *thread)
 {
@@ -118,7 +117,7 @@ gshm_async_push (scm_thread *thread)
               : atomic_compare_exchange_strong (end_of (SCM_PACK (list)), &end,
                                                 SCM_UNPACK (pair)));
     }
-  /* The thread's list keeps the pair from here on.  */
+  /* From here on the thread's list refers to the pair.  */
   atomic_store (&pair_states[i], EMPTY);
   return 1;
 }
@@ -139,8 +138,8 @@ gshm_async_reset (void)
       atomic_store (&pair_states[i], EMPTY);
 }
 
-/* Whether the Guile that runs this has a thread's asyncs where the headers
-   say: what is there changes if one is marked.  With asyncs blocked.  */
+/* Whether the running Guile has `pending_asyncs' where the headers say: it
+   changes when an async is marked.  With asyncs blocked.  */
 static int
 find_asyncs (void)
 {

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    fault.c - an inaccessible page becomes an exception.
 
-   A page of a mapping is lost if the object was truncated or the system has no
-   memory left (SIGBUS), and cannot be written if the mapping is read-only
-   (SIGSEGV).  The handler cannot raise an exception from the middle of an
-   instruction.  It lets the instruction go on, with private memory (patch.c),
-   and sees to it that the thread raises one at its next safe point:
+   An access faults if the page is lost, because the object was truncated or
+   the system has no memory left (SIGBUS); and a store, if the mapping is
+   read-only (SIGSEGV).  The handler cannot raise an exception in the middle of
+   an instruction.  It puts private memory in place of the page (patch.c), so
+   that the instruction completes, and makes the thread raise the exception at
+   its next safe point:
 
    1. It pushes an async onto the thread's list, as Guile's own handlers do: a
       pair that was allocated before, by one compare-and-swap.
-   2. It patches the page and notes the fault in the thread's own record.
-   3. The async drops what the thread's faults have patched, and raises the
-      exception.
+   2. It patches the page and records the fault in a thread-local variable.
+   3. The async removes the patches of the thread, and raises the exception.
 
-   The handler allocates nothing, and waits for no thread that could wait for
-   this one: the handler of another signal may have touched the memory while
-   its thread held any lock, or while it was collecting and had stopped all
-   other threads.  */
+   The handler allocates nothing, and does not wait for a thread that could
+   wait for this one.  For it may interrupt another signal handler, whose
+   thread owns any lock, or has stopped all other threads to collect.  */
 
 #include <config.h>
 
@@ -49,7 +48,7 @@ gshm_fault_is_guarded (void)
 
 #if GSHM_CAN_PATCH
 
-/* A thread's fault that was not raised yet.  */
+/* This thread's fault, until it is raised.  */
 static GSHM_THREAD_LOCAL struct
 {
   enum gshm_fault_kind kind;
@@ -60,7 +59,7 @@ static GSHM_THREAD_LOCAL struct
 
 static SCM lost, read_only;
 
-/* A procedure of Scheme's, since the exception's type is Scheme's.  */
+/* A Scheme procedure, since the type of the exception is defined there.  */
 static SCM raiser;
 
 /* The value of this key is a thread's `scm_thread', or NULL in a thread that
@@ -75,8 +74,8 @@ static pthread_key_t thread_exit;
 
 /* The handler.  */
 
-/* Let this thread's access to ADDRESS go on, if it is an access to a mapping
-   that can.  */
+/* Make the access of this thread to ADDRESS succeed.  Return 0 if it is not
+   one to a mapping, or cannot succeed.  */
 static int
 handle_fault (enum gshm_fault_kind kind, char *address)
 {
@@ -87,21 +86,22 @@ handle_fault (enum gshm_fault_kind kind, char *address)
     return 0;
   if (mapping.state == GSHM_UNMAPPING)
     {
-      /* Another thread will soon be done with that.  */
+      /* Another thread will soon have unmapped it.  Then try the access
+         again.  */
       const struct timespec pause = { .tv_nsec = 50000 };
       nanosleep (&pause, NULL);
       return 1;
     }
-  /* For the patches, too, of what was unmapped.  */
+  /* Run clear_at_exit, also for patches of memory that was unmapped.  */
   if (thread_exit < KEYS_WITHOUT_ALLOCATION)
     pthread_setspecific (thread_exit, &pending);
   if (mapping.state != GSHM_MAPPED)
     return gshm_patch (&mapping, kind, address);
 
   if (!atomic_load (&is_enabled)
-      /* Then the thread does not store, but execute.  */
+      /* The access is neither a load nor a store: the thread executes.  */
       || (kind == GSHM_READ_ONLY && mapping.is_writable)
-      /* A plain thread of C's has no safe point.  */
+      /* A thread that Guile does not know has no safe point.  */
       || thread == NULL || !gshm_async_push (thread))
     return 0;
   int is_first = pending.kind == GSHM_NO_FAULT;
@@ -121,8 +121,8 @@ handle_fault (enum gshm_fault_kind kind, char *address)
   return 1;
 }
 
-/* The handlers that the guard replaced, in the order in which it did.  Where
-   there are more, the last of these is the newest.  */
+/* The handlers that the guard replaced, oldest first.  If there were more, the
+   last one is the newest.  */
 #define MAX_REPLACED 8
 
 struct handlers
@@ -135,11 +135,11 @@ static struct handlers bus_handlers, segv_handlers;
 
 static struct sigaction standard_action = { .sa_handler = SIG_DFL };
 
-/* The handler to which the signal with CONTEXT is to be passed on: the newest
-   of HANDLERS or, if that one or another has passed the signal back, the one
-   that was there before it.  How far that is is marked in the context itself,
-   since a handler may leave by siglongjmp: Linux stores NULL in uc_link of
-   each new one, and does not read it.  */
+/* The handler to which to pass on the signal with CONTEXT: the newest of
+   HANDLERS; or, if a handler passed the signal back to the guard, the one that
+   was installed before it.  The context itself records which one was last
+   called, since a handler may leave by siglongjmp: Linux stores NULL in
+   uc_link of each new context, and does not read it.  */
 static struct sigaction *
 handler_before (struct handlers *handlers, ucontext_t *context)
 {
@@ -154,7 +154,7 @@ handler_before (struct handlers *handlers, ucontext_t *context)
   return &handlers->replaced[i];
 }
 
-/* Whether the instruction that the signal interrupted causes it again.  */
+/* Whether the interrupted instruction will cause the signal again.  */
 static int
 is_fault (int signal, int code)
 {
@@ -162,7 +162,7 @@ is_fault (int signal, int code)
           : code == SEGV_MAPERR || code == SEGV_ACCERR);
 }
 
-/* Call the handler that the guard replaced, as the system would have.  */
+/* Call the handler that the guard replaced, as the kernel would.  */
 static void
 pass_on (int signal, siginfo_t *info, void *context)
 {
@@ -195,8 +195,8 @@ pass_on (int signal, siginfo_t *info, void *context)
     next.sa_handler (signal);
 }
 
-/* What a signal tells of; nothing for us if a process sent it, or if it was
-   about an access to no memory at all.  */
+/* The kind of fault that a signal reports; NO_FAULT if a process sent it, or
+   if nothing is mapped at the address.  */
 static enum gshm_fault_kind
 kind_of (int signal, int code)
 {
@@ -218,7 +218,7 @@ handle_signal (int signal, siginfo_t *info, void *context)
 
   if (kind != GSHM_NO_FAULT)
     {
-      /* As sa_mask has it, unless another handler calls this one.  */
+      /* As with sa_mask, in case another handler calls this one.  */
       sigset_t before;
       gshm_block_signals (&before);
       is_handled = handle_fault (kind, info->si_addr);
@@ -238,8 +238,8 @@ install (int signal, struct handlers *handlers)
   if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handle_signal)
     return;
 
-  /* On the thread's own stack, which the collector may scan while the handler
-     runs.  */
+  /* On the thread's stack, which the collector scans, if need be while the
+     handler runs.  */
   struct sigaction ours = { .sa_sigaction = handle_signal,
                             .sa_flags = SA_SIGINFO };
   sigfillset (&ours.sa_mask);
@@ -251,7 +251,7 @@ install (int signal, struct handlers *handlers)
   sigaction (signal, &ours, NULL);
 }
 
-/* Put the guard in front of other handlers.  */
+/* Install the guard in front of other handlers.  */
 static void
 install_guard (void)
 {
@@ -271,8 +271,8 @@ gshm_fault_install (void)
 
 /* Raising.  */
 
-/* Drop this thread's patches and its record of the fault, at once for the
-   handlers of signals.  */
+/* Remove this thread's patches and the record of its fault, with signals
+   blocked, so that no handler sees only one of both.  */
 static void
 clear_pending (void)
 {
@@ -284,7 +284,7 @@ clear_pending (void)
   pthread_sigmask (SIG_SETMASK, &before, NULL);
 }
 
-/* A thread that ends, perhaps before its next safe point.  */
+/* The destructor of thread_exit: a thread may end before a safe point.  */
 static void
 clear_at_exit (void *data)
 {
@@ -292,8 +292,8 @@ clear_at_exit (void *data)
   clear_pending ();
 }
 
-/* The name of the object at ADDRESS in the mapping with the number SERIAL, or
-   #f, also where that mapping is no more.  */
+/* The name of the object at ADDRESS in the mapping with the number SERIAL; #f
+   if it has none or was released.  */
 static SCM
 name_at (const char *address, uint64_t serial)
 {
@@ -321,18 +321,18 @@ gshm_fault_raise (void)
 {
   if (!gshm_fault_is_pending ())
     return;
-  /* Not made here: Guile has a lock for symbols, which in the child of a fork
-     another thread may have taken for ever.  */
+  /* Not interned here: in the child of a fork, Guile's lock for symbols may be
+     locked for ever.  */
   SCM kind = pending.kind == GSHM_LOST ? lost : read_only;
   SCM offset = scm_from_size_t (pending.offset);
   const char *address = pending.address;
   uint64_t mapping = pending.mapping;
-  /* First, since the system tells the name only of pages that it shows.  */
+  /* Before the name is looked up, which may raise an exception.  */
   clear_pending ();
   scm_call_3 (raiser, kind, name_at (address, mapping), offset);
 }
 
-/* () -> unspecified: what the async does.  */
+/* (): the async.  */
 static SCM
 run_async (void)
 {
@@ -341,10 +341,10 @@ run_async (void)
   return SCM_UNSPECIFIED;
 }
 
-/* At the beginning of a collection, which this thread makes.  Guile pushes an
-   async of its own there, without a compare-and-swap: if a handler of this
-   thread's pushed ours just then, that is lost.  And what is in the list now
-   must be found whatever a handler pushes while this thread marks.  */
+/* At the beginning of a collection by this thread.  Guile has just pushed an
+   async of its own, without a compare-and-swap.  If a handler pushed ours at
+   that moment, it was overwritten: push it again.  And keep the list as it is
+   now, since a handler may change it while this thread marks.  */
 static void *
 begin_collection (void *hook_data, void *function_data, void *data)
 {
@@ -360,7 +360,7 @@ begin_collection (void *hook_data, void *function_data, void *data)
   return data;
 }
 
-/* (PROC): have faults raised by PROC, which is called with their kind, name
+/* (PROC): set the procedure that raises faults, called with their kind, name
    and offset.  */
 static SCM
 set_raiser (SCM proc)
@@ -370,7 +370,7 @@ set_raiser (SCM proc)
 }
 
 
-/* Once a process.  */
+/* Set up, once in a process.  */
 
 static void
 reset_in_child (void)
@@ -379,9 +379,9 @@ reset_in_child (void)
   gshm_async_reset ();
 }
 
-/* Find the key by which Guile itself ties its record of a thread to the
-   thread.  scm_current_thread, which would give it too, crashes in a thread
-   that is not Guile's.  */
+/* Find the key of the thread-specific data in which Guile stores its record of
+   a thread.  scm_current_thread would crash in a thread that Guile does not
+   know.  */
 static int
 find_guile_key (void)
 {
@@ -450,7 +450,7 @@ gshm_fault_start (void)
 
 #endif /* !GSHM_CAN_PATCH */
 
-/* (VALUE) -> boolean: as it was before; set if VALUE is a boolean.  */
+/* (VALUE) -> boolean: the previous setting; set it if VALUE is a boolean.  */
 static SCM
 gshm_fault_guard (SCM value)
 {

@@ -33,8 +33,8 @@ close_descriptor (void *data)
 static int
 take_lease (int fd)
 {
-  /* When a process tries to open the object, the kernel sends the lease's owner
-     SIGIO, which would end this process.  SIGURG does not.  */
+  /* When a process tries to open the object, the kernel sends SIGIO to the
+     lease's owner, which would end this process.  SIGURG does not.  */
   return fcntl (fd, F_SETSIG, SIGURG) == 0
          && fcntl (fd, F_SETLEASE, F_WRLCK) == 0;
 }

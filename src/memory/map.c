@@ -32,7 +32,7 @@
 #define MAP "shm-map"
 #define UNMAP "shm-unmap!"
 
-/* So many bytes more than were left by a collection may always be mapped.  */
+/* So many bytes may always be mapped between two collections.  */
 #define MIN_BYTES ((size_t) 16 << 20)
 
 static void
@@ -48,7 +48,7 @@ finalize (void *pointer, void *mapping)
   gshm_mapping_release (mapping);
 }
 
-/* What is asked for, as C has it.  */
+/* The converted arguments of shm-map.  */
 struct request
 {
   int fd;
@@ -60,8 +60,8 @@ struct request
   struct stat status;
 };
 
-/* How many mappings there may be, so that the system's limit leaves some for
-   Guile, and for patching faults.  */
+/* The maximum number of mappings, which leaves ranges for Guile and for
+   patches within the system's limit.  */
 static size_t
 max_mappings (void)
 {
@@ -84,7 +84,7 @@ max_mappings (void)
   return known;
 }
 
-/* Map what REQUEST asks for.  Return where, or MAP_FAILED and errno.  */
+/* Map as REQUEST says.  Return the address, or MAP_FAILED and errno.  */
 static char *
 map_pages (const struct request *request)
 {
@@ -103,8 +103,9 @@ map_pages (const struct request *request)
                flags, request->fd, request->page_offset);
 }
 
-/* Map what REQUEST asks for, if need be read-only unless IS_FIXED, and if need
-   be after a collection.  Return where, or MAP_FAILED and errno.  */
+/* Map as REQUEST says; if a seal forbids stores, read-only unless IS_FIXED;
+   and at a shortage, after a collection.  Return the address, or MAP_FAILED
+   and errno.  */
 static char *
 map_with_retry (struct request *request, int is_fixed)
 {
@@ -112,7 +113,7 @@ map_with_retry (struct request *request, int is_fixed)
 
   if (base == MAP_FAILED && errno == EPERM && !is_fixed)
     {
-      /* The descriptor could, but a seal forbids it.  */
+      /* The descriptor is open for writing, but a seal forbids it.  */
       request->protection = PROT_READ;
       base = map_pages (request);
     }
@@ -122,7 +123,7 @@ map_with_retry (struct request *request, int is_fixed)
   return base;
 }
 
-/* What can only be asked for once there is memory.  Return 0, or an errno.  */
+/* Apply the options that need a mapping.  Return 0, or an errno.  */
 static int
 advise (const struct request *request, char *base)
 {
@@ -148,8 +149,8 @@ advise (const struct request *request, char *base)
   return 0;
 }
 
-/* Up to how many bytes may be mapped before the next collection, where MAPPED
-   are now: twice as many, within what the system's memory can take.  */
+/* The number of mapped bytes at which to collect, if MAPPED are mapped now:
+   twice as many, but at most a quarter of the memory more.  */
 static size_t
 next_limit (size_t mapped)
 {
@@ -167,11 +168,10 @@ next_limit (size_t mapped)
   return mapped + (more > MIN_BYTES ? more : MIN_BYTES);
 }
 
-/* The collector sees a bytevector of a few words in a mapping.  But the system
-   has a limit of how many mappings there may be, which Guile needs some of,
-   too, and their memory is the system's.  So collect when there are twice as
-   many, or twice as large ones, as there were at least since the last
-   time.  */
+/* To the collector a mapping is a few words.  But the system limits the number
+   of mappings, and their memory is the system's.  So collect when twice as
+   many mappings, or bytes, are mapped as at the minimum since the last
+   collection.  */
 static void
 collect_if_needed (void)
 {
@@ -190,14 +190,14 @@ collect_if_needed (void)
     }
 }
 
-/* The mapping of the pages at BASE, in the registry.  NAME, allocated or NULL,
-   becomes its own.  Return NULL and leave NAME alone if there is no memory for
-   that.  */
+/* Add a mapping of the pages at BASE to the registry.  It owns NAME, allocated
+   or NULL.  Return NULL if there is too little memory; then the caller still
+   owns NAME.  */
 static struct gshm_mapping *
 new_mapping (const struct request *request, char *base, char *name)
 {
   size_t length = request->skip + request->size, page = gshm_page_size ();
-  /* The length is at most the address space, since mmap took it.  */
+  /* This does not overflow, since mmap has succeeded.  */
   struct gshm_mapping model
     = { .base = base, .length = (length + page - 1) / page * page,
         .skip = request->skip, .size = request->size,
@@ -253,7 +253,8 @@ check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
   request->size = (size_t) size;
 }
 
-/* What WRITABLE means for mmap: what is no boolean follows the descriptor.  */
+/* The protection for WRITABLE; if that is not a boolean, as the descriptor is
+   open.  */
 static int
 protection (int fd, SCM scm_fd, SCM writable)
 {
@@ -267,9 +268,8 @@ protection (int fd, SCM scm_fd, SCM writable)
   return scm_is_true (writable) ? PROT_READ | PROT_WRITE : PROT_READ;
 }
 
-/* Whether the object consists of huge pages only, of which the system moves
-   and replaces no part, so that faults there cannot be caught, nor less than
-   all of one be unmapped.  */
+/* Whether FD is a file of huge pages (hugetlbfs).  Linux cannot move or
+   replace a part of such a page, so that patches and unmapping would fail.  */
 static int
 has_only_huge_pages (int fd)
 {
@@ -298,7 +298,7 @@ check_descriptor (SCM scm_fd, struct request *request)
                        "them for a shared memory object");
 }
 
-/* Map what REQUEST asks for of the object NAME, or NULL, and add it to the
+/* Map as REQUEST says, and add the mapping, with NAME or NULL, to the
    registry; or raise an exception.  */
 static struct gshm_mapping *
 map_request (struct request *request, SCM scm_fd, const char *name,
@@ -336,7 +336,7 @@ map_request (struct request *request, SCM scm_fd, const char *name,
 }
 
 /* (FD OFFSET LENGTH TYPE WRITABLE POPULATE LOCK HUGE-PAGES NAME) ->
-   bytevector.  LENGTH #f reaches to the end; NAME is #f where it is not
+   bytevector.  LENGTH #f means up to the end; NAME #f, that it is not
    known.  */
 static SCM
 gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
@@ -352,7 +352,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   request.protection = protection (request.fd, scm_fd, writable);
 
   collect_if_needed ();
-  /* From here on an exception may have to undo something.  */
+  /* From here on an exception must release what was acquired.  */
   scm_dynwind_begin (0);
   char *name = NULL;
   if (scm_is_true (scm_name))

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   mapping.c - the life of a mapping.
+   mapping.c - creating, unmapping and releasing mappings.
 
-   A mapping's memory is a range of pages.  A pointer object stands for it;
-   every bytevector on it refers to that pointer, as its parent, so that the
-   pointer's finalizer runs when the last of them is gone.  It alone gives the
-   addresses back: compiled code may hold a bytevector's address and length in
-   registers, so that the thread that unmaps cannot know which others still
-   read there. Unmapping puts private memory over the range instead, of zeros,
-   which gives the shared memory back at once.  */
+   A mapping's memory is a range of pages.  Every bytevector on it refers to
+   one pointer object, as its parent, so that the pointer's finalizer runs when
+   the last of them is unreachable.  Only the finalizer unmaps the addresses:
+   compiled code may keep a bytevector's address and length in registers, so
+   that a thread that unmaps cannot know which other threads are accessing the
+   memory.  shm-unmap! maps private zeros over the range instead, which
+   releases the shared memory at once.  */
 
 #include <config.h>
 
@@ -28,7 +28,7 @@
 #include "memory/pages.h"
 #include "memory/patch.h"
 
-/* How many bytes are mapped here, without those that are borrowed.  */
+/* The number of bytes that are mapped, without those that are borrowed.  */
 static atomic_size_t mapped_bytes;
 
 size_t
@@ -38,10 +38,10 @@ gshm_mapped_bytes (void)
 }
 
 
-/* Life and death.  */
+/* Creating and releasing.  */
 
-/* Small ranges that hold nothing any more are given back many at a time, since
-   neighbours go in one system call, each of which stops all threads.  */
+/* Small ranges that were unmapped are released in batches: adjacent ones take
+   one system call, and each system call interrupts all threads.  */
 struct range
 {
   char *base;
@@ -51,8 +51,8 @@ struct range
 #define BATCH 512
 #define SMALL ((size_t) 65536)
 
-/* The registry's lock guards these.  In the child of a fork there is an
-   element for each that is counted.  */
+/* The registry's lock guards these.  An element is stored before it is
+   counted, for the child of a fork.  */
 static struct range batch[BATCH];
 static atomic_size_t batched;
 
@@ -64,8 +64,7 @@ compare_ranges (const void *a, const void *b)
   return (one->base > other->base) - (one->base < other->base);
 }
 
-/* Add RANGE to the batch.  If that is full then, copy it to FULL, empty it,
-   and return 1.  */
+/* Add RANGE to the batch.  If that fills it, move it to FULL and return 1.  */
 static int
 add_to_batch (struct range range, struct range full[BATCH])
 {
@@ -80,8 +79,8 @@ add_to_batch (struct range range, struct range full[BATCH])
   return is_full;
 }
 
-/* Unmap RANGE.  At the limit of ranges that may fail, if it is part of a
-   larger one: then it shows zeros, which cost nothing but addresses.  */
+/* Unmap RANGE.  At the limit of ranges that may fail if it is part of a larger
+   one: then map zeros there, which cost only addresses.  */
 static void
 unmap_now (struct range range)
 {
@@ -89,7 +88,7 @@ unmap_now (struct range range)
     gshm_put_zeros (range.base, range.length);
 }
 
-/* Have RANGE unmapped with others, later.  */
+/* Unmap RANGE later, with others.  */
 static void
 unmap_later (struct range range)
 {
@@ -108,7 +107,7 @@ unmap_later (struct range range)
     }
 }
 
-/* Unmap the addresses of MAPPING, which no one has any more.  */
+/* Unmap the addresses of MAPPING, which has no references.  */
 static void
 unmap_addresses (const struct gshm_mapping *mapping, int was_unmapped)
 {
@@ -138,8 +137,7 @@ gshm_mapping_release (struct gshm_mapping *mapping)
   /* See `count' in patch.c.  */
   if (atomic_load (&mapping->patches) > 0)
     gshm_patch_forget (mapping, 0);
-  /* After the removal, since the kernel may give the addresses to another
-     mapping.  */
+  /* After the removal: from now on another mapping can get the addresses.  */
   if (!mapping->is_borrowed)
     {
       unmap_addresses (mapping, was_unmapped);
@@ -152,7 +150,7 @@ gshm_mapping_release (struct gshm_mapping *mapping)
   gshm_registry_unlock ();
 }
 
-/* Add a mapping like MODEL.  With the registry's lock held.  */
+/* Add a mapping like MODEL.  With the registry's lock owned.  */
 static struct gshm_mapping *
 add_mapping (const struct gshm_mapping *model)
 {
@@ -230,8 +228,8 @@ static atomic_uint unmappers;
 
 /* Unmap MAPPING, if it is mapped, and return whether it was.  If another
    thread is unmapping it, wait for that.  Return -1 and set errno if that
-   fails.  All signals are blocked: a handler that finds the mapping in between
-   waits for this thread, which nothing may stop.  */
+   fails.  All signals are blocked, since the handler of a fault waits for this
+   thread.  */
 static int
 unmap (struct gshm_mapping *mapping)
 {
@@ -272,8 +270,8 @@ gshm_mapping_unmap (struct gshm_mapping *mapping)
   return result;
 }
 
-/* In the child of a fork, which another thread of the parent's may have made
-   while this one was unmapping.  */
+/* In the child of a fork: another thread of the parent may have been
+   unmapping.  */
 static void
 finish_unmapping (void)
 {

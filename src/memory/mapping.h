@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   mapping.h - the life of a mapping.  */
+   mapping.h - creating, unmapping and releasing mappings.  */
 
 #ifndef GSHM_MAPPING_H
 #define GSHM_MAPPING_H
@@ -12,24 +12,25 @@
 /* The name of the object, a string, or #f.  */
 SCM gshm_mapping_name (const struct gshm_mapping *mapping);
 
-/* How many bytes are mapped here, without those that are borrowed.  */
+/* The number of bytes that are mapped, without those that are borrowed.  */
 size_t gshm_mapped_bytes (void);
 
-/* A mapping with the range, object, name and access of MODEL, in the registry,
-   with one reference.  Return NULL if there is no memory for it, and leave the
-   range and the name to the caller.  */
+/* Add a mapping with the range, object, name and access of MODEL to the
+   registry, with one reference.  Return NULL if there is too little memory;
+   then the caller still owns the range and the name.  */
 struct gshm_mapping *gshm_mapping_new (const struct gshm_mapping *model);
 
 /* Unmap MAPPING, if it is mapped, and return whether it was.  Return -1 and
    set errno if that fails.  */
 int gshm_mapping_unmap (struct gshm_mapping *mapping);
 
-/* Give up a reference; the last one gives back the range.  */
+/* Release a reference; with the last one, unmap the range.  */
 void gshm_mapping_release (struct gshm_mapping *mapping);
 
-/* A mapping for SIZE bytes at ADDRESS, in one page, that other code has
-   mapped, so that faults there are caught, or NULL where there is no memory
-   for it.  It is given up with a reference, before that page is unmapped.  */
+/* Add a mapping, or a reference to one, for SIZE bytes at ADDRESS, in one page
+   that other code has mapped, so that the guard handles faults there.  Return
+   NULL if there is too little memory.  The caller releases the reference
+   before the page is unmapped.  */
 struct gshm_mapping *gshm_mapping_borrow (void *address, size_t size,
                                           const char *name);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   name.c - names of objects, and what to call one in a message.
+   name.c - names of objects, also in messages.
 
-   A name reaches the system as UTF-8 whatever the locale is, so that two
-   processes that differ in their locale mean the same object by it.  */
+   A name is passed to the system as UTF-8, so that processes with different
+   locales mean the same object by it.  */
 
 #include <config.h>
 
@@ -17,8 +17,9 @@
 #include "base/error.h"
 #include "memory/name.h"
 
-/* Why the LENGTH bytes at NAME are no name: an errno, or 0.  The system's own
-   answers differ: glibc adds a missing slash and drops a second one.  */
+/* The errno for the LENGTH bytes at NAME if they are not a name, or 0.  The C
+   library is less strict: glibc adds a missing slash, and drops a second
+   one.  */
 static int
 name_error (const char *name, size_t length)
 {
@@ -95,7 +96,7 @@ gshm_descriptor_object (SCM scm_fd)
 
   if (fstat (gshm_to_descriptor ("fileno", 1, scm_fd), &status) == 0)
     name = gshm_name_of_file (status.st_dev, status.st_ino);
-  /* Last, since to make a string can take a collection.  */
+  /* Allocating the string may have changed it.  */
   errno = saved;
   return scm_is_false (name) ? scm_fd : name;
 }

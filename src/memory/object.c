@@ -233,8 +233,8 @@ unlink_object (const struct gshm_name *name)
    process keeps one to find whether the file is in use.  */
 #define LEASE_PATIENCE INT64_C (100000000)
 
-/* (NAME OFLAGS MODE RETRY?) -> descriptor.  If RETRY?, retry for LEASE_PATIENCE
-   while another process has a lease on the object.  */
+/* (NAME OFLAGS MODE RETRY?) -> descriptor.  If RETRY?, retry for
+   LEASE_PATIENCE while another process has a lease on the object.  */
 static SCM
 gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM is_retried)
 {

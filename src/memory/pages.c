@@ -19,10 +19,10 @@
 
 /* The limit of ranges.
 
-   Linux refuses a process more than so many ranges of memory, and some calls
-   even if a few are left.  To undo something must not fail where to do it did
-   not.  So there is a reserve: ranges that are mapped only to be unmapped when
-   there are no others.  */
+   Linux limits the number of ranges of memory in a process, and some calls
+   fail if only a few are left.  Removing a patch must not fail after making it
+   has succeeded.  So there is a reserve: ranges that are mapped only to be
+   unmapped at the limit.  */
 
 #define RESERVE 32
 
@@ -54,7 +54,7 @@ gshm_fill_reserve (void)
                        0);
   if (ranges == MAP_FAILED)
     return;
-  /* Neighbours that differ in protection are ranges of their own.  */
+  /* Adjacent pages of different protection are different ranges.  */
   for (size_t i = 1; i < RESERVE; i += 2)
     if (mprotect (ranges + i * page_size, page_size, PROT_READ) < 0)
       {
@@ -100,12 +100,12 @@ gshm_block_signals (sigset_t *before)
 }
 
 
-/* Reading what may not be there.  */
+/* Reading memory that may be inaccessible.  */
 
 #ifdef HAVE_PROCESS_VM_READV
 
-/* Read SIZE bytes; this does not fault.  Return how many could be read, or -1
-   if that cannot be told.  */
+/* Read SIZE bytes; this does not fault.  Return how many are readable, or -1
+   if that is not known.  */
 static ssize_t
 read_memory (char *to, char *from, size_t size)
 {

@@ -20,16 +20,17 @@ void gshm_pages_start (void);
 /* The size of a page.  */
 size_t gshm_page_size (void);
 
-/* Where the limit of ranges was met: return whether ranges were freed, so that
-   it is worth trying again.  Afterwards fill the reserve again.  */
+/* At the limit of ranges: free the reserve, and return whether that succeeded.
+   The caller fills it again.  */
 int gshm_use_reserve (void);
 void gshm_fill_reserve (void);
 
-/* Block all signals, and store in BEFORE which ones were.  */
+/* Block all signals, and store the previous mask in BEFORE.  */
 void gshm_block_signals (sigset_t *before);
 
-/* Map zeros over the LENGTH bytes at BASE: read-only where a store makes them
-   writable.  Return 0 and set errno if that fails.  */
+/* Map zeros over the LENGTH bytes at BASE, read-only if the guard is enabled,
+   which makes them writable at the first store.  Return 0 and set errno if
+   that fails.  */
 int gshm_put_zeros (char *base, size_t length);
 
 /* Unmap the LENGTH bytes at BASE.  Return 0 and set errno if that fails.  */
@@ -37,17 +38,17 @@ int gshm_unmap_range (char *base, size_t length);
 
 #ifdef HAVE_PROCESS_VM_READV
 
-/* Whether the byte at ADDRESS is known not to be readable.  This does not
+/* Whether the byte at ADDRESS is known to be unreadable.  This does not
    fault.  */
 int gshm_is_unreadable (char *address);
 
-/* Copy what can be read; what cannot stays zero.  Return 0 if that cannot be
-   told.  */
+/* Copy the readable pages; others stay zero.  Return 0 if it is not known
+   which are readable.  */
 int gshm_copy_pages (char *to, char *from, size_t length);
 
 # ifdef HAVE_MREMAP
-/* Try what a patch takes, which emulators of other processors and filters of
-   system calls may not let through.  */
+/* Try the system calls that patches need, which emulators of other processors
+   and filters of system calls may refuse.  */
 int gshm_can_move_pages (void);
 # endif
 

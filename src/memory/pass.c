@@ -18,16 +18,16 @@
 #define SEND "shm-send-fd"
 #define RECEIVE "shm-receive-fd"
 
-/* A descriptor goes with a byte of data, which tells it from the end of the
-   stream.  */
+/* A descriptor is sent with a byte of data, to distinguish it from the end of
+   the stream.  */
 union control
 {
   struct cmsghdr header;
   char bytes[CMSG_SPACE (sizeof (int))];
 };
 
-/* And what else the kernel adds for a receiver that asked for it: credentials,
-   a security label, a pidfd.  */
+/* Received control messages: the kernel adds credentials, a security label or
+   a pidfd, if options of the socket ask for it.  */
 union received_control
 {
   struct cmsghdr header;
@@ -72,8 +72,8 @@ gshm_send_fd (SCM scm_socket, SCM scm_fd)
 /* SCM_PIDFD, from linux/socket.h.  */
 #define PIDFD 4
 
-/* Take the descriptors out of MESSAGE: return the first of an object, and
-   close the others.  */
+/* Return the first descriptor in MESSAGE that the peer sent, or -1; close all
+   others.  */
 static int
 take_descriptor (struct msghdr *message)
 {
@@ -98,8 +98,8 @@ take_descriptor (struct msghdr *message)
   return first;
 }
 
-/* Raise an exception if no descriptor is free: a message that brings one would
-   be lost.  */
+/* Raise an exception if no descriptor is free, since the kernel would discard
+   the one in the message.  */
 static void
 require_descriptor (int socket)
 {
@@ -142,11 +142,11 @@ gshm_receive_fd (SCM scm_socket)
     gshm_system_error (RECEIVE, ECONNRESET, scm_socket,
                        "the peer closed the socket and sent no descriptor");
   if (fd < 0)
-    gshm_system_error (RECEIVE, (message.msg_flags & MSG_CTRUNC) ? EMFILE
-                       : ENOMSG, scm_socket,
-                       (message.msg_flags & MSG_CTRUNC)
-                       ? "the descriptor that the peer sent is lost"
-                       : "the peer sent data, but no descriptor");
+    gshm_system_error (
+      RECEIVE, (message.msg_flags & MSG_CTRUNC) ? EMFILE : ENOMSG, scm_socket,
+      (message.msg_flags & MSG_CTRUNC)
+        ? "the kernel discarded the peer's descriptor"
+        : "the peer sent data, but no descriptor");
   return scm_from_int (fd);
 }
 

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   patch.c - private memory in place of pages that cannot be accessed.
+   patch.c - private memory in place of inaccessible pages.
 
-   A patch is a range of pages of a mapping that shows private memory: a copy
-   of the object's pages, or zeros.  What the mapping showed there before is
-   mapped elsewhere meanwhile ("aside"), and is moved back when the thread that
-   made the patch raises its fault.
+   A patch is a range of pages of a mapping where private memory is mapped: a
+   copy of the object's pages, or zeros.  Meanwhile the object's pages are
+   mapped elsewhere, "aside".  They are moved back when the thread that made
+   the patch raises its fault.
 
-   One instruction of Guile's such as bytevector-fill! can fault on any number
-   of pages before a safe point.  Its cost is bounded: each next patch is twice
-   as long as the one before, up to MAX_LENGTH; a thread has MAX_PATCHES at
-   most, and drops the oldest for a new one; and once it has copied MAX_COPIED
-   bytes, further patches hold zeros, because reading a page that the object
+   One instruction of Guile, such as bytevector-fill!, can fault on any number
+   of pages before a safe point.  Its cost is bounded: each patch is twice as
+   long as the last one, up to MAX_LENGTH; a thread has at most MAX_PATCHES,
+   and removes the oldest for a new one; and after it has copied MAX_COPIED
+   bytes, further patches contain zeros, since reading a page that the object
    does not have yet would allocate it.
 
-   What takes time in proportion to a patch is done without the lock.  Under it
-   a patch is moved into place, or back.  The thread that holds the lock has
-   all signals blocked: the collector does not stop it, and no handler
-   interrupts it.  So it soon releases the lock, and a handler may wait for
-   that, whatever its thread was doing.  A fork does not wait for the lock:
-   gshm_patch_reset finds out what the other threads were doing.  */
+   What takes time in proportion to a patch is done without the lock.  With the
+   lock a thread moves a patch into place, or back, with all signals blocked:
+   the collector does not stop it, and no handler interrupts it.  So it soon
+   unlocks, and a handler may wait for that, whatever it interrupted.  A fork
+   does not wait for the lock: gshm_patch_reset finds what the other threads
+   were doing.  */
 
 #include <config.h>
 
@@ -40,7 +40,7 @@ enum state
 {
   FREE,
   ACTIVE,
-  UNDOING               /* may be in place still, or no longer */
+  UNDOING /* it may have been moved back already */
 };
 
 struct patch
@@ -50,13 +50,13 @@ struct patch
   size_t length;
   _Atomic (char *) aside;       /* NULL if the mapping was unmapped */
   uint64_t mapping;     /* its serial number */
-  uint64_t serial;      /* of the patch: larger than those of older ones */
+  uint64_t serial;      /* of the patch, larger than those of older ones */
   const void *owner;    /* the thread */
 };
 
-/* More than the system lets a process have ranges of memory, by default; so
-   many that the table is mapped when it is first needed.  The first `used' may
-   be in use.  The lock guards all.  */
+/* A process cannot have as many ranges of memory, by default.  The table is
+   mapped when it is first needed.  Its first `used' elements may be in use.
+   The lock guards all of this.  */
 #define TABLE_SIZE ((size_t) 1 << 15)
 
 static atomic_flag is_locked = ATOMIC_FLAG_INIT;
@@ -64,22 +64,22 @@ static struct patch *table;
 static size_t page_size;
 static size_t used;
 static uint64_t serials;
-static uint64_t changes;        /* of states */
+static uint64_t changes; /* counts changes of states */
 
 #define MAX_LENGTH ((size_t) 256 << 10)
 #define MAX_PATCHES 32
 #define MAX_COPIED ((size_t) 16 << 20)
 
-/* The patches that this thread makes before a safe point.  */
+/* The patches that this thread has made since its last safe point.  */
 static GSHM_THREAD_LOCAL struct
 {
   size_t next_length;   /* 0: one page */
   size_t copied;        /* bytes */
-  uint64_t met;         /* serial of the patch where it faulted last */
+  uint64_t met;         /* serial of the patch where it last faulted */
 } run;
 
-/* After so many attempts, sleep in between: a thread of a higher real-time
-   priority than the holder's never yields to that.  */
+/* After so many attempts, sleep in between: a thread does not yield to an
+   owner of a lower real-time priority.  */
 #define ATTEMPTS 100
 
 static void
@@ -87,7 +87,7 @@ lock_table (void)
 {
   const struct timespec pause = { .tv_nsec = 50000 };
 
-  /* Acquire: the stores of the previous holder are seen.  */
+  /* Acquire: this thread sees the stores of the last owner.  */
   for (int attempts = 0;
        atomic_flag_test_and_set_explicit (&is_locked, memory_order_acquire);
        attempts += attempts < ATTEMPTS)
@@ -104,7 +104,7 @@ unlock_table (void)
 }
 
 
-/* The table.  The caller holds the lock.  */
+/* The table.  The caller owns the lock.  */
 
 static int
 is_used (const struct patch *patch)
@@ -112,7 +112,7 @@ is_used (const struct patch *patch)
   return atomic_load_explicit (&patch->state, memory_order_relaxed) != FREE;
 }
 
-/* A patch in the LENGTH bytes at START, or NULL.  */
+/* A patch that overlaps the LENGTH bytes at START, or NULL.  */
 static struct patch *
 patch_in (const char *start, size_t length)
 {
@@ -143,7 +143,7 @@ map_table (void)
   return table != NULL;
 }
 
-/* Count PATCH as one less of its mapping.  */
+/* Decrement the number of patches of PATCH's mapping.  */
 static void
 uncount (const struct patch *patch)
 {
@@ -153,10 +153,10 @@ uncount (const struct patch *patch)
     atomic_fetch_sub (&mapping->patches, 1);
 }
 
-/* Count PATCH as one more of its mapping.  Return 0, without that, if the
-   mapping is no longer in STATE.  In a total order with these two accesses a
-   thread that changes the state does so before it loads the count: either it
-   sees the patch, or this sees the change.  */
+/* Increment the number of patches of PATCH's mapping.  Return 0, and leave it
+   as it was, if the mapping is not in STATE.  A thread that changes the state
+   loads the number afterwards.  All four accesses are sequentially consistent:
+   either that thread sees the patch, or this one sees the change.  */
 static int
 count (const struct patch *patch, enum gshm_state state)
 {
@@ -189,8 +189,8 @@ set_state (struct patch *patch, enum state state)
   atomic_store_explicit (&patch->state, state, memory_order_release);
 }
 
-/* Have the mapping show again what it showed before.  If that fails the patch
-   stays until the next fault of its thread.  */
+/* Remove PATCH: move the object's pages back.  If that fails, the patch stays
+   until the next fault of its thread.  */
 static void
 undo (struct patch *patch)
 {
@@ -207,13 +207,13 @@ undo (struct patch *patch)
     while (!done && errno == ENOMEM && gshm_use_reserve ());
   if (done)
     {
-      /* Another thread may have put zeros there just before.  It changes the
-         state first: either it finds the object there, or this finds the
-         change.  */
+      /* Another thread may have unmapped the mapping, by zeros, before the
+         move.  It changes the state first: either it puts the zeros over the
+         object's pages, or this thread sees the change.  */
       if (patch->aside != NULL && !is_mapped (patch))
         gshm_put_zeros (patch->page, patch->length);
-      /* In this order: the child of a fork in between counts one too many,
-         and not one too few.  */
+      /* In this order: in the child of a fork in between, the number is one
+         too large, and not one too small.  */
       set_state (patch, FREE);
       uncount (patch);
     }
@@ -221,9 +221,9 @@ undo (struct patch *patch)
     set_state (patch, ACTIVE);
 }
 
-/* Undo the oldest patches of this thread until it has fewer than MOST.  */
+/* Remove the oldest patches of this thread until it has fewer than LIMIT.  */
 static void
-make_room (size_t most)
+limit_patches (size_t limit)
 {
   for (;;)
     {
@@ -237,7 +237,7 @@ make_room (size_t most)
             if (oldest == NULL || table[i].serial < oldest->serial)
               oldest = &table[i];
           }
-      if (count < most)
+      if (count < limit)
         return;
       undo (oldest);
       if (is_used (oldest))
@@ -245,10 +245,10 @@ make_room (size_t most)
     }
 }
 
-/* Stretch PATCH, of one page, to LENGTH bytes, upwards or, if the page above
-   it is patched already, as by a copy that runs backwards, downwards; as far
-   as there is neither an end of MAPPING nor another patch.  Return whether it
-   is downwards.  */
+/* Extend PATCH, of one page, to at most LENGTH bytes: upwards, or downwards if
+   the page above is patched already, as by a copy that runs backwards; but not
+   beyond the ends of MAPPING, nor into another patch.  Return whether it is
+   downwards.  */
 static int
 stretch (struct patch *patch, const struct gshm_mapping *mapping,
          size_t length)
@@ -275,13 +275,13 @@ stretch (struct patch *patch, const struct gshm_mapping *mapping,
 }
 
 
-/* Making a patch, without the lock.  */
+/* Preparing a patch, without the lock.  */
 
-/* Shorten PATCH, of a page that is lost and pages above or, if IS_DOWN, below
-   it, to those that are lost, too: another thread's store in one that is not
-   would be lost.  */
+/* Shorten PATCH, of a lost page and pages above or, if IS_DOWN, below it, to
+   the pages that are lost, too: in a page that is not, the patch would hide
+   other threads' stores from the object.  */
 static void
-keep_lost (struct patch *patch, int is_down)
+shorten_to_lost (struct patch *patch, int is_down)
 {
   char *end = patch->page + patch->length;
 
@@ -293,8 +293,8 @@ keep_lost (struct patch *patch, int is_down)
     patch->page = end - patch->length;
 }
 
-/* A second mapping of the pages of PATCH, which stay where they are, so that
-   no other thread ever finds nothing there.  Return NULL if that fails.  */
+/* Map the pages of PATCH a second time; they stay mapped in place, too, for
+   other threads.  Return NULL if that fails.  */
 static char *
 map_aside (const struct patch *patch)
 {
@@ -305,14 +305,14 @@ map_aside (const struct patch *patch)
     aside = mremap (patch->page, 0, patch->length, MREMAP_MAYMOVE);
   while (aside == MAP_FAILED
          && ((errno == ENOMEM && gshm_use_reserve ())
-             /* The user may not lock that much.  */
+             /* RLIMIT_MEMLOCK.  */
              || (errno == EAGAIN && !unlocked++
                  && munlock (patch->page, patch->length) == 0)));
   return aside == MAP_FAILED ? NULL : aside;
 }
 
-/* Private memory for PATCH, or NULL: with what the object holds if the page
-   can be read.  */
+/* Map private memory for PATCH, with a copy of the object's pages if they are
+   readable.  Return NULL if that fails.  */
 static char *
 map_copy (const struct patch *patch, enum gshm_fault_kind kind)
 {
@@ -337,16 +337,16 @@ map_copy (const struct patch *patch, enum gshm_fault_kind kind)
   return copy;
 }
 
-/* Move COPY over the pages of PREPARED, in a mapping in STATE.  Return -1 if
-   that fails, 0 if there is a patch already, or the mapping has changed, so
-   that the access must be tried again, else 1.  */
+/* With the lock owned: move COPY over the pages of PREPARED, in a mapping in
+   STATE.  Return 1; or 0 if another thread has patched them or changed the
+   mapping, so that the access is to be tried again; or -1 if that fails.  */
 static int
 put_in_place (const struct patch *prepared, char *copy, enum gshm_state state)
 {
   if (patch_in (prepared->page, prepared->length) != NULL
       || !count (prepared, state))
     return 0;
-  make_room (MAX_PATCHES);
+  limit_patches (MAX_PATCHES);
   struct patch *patch = free_patch ();
   if (patch != NULL)
     {
@@ -370,11 +370,10 @@ put_in_place (const struct patch *prepared, char *copy, enum gshm_state state)
   return -1;
 }
 
-/* Whether it is worth trying the access to a page of PATCH again.  It is not
-   if this thread did that before and met the same patch: then it does not
-   store or load there, but execute.  */
+/* Whether this thread faults for the first time in PATCH.  If it faults again,
+   the access is neither a load nor a store: the thread executes.  */
 static int
-meet (const struct patch *patch)
+is_first_fault_in (const struct patch *patch)
 {
   int is_new = patch->serial != run.met;
 
@@ -388,8 +387,8 @@ gshm_patch_begin (void)
   run.next_length = run.copied = 0;
 }
 
-/* Whether the mapping is still as this copy of it says, and no patch has
-   changed since there were CHANGES_BEFORE.  */
+/* Whether the mapping is in the same state as BEFORE, a copy of it, and no
+   patch has changed since CHANGES_BEFORE.  */
 static int
 is_unchanged (const struct gshm_mapping *before, uint64_t changes_before)
 {
@@ -404,8 +403,8 @@ is_unchanged (const struct gshm_mapping *before, uint64_t changes_before)
   return is_same;
 }
 
-/* Patch the pages of PATCH as the access KIND in MAPPING wants it.  Return as
-   put_in_place does.  CHANGES_BEFORE is of when the pages were not
+/* Patch the pages of PATCH for an access of KIND in MAPPING.  Return what
+   put_in_place does.  CHANGES_BEFORE is from when the pages were not
    patched.  */
 static int
 make_patch (struct patch *patch, const struct gshm_mapping *mapping,
@@ -417,8 +416,7 @@ make_patch (struct patch *patch, const struct gshm_mapping *mapping,
     {
       char *aside = map_aside (patch);
       if (aside == NULL)
-        /* Another thread may have patched these pages meanwhile, or unmapped
-           them.  */
+        /* Another thread may have patched or unmapped these pages.  */
         return is_unchanged (mapping, changes_before) ? -1 : 0;
       patch->aside = aside;
     }
@@ -439,8 +437,8 @@ make_patch (struct patch *patch, const struct gshm_mapping *mapping,
   return result;
 }
 
-/* Patch at least the page of ADDRESS, and up to LENGTH bytes.  Return as
-   put_in_place does.  */
+/* Patch the page of ADDRESS, and up to LENGTH bytes.  Return what put_in_place
+   does.  */
 static int
 try_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
            char *address, size_t length)
@@ -458,7 +456,7 @@ try_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
       return -1;
     }
   const struct patch *present = patch_in (patch.page, 1);
-  int is_new = present != NULL && meet (present);
+  int is_new = present != NULL && is_first_fault_in (present);
   int is_down = present == NULL && stretch (&patch, mapping, length);
   uint64_t before = changes;
   unlock_table ();
@@ -466,7 +464,7 @@ try_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
     return is_new ? 0 : -1;
 
   if (kind == GSHM_LOST && mapping->state == GSHM_MAPPED)
-    keep_lost (&patch, is_down);
+    shorten_to_lost (&patch, is_down);
   int result = make_patch (&patch, mapping, kind, before);
   if (result == 1)
     run.next_length = (2 * patch.length < MAX_LENGTH ? 2 * patch.length
@@ -481,15 +479,15 @@ gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
   size_t length = run.next_length == 0 ? page_size : run.next_length;
   int result = try_patch (mapping, kind, address, length);
 
-  /* There may be too little memory, or too few ranges, for so much.  */
+  /* There may be too little memory, or too few ranges, for that length.  */
   if (result < 0 && length > page_size)
     result = try_patch (mapping, kind, address, page_size);
   if (result < 0)
     {
-      /* An access can need two pages more, where it begins in another, and
+      /* One access can need three patches: where it starts, where it ends, and
          where it copies from.  */
       lock_table ();
-      make_room (4);
+      limit_patches (4);
       unlock_table ();
       result = try_patch (mapping, kind, address, page_size);
     }
@@ -497,7 +495,7 @@ gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
 }
 
 
-/* Dropping patches.  */
+/* Removing patches.  */
 
 void
 gshm_patch_undo (void)
@@ -524,8 +522,8 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
 
         if (is_unmapped)
           gshm_put_zeros (table[i].page, table[i].length);
-        /* First, since the addresses may soon be another's, for the child of a
-           fork.  */
+        /* First, for the child of a fork: the addresses may soon be those of
+           another mapping.  */
         atomic_store (&table[i].aside, NULL);
         if (aside != NULL)
           gshm_unmap_range (aside, table[i].length);
@@ -537,7 +535,7 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
 }
 
 /* Whether PATCH is in place: private memory cannot be mapped twice.  Return -1
-   if that cannot be told.  */
+   if that is not known.  */
 static int
 is_in_place (const struct patch *patch)
 {
@@ -568,8 +566,8 @@ gshm_patch_reset (void)
         undo (patch);
       else
         {
-          /* It was moved back, and the range aside may be another's by now; or
-             it was to be put in place.  */
+          /* It was moved back, and the range aside may be another mapping; or
+             it was about to be put in place.  */
           if (in_place == 0 && atomic_load (&patch->state) == ACTIVE)
             gshm_unmap_range (aside, patch->length);
           uncount (patch);

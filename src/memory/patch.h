@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   patch.h - private memory in place of pages that cannot be accessed.  */
+   patch.h - private memory in place of inaccessible pages.  */
 
 #ifndef GSHM_PATCH_H
 #define GSHM_PATCH_H
@@ -17,16 +17,16 @@
 # define GSHM_CAN_PATCH 0
 #endif
 
-/* Drop all patches of MAPPING.  If it IS_UNMAPPED, its range shows zeros
-   afterwards; else the caller unmaps the range.  */
+/* Remove all patches of MAPPING.  If it IS_UNMAPPED, put zeros in their place;
+   else the caller unmaps the range.  */
 void gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped);
 
 #if GSHM_CAN_PATCH
 
-/* Set up, once in a process.  Return whether the system lets patches work.  */
+/* Set up, once in a process.  Return whether the system supports patches.  */
 int gshm_patch_start (void);
 
-/* Why a page cannot be accessed.  */
+/* Why a page is inaccessible.  */
 enum gshm_fault_kind
 {
   GSHM_NO_FAULT,
@@ -37,17 +37,16 @@ enum gshm_fault_kind
 /* The next patch is the first one of a fault.  */
 void gshm_patch_begin (void);
 
-/* Have this thread's access to ADDRESS, which faulted in a mapping of which
-   MAPPING is a copy, succeed in private memory, or be tried again.  Return 0
-   if it cannot.  All signals are blocked.  */
+/* Patch memory so that this thread's access to ADDRESS, which faulted,
+   succeeds when it is tried again.  MAPPING is a copy.  Return 0 if that
+   fails.  All signals are blocked.  */
 int gshm_patch (const struct gshm_mapping *mapping, enum gshm_fault_kind kind,
                 char *address);
 
-/* Drop the patches of this thread: their mappings show the objects again.
-   All signals are blocked.  */
+/* Remove the patches of this thread.  All signals are blocked.  */
 void gshm_patch_undo (void);
 
-/* In the child of a fork: drop the patches of other threads.  */
+/* In the child of a fork: remove the patches of other threads.  */
 void gshm_patch_reset (void);
 
 #endif /* GSHM_CAN_PATCH */

@@ -3,18 +3,17 @@
 
    A skip list of disjoint ranges in the order of their addresses.  A lock
    guards changes.  Searches take no lock, since the handler of a fault makes
-   them, and the thread that holds the lock may be the one that the handler
-   interrupts, or one that the collector has stopped:
+   them, and it may have interrupted the owner of the lock, or the collector
+   may have stopped that:
 
    - The stores of a change are in such an order that the list can be searched
      after each of them.
-   - The memory of a mapping is used for other mappings later, and for nothing
-     else.
-   - A search during which a change began or ended may have gone astray, and is
-     made again.
+   - The memory of a mapping is reused only for other mappings.
+   - A search during which a change began or ended may have followed a wrong
+     link, and is repeated.
 
-   A fork does not wait for the lock either: the list is in order whenever the
-   child comes into being.  */
+   A fork does not wait for the lock either: the list is searchable at any
+   moment.  */
 
 #include <config.h>
 
@@ -27,7 +26,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* What is before the first range.  */
+/* The sentinel before the first range.  */
 static struct gshm_mapping head;
 
 /* How many changes have begun, plus how many have ended.  */
@@ -58,8 +57,8 @@ gshm_registry_unlock (void)
   pthread_mutex_unlock (&lock);
 }
 
-/* Release and acquire: a search that finds a mapping finds what was stored
-   there before it was linked.  */
+/* Acquire, and release below: a search that finds a mapping sees what was
+   stored in it before it was linked.  */
 static struct gshm_mapping *
 next_of (const struct gshm_mapping *mapping, int level)
 {
@@ -72,9 +71,8 @@ set_next (struct gshm_mapping *mapping, int level, struct gshm_mapping *next)
   atomic_store_explicit (&mapping->next[level], next, memory_order_release);
 }
 
-/* Release at the end: a search that sees the change's number has its stores
-   behind it.  The fence at the beginning: a search that meets one of its
-   stores sees the number.  */
+/* The fence: a search that sees a store of the change sees its begin counted.
+   Release, below: a search that sees its end counted sees all its stores.  */
 static void
 begin_change (void)
 {
@@ -96,7 +94,7 @@ gshm_registry_allocate (void)
   if (mapping == NULL)
     return calloc (1, sizeof *mapping);
   atomic_store (&free_list, next_of (mapping, 0));
-  /* A search that has gone astray may be here.  */
+  /* A search that followed a wrong link may be reading it.  */
   begin_change ();
   memset (mapping, 0, sizeof *mapping);
   end_change ();
@@ -111,7 +109,7 @@ gshm_registry_free (struct gshm_mapping *mapping)
 }
 
 /* Store in BEFORE, for each level, the last mapping that begins at or below
-   ADDRESS, or with IS_STRICT below it; the head where there is none.  */
+   ADDRESS or, with IS_STRICT, below it; the head if there is none.  */
 static void
 search (const char *address, int is_strict,
         struct gshm_mapping *before[GSHM_REGISTRY_LEVELS])
@@ -128,8 +126,9 @@ search (const char *address, int is_strict,
     }
 }
 
-/* At how many levels the mapping that begins at BASE is: one in four at each
-   next one.  The kernel chooses the addresses, so their bits are mixed.  */
+/* The number of levels of the mapping that begins at BASE.  One mapping in
+   four is at the next level, too.  The kernel chooses the addresses, so their
+   bits are hashed.  */
 static int
 levels_of (const char *base)
 {
@@ -209,14 +208,14 @@ gshm_registry_find (const void *address, struct gshm_mapping *copy)
         found = NULL;
       else
         *copy = *found;
-      /* The fence: the loads above come before this one.  */
+      /* The fence orders the loads above before this one.  */
       atomic_thread_fence (memory_order_acquire);
       if (atomic_load_explicit (&changes, memory_order_relaxed) == before)
         return found;
     }
 }
 
-/* In the child of a fork, where another thread may have held it.  */
+/* In the child of a fork: another thread may have owned it.  */
 static void
 renew_lock (void)
 {

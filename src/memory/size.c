@@ -41,8 +41,8 @@ struct reservation
   int result, error;
 };
 
-/* Reserve outside of Guile, so that the collector needs no signal to stop this
-   thread, and with all signals blocked.  */
+/* Reserve outside of Guile, so that the collector need not stop this thread by
+   a signal, and with all signals blocked.  */
 static void *
 reserve_undisturbed (void *data)
 {
@@ -57,8 +57,8 @@ reserve_undisturbed (void *data)
   return NULL;
 }
 
-/* Do as fallocate does.  Linux before 6.9 begins anew after each signal, so
-   that a timer or a profiler could keep it from ever being done.  */
+/* Do as fallocate does.  Linux before 6.9 restarts it after each signal, so
+   that with a timer or a profiler it might never complete.  */
 static int
 reserve_pages (int fd, off_t size)
 {
@@ -76,8 +76,8 @@ reserve_pages (int fd, off_t size)
 }
 #endif
 
-/* Have the system set memory aside for the first SIZE bytes of FD, now.
-   Return 0, or -1 and errno.  Where it cannot do so, do nothing.  */
+/* Allocate memory for the first SIZE bytes of FD.  Return 0, also if the
+   system cannot do that, or -1 and errno.  */
 static int
 reserve (int fd, off_t size)
 {
@@ -86,8 +86,8 @@ reserve (int fd, off_t size)
   if (size == 0)
     return 0;
 #ifdef HAVE_SYSINFO
-  /* An anonymous object has no limit, and the system would kill processes to
-     find memory for it.  */
+  /* An anonymous object has no limit: the kernel would kill processes to free
+     memory.  */
   struct sysinfo memory;
   if (sysinfo (&memory) == 0
       && (uintmax_t) size / memory.mem_unit
@@ -107,7 +107,8 @@ reserve (int fd, off_t size)
 #else
   result = 0;
 #endif
-  /* The last two may be a sandbox; or a seal, which ftruncate will meet.  */
+  /* The last two are from a sandbox; or from a seal, for which ftruncate
+     fails, too.  */
   if (result < 0
       && (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV
           || errno == EPERM || errno == EACCES))
@@ -115,8 +116,7 @@ reserve (int fd, off_t size)
   return result;
 }
 
-/* Resize the object behind FD as gshm_resize is told to.  Return 0, or -1 and
-   errno.  */
+/* Resize the object behind FD.  Return 0, or -1 and errno.  */
 static int
 resize (int fd, off_t size, int is_reserved)
 {
@@ -140,7 +140,7 @@ unblock_sigxfsz (void *before)
   gshm_unblock_sigxfsz (before);
 }
 
-/* (THUNK) -> what THUNK returns, without SIGXFSZ meanwhile.  */
+/* (THUNK) -> the value of THUNK, called with SIGXFSZ blocked.  */
 static SCM
 call_without_sigxfsz (SCM thunk)
 {
@@ -154,8 +154,8 @@ call_without_sigxfsz (SCM thunk)
   return result;
 }
 
-/* (FD SIZE RESERVE): with the memory first, so that nothing has changed where
-   there is none.  */
+/* (FD SIZE RESERVE?).  Reserve first, so that the size has not changed if
+   there is too little memory.  */
 static SCM
 gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
 {

@@ -15,7 +15,7 @@
 
 #define VIEW "shm-view"
 
-/* Types of elements, by the tags that Guile has for them.  */
+/* The types of elements, by their SRFI-4 tags.  */
 static struct
 {
   const char *name;
@@ -49,7 +49,8 @@ gshm_type_size (const char *subr, SCM type)
 
 /* The mapping of a bytevector.  */
 
-/* The mapping that ADDRESS is in, which the caller's bytevector keeps.  */
+/* The mapping that contains ADDRESS.  The caller's bytevector has a
+   reference.  */
 static struct gshm_mapping *
 mapping_at (const void *address)
 {
@@ -65,8 +66,8 @@ check_bytevector (const char *subr, SCM bytevector)
     gshm_wrong_type (subr, 1, bytevector, "bytevector");
 }
 
-/* The pointer that stands for the mapping of BYTEVECTOR, a bytevector on it
-   or a slice of one.  What else it may be is of no mapping.  */
+/* The parent of BYTEVECTOR, or of the bytevector of which it is a slice; for
+   one on a mapping, the mapping's pointer object.  */
 static SCM
 pointer_of (SCM bytevector)
 {
@@ -92,7 +93,7 @@ gshm_is_unmapped (SCM bytevector)
 {
   const struct gshm_mapping *mapping = mapping_of ("shm-mapped?", bytevector);
 
-  /* While it is being unmapped there may be zeros.  */
+  /* In state UNMAPPING, zeros may be mapped already.  */
   return mapping != NULL && atomic_load (&mapping->state) != GSHM_MAPPED;
 }
 
@@ -148,13 +149,13 @@ gshm_set_empty (SCM bytevector)
   SCM_SET_CELL_WORD_1 (bytevector, 0);
 }
 
-/* COUNT elements of TYPE at ADDRESS, of the memory that POINTER stands
-   for.  */
+/* A bytevector of COUNT elements of TYPE at ADDRESS, in the memory of POINTER,
+   which becomes its parent.  */
 static SCM
 view_at (SCM pointer, const char *address, size_t count, SCM type)
 {
   size_t offset = (size_t) (address - (const char *) scm_to_pointer (pointer));
-  /* For none Guile would return a bytevector that is of no mapping.  */
+  /* For a count of 0 Guile would return a bytevector without a parent.  */
   SCM view = scm_pointer_to_bytevector (pointer,
                                         scm_from_size_t (count > 0 ? count
                                                          : 1),
@@ -165,7 +166,7 @@ view_at (SCM pointer, const char *address, size_t count, SCM type)
   return view;
 }
 
-/* (BYTEVECTOR TYPE START COUNT) -> bytevector.  COUNT #f reaches to the
+/* (BYTEVECTOR TYPE START COUNT) -> bytevector.  COUNT #f means up to the
    end.  */
 static SCM
 gshm_view (SCM bytevector, SCM type, SCM scm_start, SCM scm_count)

@@ -7,25 +7,25 @@
 #include <libguile.h>
 #include <stddef.h>
 
-/* The mapping that BYTEVECTOR is on; where it is on none, raise an exception
-   in the name of SUBR.  */
+/* The mapping that BYTEVECTOR is on; if it is on none, raise an exception in
+   the name of SUBR.  */
 struct gshm_mapping *gshm_mapping_wanted (const char *subr, SCM bytevector);
 
 /* Whether BYTEVECTOR is on a mapping that was unmapped.  */
 int gshm_is_unmapped (SCM bytevector);
 
-/* What to call BYTEVECTOR in a message, a string.  */
+/* A description of BYTEVECTOR for messages, a string.  */
 SCM gshm_describe (SCM bytevector);
 
-/* The size of the elements of TYPE, a symbol; else raise an exception in the
-   name of SUBR.  */
+/* The size of the elements of TYPE, a symbol; if it is not a type, raise an
+   exception in the name of SUBR.  */
 size_t gshm_type_size (const char *subr, SCM type);
 
-/* A bytevector on the LENGTH bytes at ADDRESS, which are part of BYTEVECTOR
-   and live as long.  */
+/* A bytevector on the LENGTH bytes at ADDRESS, which are part of BYTEVECTOR.
+   It keeps the mapping alive.  */
 SCM gshm_view_bytes (SCM bytevector, char *address, size_t length);
 
-/* Make BYTEVECTOR one of no bytes.  */
+/* Set the length of BYTEVECTOR to 0.  */
 void gshm_set_empty (SCM bytevector);
 
 #endif /* GSHM_VIEW_H */

@@ -205,7 +205,7 @@ test_garbage (void **state)
   for (int i = 0; i < 3000; i++)
     {
       struct gshm_transfer passing;
-      struct gshm_sleep sleep = { .announce = i % 2, .look = i % 3 == 0 };
+      struct gshm_sleep sleep = { .announce = i % 2, .check_owners = i % 3 == 0 };
       int is_sender = i % 4 < 2;
 
       make_channel ();

@@ -80,7 +80,7 @@ try_garbage (size_t size, uint64_t format, gshm_attempt *attempt,
   memory[0] = memory[1 + size / sizeof *memory] = SENTINEL;
   for (int i = 0; i < GARBAGE; i++)
     {
-      struct gshm_sleep sleep = { .announce = i % 2, .look = i % 3 == 0 };
+      struct gshm_sleep sleep = { .announce = i % 2, .check_owners = i % 3 == 0 };
 
       scribble (memory + 1, size, format);
       if (!begin (operation, memory + 1))
@@ -104,7 +104,7 @@ static void
 try_other_format (size_t size, gshm_attempt *attempt, void *operation,
                   void *memory)
 {
-  struct gshm_sleep sleep = { .look = 1 };
+  struct gshm_sleep sleep = { .check_owners = 1 };
 
   memset (memory, 0, size);
   assert_int_equal (attempt (operation, &sleep), GSHM_CORRUPT);
@@ -157,7 +157,7 @@ static void
 test_mutex (void **state)
 {
   struct gshm_mutex_locking locking;
-  struct gshm_sleep sleep = { .look = 1 };
+  struct gshm_sleep sleep = { .check_owners = 1 };
   struct holder holder;
 
   (void) state;
@@ -491,6 +491,46 @@ leave_rwlock (void (*take) (void *), gshm_attempt *attempt)
   leave_it (&rwlock);
 }
 
+static void *
+write_lock_and_end (void *data)
+{
+  struct gshm_rwlock_locking locking;
+
+  gshm_rwlock_begin (&locking, data);
+  assert_int_equal (gshm_wait (NULL, GSHM_FOREVER, gshm_rwlock_attempt_to_write,
+                               &locking), GSHM_DONE);
+  return NULL;
+}
+
+/* A dead writer's lock, left inconsistent by a reader and a writer in turn.  */
+static void
+test_abandoned_rwlock (void **state)
+{
+  struct gshm_rwlock_locking locking;
+  static struct gshm_rwlock lock;
+  pthread_t thread;
+
+  (void) state;
+  gshm_rwlock_init (&lock);
+  pthread_create (&thread, NULL, write_lock_and_end, &lock);
+  pthread_join (thread, NULL);
+  for (int i = 0; i < 4; i++)
+    {
+      gshm_rwlock_begin (&locking, &lock);
+      assert_int_equal (gshm_wait (NULL, GSHM_SECOND,
+                                   i % 2 == 0 ? gshm_rwlock_attempt_to_read
+                                   : gshm_rwlock_attempt_to_write, &locking),
+                        GSHM_OWNER_DIED);
+      assert_true (gshm_rwlock_is_owned (&lock));
+      gshm_rwlock_unlock_if_owned (&lock, i < 3);
+    }
+  gshm_rwlock_begin (&locking, &lock);
+  assert_int_equal (gshm_wait (NULL, 0, gshm_rwlock_attempt_to_read, &locking),
+                    GSHM_DONE);
+  gshm_rwlock_unlock_if_owned (&lock, 1);
+  assert_false (gshm_rwlock_is_owned (&lock));
+}
+
 static void
 test_rwlock (void **state)
 {
@@ -524,6 +564,7 @@ main (void)
     cmocka_unit_test (test_semaphore),
     cmocka_unit_test (test_barrier),
     cmocka_unit_test (test_rwlock),
+    cmocka_unit_test (test_abandoned_rwlock),
   };
 
   gshm_owner_start ();

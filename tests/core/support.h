@@ -39,7 +39,7 @@ call_outside (void *(*function) (void *data), void *data)
 }
 
 static void
-be_woken (void *data, const gshm_word *word)
+after_sleep (void *data, const gshm_word *word)
 {
   (void) data;
   (void) word;
@@ -47,24 +47,25 @@ be_woken (void *data, const gshm_word *word)
 }
 
 static void
-be_between (void *data)
+between_sleeps (void *data)
 {
   (void) data;
   leave_in_time ();
 }
 
 static int
-have_no_fault (void)
+is_no_fault_pending (void)
 {
   return 0;
 }
 
 static const struct gshm_host leaving_host
-  = { .outside = call_outside, .woken = be_woken, .between = be_between,
-      .is_fault_pending = have_no_fault };
+  = { .call_outside = call_outside, .after_sleep = after_sleep,
+      .between_sleeps = between_sleeps,
+      .is_fault_pending = is_no_fault_pending };
 
-/* Wait with OPERATION for a little, in a host that leaves at the hook HOOK;
-   then cancel, twice.  Return whether the host left.  */
+/* Wait with OPERATION for 120 ms, in a host that leaves at the hook HOOK; then
+   cancel, twice.  Return whether the host left.  */
 static int
 wait_and_leave (gshm_attempt *attempt, void (*cancel) (void *operation),
                 void *operation, int hook)
@@ -97,7 +98,7 @@ in_threads (void *(*body) (void *data), void *data)
 }
 
 
-/* Memory that holds anything.  */
+/* Arbitrary memory.  */
 
 static void
 scribble (void *memory, size_t size, uint64_t format)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   ring.c - a fuzzer for src/core/ring.c: operations on memory that holds anything.
+   ring.c - a fuzzer for src/core/ring.c: operations on arbitrary memory.
 
-   The input is what the channel's header is overwritten with, pairs of a place and
-   8 bytes, and then operations.  Whatever they are, nothing outside of the ring is
-   touched, which the address sanitizer sees, and each operation ends.  */
+   The input is pairs of an offset and 8 bytes, which are stored in the
+   channel's header, and then operations.  None may access memory outside of the
+   ring, which the address sanitizer detects, and each must end.  */
 
 #include <config.h>
 
@@ -51,10 +51,10 @@ static void
 scribble (struct input *input, struct gshm_channel *channel, size_t length)
 {
   gshm_long_word *const places[] = {
-    &channel->senders.position, &channel->senders.seen,
-    &channel->senders.tallies[0].position,
-    &channel->receivers.position, &channel->receivers.seen,
-    &channel->receivers.tallies[0].position, &channel->size,
+    &channel->senders.position, &channel->senders.cached_position,
+    &channel->senders.counters[0].position,
+    &channel->receivers.position, &channel->receivers.cached_position,
+    &channel->receivers.counters[0].position, &channel->size,
   };
   size_t count = sizeof places / sizeof *places;
   uint8_t place = take_byte (input);
