@@ -3,11 +3,11 @@
 
 ;;; Commentary:
 ;;;
-;;; Shared memory as bytevectors: shm-create makes an object, shm-attach finds
-;;; it from another process, shm-view gives it types, shm-unlink removes its
-;;; name.  Beside this there are (posix-shm atomic) for numbers that change in
-;;; one step and for waiting, (posix-shm sync) for locks, (posix-shm channel)
-;;; for messages, (posix-shm semaphore) for the system's named semaphores, and
+;;; Shared memory as bytevectors and arrays: shm-create creates an object,
+;;; shm-attach maps it in another process, shm-view gives it types, shm-unlink
+;;; removes its name.  Other modules are (posix-shm atomic) for atomic
+;;; operations and for waiting, (posix-shm sync) for locks, (posix-shm channel)
+;;; for messages, (posix-shm semaphore) for named POSIX semaphores, and
 ;;; (posix-shm chicken) for programs that were written for the CHICKEN egg.
 ;;; The manual is in Info: info guile-shm.
 ;;;
@@ -46,7 +46,7 @@
                shm-attach
                call-with-shm
 
-               ;; When memory goes wrong.
+               ;; Faults.
                &shm-fault
                shm-fault?
                shm-fault-kind
@@ -54,7 +54,7 @@
                shm-fault-offset
                shm-fault-guard
 
-               ;; What other modules raise.
+               ;; Exceptions of other modules.
                &shm-abandoned
                shm-abandoned?
                &shm-closed

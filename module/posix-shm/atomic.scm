@@ -5,10 +5,10 @@
 
 ;;; Commentary:
 ;;;
-;;; Integers in a bytevector that threads and processes change atomically, as by
-;;; (atomic-u64-fetch-add! bv k v); atomic-u32-wait and atomic-u32-notify! sleep
-;;; until one has changed, and wake the sleepers.  The manual is in
-;;; Info: info guile-shm Atomics.
+;;; Integers in a bytevector that threads and processes change atomically, as
+;;; by (atomic-u64-fetch-add! bv k v); atomic-u32-wait and atomic-u32-notify!
+;;; sleep until one has changed, and wake the sleepers.  The manual is in Info:
+;;; info guile-shm Atomics.
 ;;;
 ;;; Code:
 
@@ -101,9 +101,9 @@ The value is an ~a in native byte order at byte offset
 K of the bytevector BV.  The operation is atomic; all threads of all processes
 see all such operations in one order.
 
-Raise out-of-range if K is not a multiple of ~a or not within BV, or for a value
-that does not fit, and wrong-type-arg for what is no bytevector or no exact
-integer."
+Raise out-of-range if K is not a multiple of ~a or not within BV, or for a
+value that does not fit, and wrong-type-arg for what is no bytevector or no
+exact integer."
           operation type size))
 
 (define primitives (resolve-interface '(posix-shm primitives)))
@@ -136,8 +136,8 @@ wrong-type-arg for an argument of another type.")
 
 (document atomic-u32-notify! '(bv k #:optional count)
   "Wake at most COUNT of the threads that are in atomic-u32-wait for the u32 at
-byte offset K of the bytevector BV, so that they see its new value.  COUNT is an
-exact integer; without it, or if it is #f or +inf.0, wake all.
+byte offset K of the bytevector BV, so that they see its new value.  COUNT is
+an exact integer; without it, or if it is #f or +inf.0, wake all.
 
 Raise out-of-range if K is not a multiple of 4 or not within BV, or if COUNT is
 negative, and wrong-type-arg for an argument of another type.")

@@ -51,7 +51,7 @@
             shm-channel-receive!
             shm-channel-receive-into!
 
-            ;; Messages in place.
+            ;; Loaned messages.
             call-with-shm-slot
             call-with-shm-message
 
@@ -114,21 +114,22 @@ have."
                (list capacity)))
   (* 8 (ceiling-quotient capacity 8)))
 
-;; How long a channel whose creator has made the object, but has not initialized
-;; it yet, is waited for without a timeout, in seconds.  Where objects are
-;; published atomically there is none.
+;; How long to wait, in seconds, without a timeout, for a channel whose creator
+;; has not initialized it yet.  With objects that are published atomically
+;; there is none.
 (define initialization-patience 1)
 
 (define* (shm-channel-create name capacity
                              #:key (mode #o600) (exists 'error) timeout)
   "Create the shared memory object NAME with an empty channel in it and return
-the channel, to which others can attach by that name.  If NAME is #f the channel
-is anonymous: only children of this process share it.
+the channel, to which others can attach by that name.  If NAME is #f the
+channel is anonymous: only children of this process share it.
 
 CAPACITY, an integer of at least 8 bytes, is the size of the messages that can
-be in flight: of each, rounded up to a multiple of 8, and 8 bytes more for each.
-So the largest message has CAPACITY less 8 bytes.  MODE, EXISTS and TIMEOUT are
-as for shm-create: attach attaches to a channel of at least that CAPACITY.
+be in flight: of each, rounded up to a multiple of 8, and 8 bytes more for
+each.  So the largest message has CAPACITY less 8 bytes.  MODE, EXISTS and
+TIMEOUT are as for shm-create: attach attaches to a channel of at least that
+CAPACITY.
 
 Raise what shm-create does: system-error with EEXIST if NAME is taken,
 out-of-range for an invalid CAPACITY; and &shm-format-error if EXISTS is attach
@@ -144,8 +145,8 @@ and the object has something else in it."
 
 (define* (shm-channel-attach name #:key wait)
   "Return the channel in the shared memory object NAME, which another process
-created.  WAIT is a real number of seconds to wait for it; if it expires, return
-#f.
+created.  WAIT is a real number of seconds to wait for it; if it expires,
+return #f.
 
 Raise &shm-format-error if the object has something else in it, or part of a
 channel, and system-error as shm-attach does, with ENOENT if there is no such
@@ -165,8 +166,8 @@ object and no WAIT."
     (and bv (await-channel subr bv deadline))))
 
 (define (await-channel subr bv deadline)
-  "Return the channel in BV; if its creator has not initialized it yet, wait for
-that until DEADLINE."
+  "Return the channel in BV; if its creator has not initialized it yet, wait
+for that until DEADLINE."
   (define (begun?)
     ;; The first word of an object is 0 until its creator initializes it.
     (and (>= (bytevector-length bv) 8)
@@ -178,8 +179,8 @@ that until DEADLINE."
   "Return the channel in the object behind FD, a file descriptor or file port
 open for reading and writing, which may be closed afterwards.
 
-Raise &shm-format-error if the object has something else in it, and what shm-map
-does."
+Raise &shm-format-error if the object has something else in it, and what
+shm-map does."
   (define subr "shm-channel-map")
   (require-shm subr fd)
   (channel-in subr (with-errors-from subr fd (shm-map fd #:writable? #t))))
@@ -226,12 +227,12 @@ Raise &shm-format-error if there is no channel any more."
 
 (define (shm-channel-statistics ch)
   "Return an association list of symbols that describes the channel CH.  Its
-values are integers: capacity, in bytes; messages-in, bytes-in, messages-out and
-bytes-out, how much was ever sent and received, bytes being those of the messages
-alone; messages-in-flight and bytes-in-flight, how much was sent and not yet
-received; waiting-senders and waiting-receivers, how many live threads are
-blocked, at most 64 of each; and closed?, a boolean.  Other threads may have
-changed all of it when this returns.
+values are integers: capacity, in bytes; messages-in, bytes-in, messages-out
+and bytes-out, how much was ever sent and received, bytes being those of the
+messages alone; messages-in-flight and bytes-in-flight, how much was sent and
+not yet received; waiting-senders and waiting-receivers, how many live threads
+are blocked, at most 64 of each; and closed?, a boolean.  Other threads may
+have changed all of it when this returns.
 
 Raise &shm-format-error if there is no channel any more."
   (apply (lambda (messages-in bytes-in messages-out bytes-out senders receivers
@@ -252,15 +253,15 @@ Raise &shm-format-error if there is no channel any more."
 
 ;;; Messages.
 
-;; A procedure with keywords costs more to call, even if none is given; hence the
-;; first clauses.
+;; A procedure with keywords costs more to call, even if none is given; hence
+;; the first clauses.
 
 (define shm-channel-send!
   (case-lambda*
     "Send COUNT bytes of the bytevector BV from byte START on, by default all
 from there, as a message to the channel CH.  If the channel is full, wait for
-receivers.  TIMEOUT is a real number of seconds; without it, or if it is #f, wait
-for ever.  Return #t once the message is sent, or #f if TIMEOUT expires.
+receivers.  TIMEOUT is a real number of seconds; without it, or if it is #f,
+wait for ever.  Return #t once the message is sent, or #f if TIMEOUT expires.
 
 Raise out-of-range for a message that is larger than the channel, or not within
 BV; &shm-closed if the channel is closed; &shm-format-error if there is no
@@ -281,8 +282,8 @@ for ever.  Return #f if TIMEOUT expires, and the end-of-file object if the
 channel is closed and empty.
 
 Raise &shm-format-error if there is no channel any more, or its contents are
-invalid; system-error with EDEADLK if this thread is in call-with-shm-message of
-CH, or would wait for itself."
+invalid; system-error with EDEADLK if this thread is in call-with-shm-message
+of CH, or would wait for itself."
     ((ch)
      (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) #f #f))
     ((ch #:key timeout)
@@ -348,11 +349,12 @@ after that."
 
 (define* (call-with-shm-slot ch size proc #:key timeout timeout-value)
   "Send a message of SIZE bytes to the channel CH without copying it: call PROC
-with a bytevector that is the message's slot in the channel, of any contents, for
-PROC to fill.  When PROC returns, the message is sent, and the bytevector is
-empty from then on.  Other senders wait meanwhile.  Return #t; or TIMEOUT-VALUE,
-by default #f, without calling PROC, if the channel stays full until TIMEOUT, as
-for shm-channel-send!, expires.  If PROC does not return, nothing is sent.
+with a bytevector that is the message's slot in the channel, of any contents,
+for PROC to fill.  When PROC returns, the message is sent, and the bytevector
+is empty from then on.  Other senders wait meanwhile.  Return #t; or
+TIMEOUT-VALUE, by default #f, without calling PROC, if the channel stays full
+until TIMEOUT, as for shm-channel-send!, expires.  If PROC does not return,
+nothing is sent.
 
 Raise what shm-channel-send! and PROC raise."
   (let ((bv (bytevector-of "call-with-shm-slot" ch)))
@@ -369,8 +371,8 @@ bytevector that is the message in the channel, and return what PROC returns.
 The message is gone then, and the bytevector is empty from then on.  Other
 receivers wait meanwhile, and senders cannot use the message's memory.  Return
 TIMEOUT-VALUE, by default #f, if TIMEOUT, as for shm-channel-receive!, expires,
-and the end-of-file object if the channel is closed and empty.  If PROC does not
-return, the message stays and is received next.
+and the end-of-file object if the channel is closed and empty.  If PROC does
+not return, the message stays and is received next.
 
 Raise what shm-channel-receive! and PROC raise."
   (let ((bv (bytevector-of "call-with-shm-message" ch)))
@@ -385,9 +387,9 @@ Raise what shm-channel-receive! and PROC raise."
 ;;; Data.
 
 (define* (shm-channel-send-datum! ch datum #:key timeout)
-  "Send DATUM, an object that write writes and read reads back: a number, string,
-symbol, list, vector, bytevector and the like.  The message is its text in UTF-8.
-TIMEOUT and the result are as for shm-channel-send!.
+  "Send DATUM, an object that write writes and read reads back: a number,
+string, symbol, list, vector, bytevector and the like.  The message is its text
+in UTF-8.  TIMEOUT and the result are as for shm-channel-send!.
 
 Raise wrong-type-arg if what is read back is not equal? to DATUM, as for a
 procedure, and what shm-channel-send! raises."
@@ -401,8 +403,8 @@ without evaluating anything.  TIMEOUT is as for shm-channel-receive!; if it
 expires, return TIMEOUT-VALUE, by default #f.  Return the end-of-file object if
 the channel is closed and empty.
 
-Raise &shm-format-error if the message is not one datum; it is gone then.  Raise
-what shm-channel-receive! raises."
+Raise &shm-format-error if the message is not one datum; it is gone then.
+Raise what shm-channel-receive! raises."
   (let* ((bv (bytevector-of "shm-channel-receive-datum!" ch))
          (message (%shm-channel-receive! bv timeout #t)))
     (cond ((not message) timeout-value)

@@ -19,8 +19,9 @@
   ;; No signal's handler, and no other thread, leaves BODY by an exception.
   (call-with-blocked-asyncs (lambda () body ...)))
 
-;; However BODY is left, CLEAN-UP, which may run more than once: it does so again
-;; in case a signal's handler leaves the first one before asyncs are blocked.
+;; However BODY is left, CLEAN-UP, which may run more than once: it does so
+;; again in case a signal's handler leaves the first one before asyncs are
+;; blocked.
 (define-syntax-rule (with-cleanup clean-up body ...)
   (let ((clean (lambda () (without-asyncs clean-up))))
     (dynamic-wind
@@ -45,9 +46,10 @@
   (published? draft-published? set-draft-published!))
 
 (define* (open-draft name mode #:key replace? early?)
-  "Create an object, with permission bits MODE, that is to be published as NAME,
-in place of another one if REPLACE?; if NAME is #f, an anonymous one.  If EARLY?,
-raise EEXIST now, not only then, if NAME is taken.  With asyncs blocked."
+  "Create an object, with permission bits MODE, that is to be published as
+NAME, in place of another one if REPLACE?; if NAME is #f, an anonymous one.  If
+EARLY?, raise EEXIST now, not only then, if NAME is taken.  With asyncs
+blocked."
   (define (open-named)
     (let ((own-name (if replace? (shm-fresh-name) name)))
       (make-draft name replace?

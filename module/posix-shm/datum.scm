@@ -13,8 +13,8 @@
 
 ;; Limits for a datum, of which a peer sends any: the stack of the reader, and
 ;; how deep lists nest, since write crashes on too many.
-(define most-stack 10000000)            ; words
-(define most-nesting 10000)
+(define max-stack 10000000)            ; words
+(define max-nesting 10000)
 
 (define digit (string->char-set "0123456789"))
 (define lower (string->char-set "abcdefghijklmnopqrstuvwxyz"))
@@ -65,7 +65,7 @@ there is not just one.  Nothing in there is evaluated."
       (lambda ()
         (with-exception-handler refuse
           (lambda ()
-            (call-with-stack-overflow-handler most-stack
+            (call-with-stack-overflow-handler max-stack
               (lambda ()
                 (parameterize ((read-hash-procedures '()))
                   (with-fluids ((read-eval? #f))
@@ -182,7 +182,7 @@ there is not just one.  Nothing in there is evaluated."
 
 (define (datum->text datum)
   "Return DATUM, written so that it can be read back."
-  (let ((text (and (not (too-deep? datum most-nesting))
+  (let ((text (and (not (too-deep? datum max-nesting))
                    (call-with-output-string
                      (lambda (port) (write-portably datum port))))))
     (unless (and text (equal? (list datum) (read-all text)))

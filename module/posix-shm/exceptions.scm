@@ -124,8 +124,8 @@ says that shared memory does not contain what a procedure expects there."
 (define abandoned? (exception-predicate &shm-abandoned))
 
 (define (shm-abandoned? object)
-  "Return #t if OBJECT is an exception of type &shm-abandoned, else #f.  It says
-that the owner of a lock died."
+  "Return #t if OBJECT is an exception of type &shm-abandoned, else #f.  It
+says that the owner of a lock died."
   (abandoned? object))
 
 ;; Nothing can be sent to a channel any more.

@@ -28,8 +28,8 @@
 (define fault? (exception-predicate &shm-fault))
 
 (define (shm-fault? object)
-  "Return #t if OBJECT is an exception of type &shm-fault, else #f.  It says that
-this thread accessed a page of a mapping that is not accessible."
+  "Return #t if OBJECT is an exception of type &shm-fault, else #f.  It says
+that this thread accessed a page of a mapping that is not accessible."
   (fault? object))
 
 (define-syntax-rule (define-accessor (name fault) accessor field text)
@@ -76,7 +76,8 @@ truncated, or the system has no memory left for it"))
 (define* (shm-fault-guard #:optional (enabled? *unspecified*))
   "Return #t if faults in mappings raise exceptions of type &shm-fault, and #f
 if they have the effect that they have without this library, which usually ends
-the process.  With ENABLED?, a boolean, set that, and return the previous value.
+the process.  With ENABLED?, a boolean, set that, and return the previous
+value.
 
 The guard is a handler of the signals SIGBUS and SIGSEGV, installed with the
 first mapping.  It passes faults elsewhere on to the handler that it replaced.

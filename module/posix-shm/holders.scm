@@ -60,7 +60,7 @@
         (lambda (a b) (string<? (object-name a) (object-name b)))))
 
 (define (object-named name)
-  "Return the object NAME.  Where the system lists objects, this user needs no
+  "Return the object NAME.  If the system can list objects, this user needs no
 permission to open it."
   (catch 'system-error
     (lambda ()
@@ -199,7 +199,7 @@ if those are all, #f if processes of other users may be missing.  Return #f and
                           (or (pair? mapped) (pair? open)))
                          (_ #f))
                        found)
-               ;; Where /proc hides processes of other users, 1 is hidden, too.
+               ;; If /proc hides processes of other users, it hides 1, too.
                (and (= 1 (car pids)) (not (memv EACCES found))))))))
 
 (define (holder-maps? holder object)

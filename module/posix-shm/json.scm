@@ -27,7 +27,8 @@
 
 (define* (write-json value #:optional (port (current-output-port)))
   "Write VALUE to PORT as JSON, in ASCII: a boolean, the symbol null or
-another, a string, a real number, a vector, or an alist whose keys are strings."
+another, a string, a real number, a vector, or an alist whose keys are
+strings."
   (cond ((boolean? value) (display (if value "true" "false") port))
         ((eq? value 'null) (display "null" port))
         ((symbol? value) (write-json (symbol->string value) port))

@@ -56,8 +56,8 @@ both are given they must agree."
   (let ((needed (size-of subr type dimensions)))
     (when (and size needed (not (eqv? size needed)))
       (scm-error 'out-of-range subr
-                 "A size of ~A bytes does not agree with dimensions ~A of type \
-~A, which need ~A bytes"
+                 "A size of ~A bytes does not agree with dimensions ~A of \
+type ~A, which need ~A bytes"
                  (list (shown size) (shown dimensions) type needed)
                  (list size)))
     (or size needed)))
@@ -92,10 +92,10 @@ closed afterwards.
 TYPE is vu8, for a bytevector, or one of the tags of SRFI-4 (u8 s8 u16 s16 u32
 s32 u64 s64 f32 f64 c32 c64), for a uniform vector; LENGTH and OFFSET must be
 multiples of the size of its elements.  DIMENSIONS, a list of lengths such as
-(480 640), gives an array of that shape, row-major.  WRITABLE?, a boolean, is by
-default whether FD is open for writing.  POPULATE? allocates all pages now,
-LOCK? keeps them in memory (see mlock(2)), HUGE-PAGES? asks the system for large
-pages.
+(480 640), gives an array of that shape, row-major.  WRITABLE?, a boolean, is
+by default whether FD is open for writing.  POPULATE? allocates all pages now,
+LOCK? keeps them in memory (see mlock(2)), HUGE-PAGES? asks the system for
+large pages.
 
 shm-unmap! unmaps the memory, or the garbage collector, once neither the
 bytevector nor a view of it is reachable.
@@ -116,11 +116,11 @@ ENOTSUP (HUGE-PAGES?), ENODEV (FD is not that of an object).  See mmap(2)."
 (define* (shm-view bv type #:optional (start 0) count #:key dimensions)
   "Return another uniform vector on the memory of BV, a bytevector or array on
 shared memory: COUNT elements of TYPE (as for shm-map) from byte START on, by
-default as many as DIMENSIONS have, or all.  With DIMENSIONS, return an array, as
-for shm-map.  The view keeps the mapping alive.
+default as many as DIMENSIONS have, or all.  With DIMENSIONS, return an array,
+as for shm-map.  The view keeps the mapping alive.
 
-Raise wrong-type-arg if BV is not on shared memory, and out-of-range for what is
-not within BV, for a START or a length that is not a multiple of the size of
+Raise wrong-type-arg if BV is not on shared memory, and out-of-range for what
+is not within BV, for a START or a length that is not a multiple of the size of
 TYPE, or for a COUNT that is not that of DIMENSIONS."
   (require-shm "shm-view" bv)
   (when dimensions
@@ -134,9 +134,9 @@ TYPE, or for a COUNT that is not that of DIMENSIONS."
             dimensions))
 
 (define (shm-unmap! bv)
-  "Unmap the shared memory of BV, a bytevector or array on it, and return #t, or
-#f if that was done before.  BV is empty from now on; other views of the mapping
-show private zeros.
+  "Unmap the shared memory of BV, a bytevector or array on it, and return #t,
+or #f if that was done before.  BV is empty from now on; other views of the
+mapping show private zeros.
 
 Raise wrong-type-arg if BV is not on shared memory."
   (require-shm "shm-unmap!" bv)
@@ -149,9 +149,9 @@ else #f."
   (%shm-mapped? (root-of bv)))
 
 (define (shm-name bv)
-  "Return the name of the object that BV, a bytevector or array, is on, a string;
-or #f if it has none or it is not known.  After shm-create and shm-attach it is
-the name that they were given, also if that was unlinked."
+  "Return the name of the object that BV, a bytevector or array, is on, a
+string; or #f if it has none or it is not known.  After shm-create and
+shm-attach it is the name that they were given, also if that was unlinked."
   (require-shm "shm-name" bv)
   (%shm-name (root-of bv)))
 
@@ -163,29 +163,29 @@ the name that they were given, also if that was unlinked."
                      timeout)
   "Create the shared memory object NAME of SIZE bytes, map it writable, and
 return a bytevector on it or, with DIMENSIONS, an array.  If NAME is #f, the
-object is anonymous: only children of this process share it.  SIZE may be #f with
-DIMENSIONS.
+object is anonymous: only children of this process share it.  SIZE may be #f
+with DIMENSIONS.
 
 EXISTS says what to do if there is an object NAME: error raises EEXIST; attach
 attaches to it, writable, without calling INITIALIZE; replace puts the new one
 in its place atomically, and processes that are attached to the old one keep
 that.  Of any number of processes that attach at once exactly one creates the
-object, the others attach to it; they wait until it has a size, and return #f if
-TIMEOUT, a real number of seconds, expires.
+object, the others attach to it; they wait until it has a size, and return #f
+if TIMEOUT, a real number of seconds, expires.
 
 INITIALIZE is a procedure that is called with what this will return, before
 other processes can attach to the object (if the system allows that, as Linux
 does).  With attach, it may be called for an object that is then discarded.
 
 MODE gives the object's permission bits, less those of the umask; TYPE,
-DIMENSIONS, POPULATE?, LOCK? and HUGE-PAGES? are as for shm-map, RESERVE? as for
-shm-resize!.
+DIMENSIONS, POPULATE?, LOCK? and HUGE-PAGES? are as for shm-map, RESERVE? as
+for shm-resize!.
 
 If anything fails, or INITIALIZE does not return, no object is left behind.
-Raise system-error with EEXIST if NAME is taken, ENOSPC if RESERVE? and there is
-not enough memory, and others as shm-open and shm-map do; out-of-range for a SIZE
-that is not positive, that is not a multiple of the size of TYPE, that does not
-agree with DIMENSIONS, or that is larger than an existing object."
+Raise system-error with EEXIST if NAME is taken, ENOSPC if RESERVE? and there
+is not enough memory, and others as shm-open and shm-map do; out-of-range for a
+SIZE that is not positive, that is not a multiple of the size of TYPE, that
+does not agree with DIMENSIONS, or that is larger than an existing object."
   (require-shm "shm-create" name)
   (create "shm-create" name size noop mode exists type dimensions reserve?
           populate? lock? huge-pages? initialize timeout))
@@ -211,8 +211,9 @@ existing object and #f."
         (not (eq? reason 'leased))
         (< (%shm-now) patience)))
   (define (attach-or-create tries)
-    (let ((found (without-asyncs
-                  (try-attach subr name type dimensions #t bytes keep retry?))))
+    (let ((found
+           (without-asyncs
+            (try-attach subr name type dimensions #t bytes keep retry?))))
       (cond ((not (symbol? found)) found)
             ((not (eq? found 'missing)) #f)
             ((catch taken create-new (const #f)))
@@ -297,10 +298,10 @@ taken, throw to TAKEN."
       array)))
 
 (define (try-attach subr name type dimensions writable? at-least keep retry?)
-  "Map the object NAME, call KEEP with the bytevector and #f, and return that or,
-with DIMENSIONS, an array.  If it cannot be attached yet, for a reason for which
-RETRY? returns true, return that: missing, empty or leased.  Raise out-of-range
-if the object has fewer bytes than AT-LEAST."
+  "Map the object NAME, call KEEP with the bytevector and #f, and return that
+or, with DIMENSIONS, an array.  If it cannot be attached yet, for a reason for
+which RETRY? returns true, return that: missing, empty or leased.  Raise
+out-of-range if the object has fewer bytes than AT-LEAST."
   (define (open)
     (catch 'system-error
       (lambda () (%shm-open name (list (if writable? O_RDWR O_RDONLY)) 0 #f))
@@ -317,8 +318,8 @@ if the object has fewer bytes than AT-LEAST."
        ((and (zero? size) (retry? 'empty))
         'empty)
        ((zero? size)
-        (refuse-empty subr "The object ~A is empty; with #:wait this waits until \
-its creator gives it a size" name))
+        (refuse-empty subr "The object ~A is empty; with #:wait this waits \
+until its creator gives it a size" name))
        ((< size (max (or at-least 0) (or needed 0)))
         (scm-error 'out-of-range subr
                    "The object ~A has ~A bytes, fewer than the ~A that are \
@@ -369,10 +370,10 @@ multiple of the size of TYPE, or less than DIMENSIONS need."
                         initialize timeout timeout-value)
   "Create the shared memory object NAME of SIZE bytes, call PROC with a
 bytevector on it or, with DIMENSIONS, an array, and return what PROC returns.
-However PROC is left, the memory is unmapped, and the name is unlinked, once, if
-it still is that of the object that this call created; but not where a child of
-a fork leaves PROC.  The keywords are those of shm-create; if TIMEOUT expires,
-return TIMEOUT-VALUE, by default #f, and do not call PROC.
+However PROC is left, the memory is unmapped, and the name is unlinked, once,
+if it still is that of the object that this call created; but not where a child
+of a fork leaves PROC.  The keywords are those of shm-create; if TIMEOUT
+expires, return TIMEOUT-VALUE, by default #f, and do not call PROC.
 
 Raise what shm-create and PROC raise."
   (require-shm "call-with-shm" name)

@@ -70,8 +70,8 @@ NAME is a string: a slash, then 1 to 255 bytes (in UTF-8) with no other slash.
 OFLAGS is a list of flags, or the same combined with logior: exactly one of
 O_RDONLY and O_RDWR, and any of O_CREAT (create the object, of size 0, if there
 is none), O_EXCL (with O_CREAT: fail if there is one) and O_TRUNC (set its size
-to 0).  MODE, also as a keyword #:mode, gives a new object's permission bits, an
-integer from 0 to #o777, less those of the umask.
+to 0).  MODE, also as a keyword #:mode, gives a new object's permission bits,
+an integer from 0 to #o777, less those of the umask.
 
 Guile's own procedures take the descriptor: truncate-file, stat, chmod, fdopen,
 close-fdes.
@@ -79,8 +79,8 @@ close-fdes.
 Raise wrong-type-arg or out-of-range for an invalid argument, and system-error
 if the system refuses: ENOENT (no such object), EEXIST, EACCES, EINVAL (not a
 name, or that of something else), EWOULDBLOCK (another process has had a lease
-on it for 100 ms), ENAMETOOLONG, EMFILE (too many descriptors), ENOSYS (no POSIX
-shared memory here).  See shm_open(3)."
+on it for 100 ms), ENAMETOOLONG, EMFILE (too many descriptors), ENOSYS (no
+POSIX shared memory here).  See shm_open(3)."
   (%shm-open name oflags keyword-mode #t))
 
 (define (shm-unlink name)
@@ -96,8 +96,9 @@ ENOSYS (no POSIX shared memory here).  See shm_unlink(3)."
 (define* (shm-open-anonymous #:key (size 0) (label "guile-shm"))
   "Create a shared memory object without a name, of SIZE bytes, and return a
 descriptor for it, open for reading and writing and closed on exec.  Other
-processes get it by fork, or by shm-send-fd; it is gone with its last descriptor
-and mapping.  LABEL, a string of up to 249 bytes, is for debugging tools.
+processes get it by fork, or by shm-send-fd; it is gone with its last
+descriptor and mapping.  LABEL, a string of up to 249 bytes, is for debugging
+tools.
 
 Raise out-of-range for an invalid SIZE, and system-error if the system refuses.
 See memfd_create(2)."
@@ -149,14 +150,14 @@ port.  Raise system-error if FD is not open."
   (%shm-size fd))
 
 (define* (shm-resize! fd size #:key reserve?)
-  "Set the size of the object behind FD, a file descriptor or file port, to SIZE
-bytes.  Bytes that are added are 0; an access to bytes that are cut off raises
-&shm-fault.
+  "Set the size of the object behind FD, a file descriptor or file port, to
+SIZE bytes.  Bytes that are added are 0; an access to bytes that are cut off
+raises &shm-fault.
 
-With RESERVE? the system allocates the memory now; if there is not enough, raise
-system-error with ENOSPC, and the size stays as it was.  Without it, a page is
-allocated when it is first accessed.  If the system cannot reserve memory,
-RESERVE? has no effect.
+With RESERVE? the system allocates the memory now; if there is not enough,
+raise system-error with ENOSPC, and the size stays as it was.  Without it, a
+page is allocated when it is first accessed.  If the system cannot reserve
+memory, RESERVE? has no effect.
 
 Raise out-of-range for a SIZE that is negative or too large for the system, and
 system-error if it refuses: EINVAL (FD is not open for writing), EPERM (a seal
@@ -165,9 +166,9 @@ forbids it), EFBIG.  See ftruncate(2), posix_fallocate(3)."
   (%shm-resize! fd size reserve?))
 
 (define (shm-seal! fd seals)
-  "Forbid, for ever and for all processes, what SEALS lists for the object behind
-FD, a file descriptor or file port, which must be anonymous: shrink and grow (to
-change its size), write (to store in it), seal (to add seals).
+  "Forbid, for ever and for all processes, what SEALS lists for the object
+behind FD, a file descriptor or file port, which must be anonymous: shrink and
+grow (to change its size), write (to store in it), seal (to add seals).
 
 Raise out-of-range for another symbol, and system-error if the system refuses:
 EBUSY (write, but a writable mapping exists), EPERM (the object does not allow
@@ -182,9 +183,9 @@ FD, a file descriptor or file port.  Raise system-error if FD is not open."
   (%shm-seals fd))
 
 (define (shm-list)
-  "Return the sorted list of the names of all shared memory objects.  Names that
-begin with /sem. are omitted, since they may be those of semaphores.  Raise
-system-error with ENOSYS if the system cannot list objects."
+  "Return the sorted list of the names of all shared memory objects.  Names
+that begin with /sem. are omitted, since they may be those of semaphores.
+Raise system-error with ENOSYS if the system cannot list objects."
   (require-shm "shm-list" 'all)
   (sort (filter (lambda (name) (not (string-prefix? "/sem." name)))
                 (map car (%shm-list)))

@@ -1,5 +1,5 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; (posix-shm poll) - polling until a deadline, where there is no futex.
+;;; (posix-shm poll) - polling until a deadline, without a futex.
 
 (define-module (posix-shm poll)
   #:use-module ((posix-shm exceptions) #:select (shown wrong-type))

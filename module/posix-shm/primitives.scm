@@ -7,9 +7,9 @@
   #:use-module ((srfi srfi-1) #:select (break))
   #:export (document))
 
-;; Where to look for the extension, in this order: where the environment says,
-;; as in a build tree; where it was installed, below the DESTDIR, if any, that
-;; the modules are in; where Guile looks.
+;; The extension is in the directory that the environment names, as in a build
+;; tree; or where it was installed, below the DESTDIR, if any, of the modules;
+;; or where Guile looks.
 (define (extension)
   (define (staging-root)
     (let* ((config "/posix-shm/config.scm")
@@ -24,19 +24,20 @@
                    "libguile-shm.so")
       "libguile-shm"))
 
-;; The extension exports what it defines here.  The compiler loads this module
-;; with those that import it, and so knows the names.
+;; The extension defines its primitives in this module, and exports them.  The
+;; compiler loads this module with those that import it, and so knows the
+;; names.
 (load-extension (extension) "gshm_init")
 
 (define (document procedure arguments text)
   "Make TEXT, with a first line that shows the call, the documentation of
-PROCEDURE, which C defines.  ARGUMENTS, as in (bv k #:optional timeout), are the
-names that procedure-arguments shows."
+PROCEDURE, which C defines.  ARGUMENTS, as in (bv k #:optional timeout), are
+the names that procedure-arguments shows."
   (call-with-values (lambda () (break keyword? arguments))
     (lambda (required rest)
       (let ((optional (if (null? rest) '() (cdr rest))))
-        ;; Required, optional and keyword arguments, whether others are allowed,
-        ;; and the rest argument.
+        ;; Required, optional and keyword arguments, whether others are
+        ;; allowed, and the rest argument.
         (set-procedure-property! procedure 'arglist
                                  (list required optional '() #f #f))
         (set-procedure-property! procedure 'documentation

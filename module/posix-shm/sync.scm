@@ -71,8 +71,8 @@ Raise out-of-range if K is not a multiple of 8, or if BV is too short.")
 
 (document shm-mutex-lock! '(bv k #:optional timeout)
   "Lock the mutex at byte offset K of the bytevector BV; if another thread, of
-any process, owns it, wait.  TIMEOUT is a real number of seconds; without it, or
-if it is #f, wait for ever.
+any process, owns it, wait.  TIMEOUT is a real number of seconds; without it,
+or if it is #f, wait for ever.
 
 Return #t; or 'abandoned if the last owner died while it owned the mutex, so
 that the data may be inconsistent: this thread owns the mutex and should
@@ -132,8 +132,8 @@ bytevector BV.  Raise what shm-condition-variable-signal! does.")
 
 (document shm-semaphore-init! '(bv k value)
   "Make the shm-semaphore-size bytes at byte offset K of the bytevector BV a
-semaphore of VALUE, an exact integer from 0 to 2147483647.  Do this once, before
-any thread uses it.
+semaphore of VALUE, an exact integer from 0 to 2147483647.  Do this once,
+before any thread uses it.
 
 Raise out-of-range if K is not a multiple of 8, if BV is too short, or for
 another VALUE.")
@@ -176,8 +176,8 @@ another N.")
   "Wait at the barrier at byte offset K of the bytevector BV until as many
 threads wait there as it is for.  Then all of them return, and the barrier is
 closed again.  TIMEOUT is a real number of seconds; without it, or if it is #f,
-wait for ever.  Return #t, or #f if TIMEOUT expires.  A thread that timed out or
-died no longer counts.
+wait for ever.  Return #t, or #f if TIMEOUT expires.  A thread that timed out
+or died no longer counts.
 
 Raise &shm-format-error if there is no barrier, and out-of-range if K is not a
 multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
@@ -201,8 +201,8 @@ owned the lock, so that the data may be inconsistent: this thread owns the lock
 as a writer then, to recover the data.
 
 Raise system-error with EDEADLK if this thread owns the lock already,
-&shm-format-error if there is no read-write lock, and out-of-range if K is not a
-multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
+&shm-format-error if there is no read-write lock, and out-of-range if K is not
+a multiple of 8 or not within BV, or if the memory is unmapped meanwhile.")
 
 (document shm-rwlock-write-lock! '(bv k #:optional timeout)
   "Lock the read-write lock at byte offset K of the bytevector BV as a writer,
@@ -221,8 +221,8 @@ Raise what shm-rwlock-read-lock! does.")
 thread owns as a reader or as a writer.
 
 Raise system-error with EPERM if this thread does not own the lock,
-&shm-format-error if there is no read-write lock, and out-of-range if K is not a
-multiple of 8 or not within BV.")
+&shm-format-error if there is no read-write lock, and out-of-range if K is not
+a multiple of 8 or not within BV.")
 
 
 ;;; Calls with a lock held.
@@ -301,11 +301,11 @@ offset ~A of ~A could not be locked as before: ~A"
 
 (define* (call-with-shm-mutex bv k thunk
                               #:key on-abandoned timeout timeout-value)
-  "Lock the mutex at byte offset K of the bytevector BV, call THUNK, a procedure
-without arguments, and return what it returns.  However THUNK is left, the mutex
-is unlocked; where a continuation enters it again, it is locked again.  TIMEOUT
-is as for shm-mutex-lock!; if it expires, return TIMEOUT-VALUE, by default #f,
-and do not call THUNK.
+  "Lock the mutex at byte offset K of the bytevector BV, call THUNK, a
+procedure without arguments, and return what it returns.  However THUNK is
+left, the mutex is unlocked; where a continuation enters it again, it is locked
+again.  TIMEOUT is as for shm-mutex-lock!; if it expires, return TIMEOUT-VALUE,
+by default #f, and do not call THUNK.
 
 If the last owner of the mutex died, call ON-ABANDONED first, a procedure
 without arguments that recovers the data.  If it does not return, the mutex

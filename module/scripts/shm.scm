@@ -59,11 +59,11 @@ command line.
 ")
 
 
-;;; Mistakes and failures.
+;;; Errors.
 
 (define (usage-error message . arguments)
-  "End the command for a mistake in the command line.  MESSAGE, for format with
-ARGUMENTS, tells what it is."
+  "End the command with an error in the command line.  MESSAGE is for format
+with ARGUMENTS."
   (throw 'usage (apply format #f message arguments)))
 
 (define (complain message . arguments)
@@ -275,7 +275,7 @@ may be more holders."
 (define (print-who object holders all?)
   (unless holders
     (scm-error 'system-error "guild shm" "~A: ~A"
-               (list "this system does not tell who holds an object"
+               (list "this system does not tell which processes use an object"
                      (printable (object-name object)))
                (list ENOSYS)))
   (let ((those (holders-of object holders)))
