@@ -153,7 +153,7 @@
 (define mutex 0)
 (define semaphore 128)
 (define binary 256)
-(define counter 384)                    ; a process's own, and who holds a lock's
+(define counter 384)                    ; a process's own, and that of a lock's owner
 (define guarded 392)
 (define ping 512)
 (define pong 640)

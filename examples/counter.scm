@@ -5,9 +5,9 @@
 ;;;
 ;;; Four workers count, each its own number and, in a second step, the total.
 ;;; A mutex guards both.  The parent kills KILLS of them, by default 20, one
-;;; after the other and at any instant, as kill -9 does, and starts others in
-;;; their place.  Whoever gets the mutex next is told that its holder died, and
-;;; mends what that may have left half done.
+;;; after the other and at any instant, as kill -9 does, and starts others
+;;; instead.  The next owner of the mutex is told that the last one died, and
+;;; recovers the data, which may be inconsistent.
 
 (use-modules (ice-9 format)
              (ice-9 match)
@@ -18,25 +18,20 @@
 
 (define workers 4)
 
-;; Where things are: the mutex; what it guards, which is the total, how often
-;; something was mended, and a number for each worker; and what it does not
-;; guard, which is how much the workers say that they counted, and whether to
-;; stop.
+;; Offsets of the mutex; of the data that it guards: the total, the number of
+;; recoveries, and a number for each worker; and of data that it does not guard:
+;; how much the workers say that they counted, and whether to stop.
 (define mutex-k 0)
 (define total-k shm-mutex-size)
-(define mended-k (+ total-k 8))
-(define said-k (+ mended-k 8))
+(define recovered-k (+ total-k 8))
+(define said-k (+ recovered-k 8))
 (define stop-k (+ said-k 8))
 (define (own-k i) (+ stop-k 8 (* 8 i)))
 (define size (own-k workers))
 
 (define (make-shared)
-  "Return shared memory without a name, with a mutex in it."
-  (let* ((fd (shm-open-anonymous #:size size))
-         (bv (shm-map fd)))
-    (close-fdes fd)
-    (shm-mutex-init! bv mutex-k)
-    bv))
+  "Return anonymous shared memory with a mutex in it."
+  (shm-create #f size #:initialize (lambda (bv) (shm-mutex-init! bv mutex-k))))
 
 (define (value bv k) (bytevector-u64-native-ref bv k))
 (define (add-1! bv k) (bytevector-u64-native-set! bv k (+ 1 (value bv k))))
@@ -44,14 +39,14 @@
 (define (sum bv)
   (apply + (map (lambda (i) (value bv (own-k i))) (iota workers))))
 
-(define (mend! bv)
-  ;; Who died may have counted its own number and not yet the total.
+(define (recover! bv)
+  ;; The dead owner may have counted its own number and not yet the total.
   (bytevector-u64-native-set! bv total-k (sum bv))
-  (add-1! bv mended-k))
+  (add-1! bv recovered-k))
 
 (define (count! bv i)
   (with-shm-mutex bv mutex-k
-    #:on-abandoned (lambda () (mend! bv))
+    #:on-abandoned (lambda () (recover! bv))
     (add-1! bv (own-k i))
     (usleep 100)                        ; a good time to be killed
     (add-1! bv total-k)))
@@ -97,12 +92,12 @@
 
 (define (report bv kills)
   (with-shm-mutex bv mutex-k
-    #:on-abandoned (lambda () (mend! bv))
+    #:on-abandoned (lambda () (recover! bv))
     (let ((total (value bv total-k))
           (said (atomic-u64-ref bv said-k)))
       (format #t "~d worker~:p ~:*~[were~;was~:;were~] killed, ~
                   ~d of them while counting.~%"
-              kills (value bv mended-k))
+              kills (value bv recovered-k))
       (format #t "They said that they counted ~d; the total is ~d.~%"
               said total)
       ;; Each that was killed may have counted one of which it said nothing.

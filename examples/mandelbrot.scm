@@ -3,8 +3,8 @@
 ;;;
 ;;; Usage: guile mandelbrot.scm [--workers=N] [--size=WxH] [--output=FILE]
 ;;;
-;;; Each worker is a process.  It takes the next row that nobody has, by one
-;;; atomic operation, paints it into the shared picture, and counts it as done.
+;;; Each worker is a process.  It takes the next free row by one atomic
+;;; operation, paints it into the shared picture, and counts it as done.
 ;;; The parent sleeps until that count changes, and shows how far they are.  In
 ;;; the end the picture is simply there: no row was ever sent anywhere.
 ;;;

@@ -104,7 +104,7 @@ main (int argc, char **argv)
   for (uint32_t i = 0; i < count; i++)
     shared->numbers[i] = square_root (shared->numbers[i]);
 
-  /* Who sees the state as 1 sees the numbers as well.  */
+  /* A process that loads 1 here sees the numbers, too.  */
   atomic_store (&shared->state, 1);
   notify (&shared->state);
   return EXIT_SUCCESS;

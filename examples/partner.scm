@@ -51,7 +51,8 @@ that.  Return whether it is done."
     ((0 . _)
      (cond ((done? bv) (waitpid pid) #t)
            (else
-            ;; The time is for those who end, or cannot notify, as in Python.
+            ;; The timeout is for a process that ended, or that cannot notify,
+            ;; as in Python.
             (atomic-u32-wait bv state-k 0 0.1)
             (wait-until-done bv pid))))
     (_ (done? bv))))

@@ -9,7 +9,7 @@
 ;;;
 ;;; The first one makes a shared memory object with two channels, one for each
 ;;; direction.  The second removes the name when it has the channels, so that
-;;; the next who use NAME talk about something else.
+;;; NAME is free for others.
 
 (use-modules ((ice-9 format) #:select (format))
              (ice-9 match)
@@ -47,7 +47,7 @@
   (join-thread listener))
 
 (define (begin-talk name)
-  ;; The name is removed at the end if nobody came.
+  ;; Remove the name at the end if no other process has.
   (call-with-shm name (* 2 channel-size)
     (lambda (bv)
       (say "(You are the first.)")

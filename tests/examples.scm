@@ -185,7 +185,7 @@ The square root of 10000.0 is 100.0.\n")
       (shm-unmap! bv))))
 
 
-;;; Two who talk.
+;;; Two terminals.
 
 (define (start-talker name . lines)
   "Start a talker that says LINES, and return a pipe on which it prints."

@@ -79,7 +79,7 @@ status."
     (let ((bv (shm-create name 8000)))
       (match (shm "list" "--long")
         ((text status)
-         (test-equal "--long: who holds it, below it"
+         (test-equal "--long: the processes that use it, below it"
            (list (number->string (getpid)) "mapped")
            (take (fields (second (member (line-with text name) (lines text))))
                  2))))
@@ -93,7 +93,7 @@ status."
              (format #f "{\"name\": ~s, \"kind\": \"object\", \
 \"size\": 8000, \"used\": 0, \"mode\": \"600\""
                      name)))
-         (test-assert "--json: who holds it"
+         (test-assert "--json: the processes that use it"
            (string-match (format #f "\"pid\": ~a, \"command\": \"[^\n]*\", \
 \"mapped\": true, \"open\": false" (getpid)) text))))
       (shm-unmap! bv))))
@@ -325,7 +325,7 @@ name first)\n" name) text)))
           (test-equal "dump and load, without a word" '("" 0) result)
           (test-equal "without filling holes" '(12288 12288) memory)
           (test-assert "all bytes" (bytevector=? bv (contents to)))
-          (test-equal "for nobody else" #o600
+          (test-equal "for no other user" #o600
             (stat:perms (stat (string-append "/dev/shm" to)))))
         (match (shell "\"$0\" shm dump \"$1\" | \"$0\" shm load \"$2\" 2>&1" from to)
           ((text status)

@@ -2,7 +2,7 @@
 ;;; killing.scm - processes that use everything and are killed at any instant.
 
 ;;; A killed process never harms the others: they go on, exclude each other,
-;;; find nothing half done but where they are told so, and are told each time.
+;;; find inconsistent data only if they are told so, and are told each time.
 
 (use-modules (ice-9 match)
              (posix-shm atomic)
@@ -25,9 +25,9 @@
 (define barrier 8192)
 (define size 16384)
 
-;; Words: what the mutex guards, two that are equal, and who is in there; the
-;; same of the read-write lock; how often somebody was told that a mutex was
-;; abandoned; what went wrong; how far each worker is.
+;; Words: what the mutex guards, two that are equal, and the worker
+;; inside; the same for the read-write lock; how often a worker was told that a
+;; mutex was abandoned; what went wrong; the progress of each worker.
 (define-values (guarded other-guarded inside
                 written other-written writer
                 reports wrong progress)
@@ -48,19 +48,19 @@
 (define (value bv k) (bytevector-u64-native-ref bv k))
 (define (set-value! bv k n) (bytevector-u64-native-set! bv k n))
 
-;; What two words that belong together go through.
-(define (mend bv a b who)
+;; Make two words equal again.
+(define (recover bv a b inside)
   (let ((n (max (value bv a) (value bv b))))
     (set-value! bv a n)
     (set-value! bv b n)
-    (set-value! bv who 0)))
+    (set-value! bv inside 0)))
 
-(define (change bv me state a b who)
-  (set-value! bv who (+ me 1))
+(define (change bv me state a b inside)
+  (set-value! bv inside (+ me 1))
   (set-value! bv a (+ 1 (value bv a)))
   (when (zero? (random 50 state)) (usleep (random 300 state)))
   (set-value! bv b (+ 1 (value bv b)))
-  (set-value! bv who 0))
+  (set-value! bv inside 0))
 
 ;; End this process, and say WHAT was wrong, unless EXPRESSION holds.
 (define-syntax-rule (check bv what expression)
@@ -70,20 +70,20 @@
 
 (define (report bv)
   (atomic-u64-fetch-add! bv reports 1)
-  (mend bv guarded other-guarded inside))
+  (recover bv guarded other-guarded inside))
 
 (define (locked bv outcome)
   (match outcome
     ('abandoned (report bv))
     (#t
-     ;; Whoever died in there must have been reported.
+     ;; The death of a worker inside must have been reported.
      (check bv 1 (zero? (value bv inside)))
      (check bv 2 (= (value bv guarded) (value bv other-guarded))))
     (#f (check bv 3 #f))))
 
 (define (entered bv outcome)
   (match outcome
-    ('abandoned (mend bv written other-written writer))
+    ('abandoned (recover bv written other-written writer))
     (#t
      (check bv 4 (zero? (value bv writer)))
      (check bv 5 (= (value bv written) (value bv other-written))))
@@ -194,7 +194,7 @@
   (test-assert (format #f "~a are killed, the others go on" kills)
     (kill-some bv))
   (test-equal "nothing was wrong" 0 (atomic-u64-ref bv wrong))
-  (test-assert "no mutex was reported more often than somebody died"
+  (test-assert "not more reports of an abandoned mutex than deaths"
     (<= 0 (atomic-u64-ref bv reports) (+ kills workers)))
   (format #t "reports: ~a, progress: ~a~%" (atomic-u64-ref bv reports)
           (map (lambda (i) (progress-of bv i)) (iota workers)))
@@ -213,7 +213,7 @@
     (let ((n (shm-semaphore-value bv semaphore)))
       (shm-semaphore-post! bv semaphore)
       (= (+ n 1) (shm-semaphore-value bv semaphore))))
-  (test-equal "the barrier counts those who live" #f
+  (test-equal "the barrier counts live threads" #f
     (begin
       (usleep 120000)
       (shm-barrier-wait! bv barrier 0.2))))

@@ -213,7 +213,7 @@ and not \"/.\" or \"/..\"")
 
 ;; As another user, which only root can become.  The modules are loaded before,
 ;; since that user may not be allowed to read them.
-(define (as-nobody expression)
+(define (as-other-user expression)
   (eval-in-new-guile '(setgroups #())
                      '(setgid 65534)
                      '(setuid 65534)
@@ -230,12 +230,12 @@ and not \"/.\" or \"/..\"")
     (call-with-descriptor (shm-open name make #o600)
       (lambda (fd)
         (test-equal "shm-open for reading" (cons "shm-open" EACCES)
-          (as-nobody `(shm-open ,name (list O_RDONLY))))
+          (as-other-user `(shm-open ,name (list O_RDONLY))))
         (test-equal "shm-open for reading and writing" (cons "shm-open" EACCES)
-          (as-nobody `(shm-open ,name (list O_RDWR O_CREAT))))
+          (as-other-user `(shm-open ,name (list O_RDWR O_CREAT))))
         ;; The sticky bit of /dev/shm gives EPERM, which POSIX calls EACCES.
         (test-equal "shm-unlink" (cons "shm-unlink" EACCES)
-          (as-nobody `(shm-unlink ,name)))))))
+          (as-other-user `(shm-unlink ,name)))))))
 
 (define (test-opening)
   (with-fresh-name name
@@ -268,7 +268,7 @@ the name first")
             (for-each close-fdes (list-head held 5))
             (write (list key subr (apply format #f message arguments)
                          (car data)))))))
-    (test-equal "ports that nobody can reach are closed first" '(#t 0)
+    (test-equal "unreachable ports are closed first" '(#t 0)
       (eval-in-new-guile
        set-descriptor-limit
        '(for-each (lambda (fd) (fdopen fd "r")) (fill))

@@ -93,7 +93,7 @@
              (semaphore-close! s)
              (equal? (object->string s)
                      (format #f "#<semaphore ~s closed>" name))))))
-  (test-equal "those that nobody uses are collected" #t
+  (test-equal "unreachable ones are collected" #t
     (with-name name
       (semaphore-open name (list O_CREAT O_EXCL))
       (let ((before (memory-in-use)))

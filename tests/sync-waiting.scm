@@ -202,7 +202,7 @@
                      (set! begun? #t)
                      (let again ()
                        (unless (try bv) (again)))))))
-      ;; A thread's first attempt takes longest, since it looks up who it is.
+      ;; A thread's first attempt takes longest, since it identifies itself.
       (let await ()
         (unless begun? (await)))
       (shm-unmap! bv)

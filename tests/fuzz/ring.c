@@ -12,7 +12,7 @@
 
 #include "core/ring.h"
 
-/* Nobody sleeps here.  */
+/* No thread sleeps here.  */
 int
 gshm_wake (gshm_word *word, int count)
 {

@@ -8,7 +8,7 @@
    comes round again after 65536; spinning; and the time at which somebody was
    last seen, so that who comes looks for the dead only after a slice.
 
-   Somebody who sleeps with a place sees the end of a slice only if somebody
+   Somebody who sleeps with a place sees the end of a bounded sleep only if a process
    was killed; one who has none, also if there is one now: nobody wakes it for
    that.  It comes only where there is something to see.
 
@@ -42,7 +42,7 @@
 #endif
 #define OWNER(i) ((i) + 1)
 #define TO_PLACE(owner, generation) (((owner) & 7) + 8 * (generation))
-#define WHO(place) (((place) & 3) - 1)
+#define OWNER_ID(place) (((place) & 3) - 1)
 #ifdef MUTANT_COUNT_ANY
 # define IS_TAKEN(place, generation) (((place) & 3) != 0)
 #else
@@ -56,7 +56,7 @@ bool asleep[3];
 bool dead[3];
 
 /* What is said about it: in which generation, and 1, a thread stands; whether
-   it was counted when that opened; whether anybody was killed.  */
+   it was counted when that opened; whether a process was killed.  */
 byte stands[3];
 bool passed[3];
 bool killed;
@@ -67,7 +67,7 @@ bool killed;
 
 #define IS_DEAD_IN(i)                                                         \
   (((arrived[i] & 3) != 0) && arrived[i] >> 3 == generation                   \
-   && dead[WHO (arrived[i])])
+   && dead[OWNER_ID (arrived[i])])
 #define IS_FREE(i) (!(((arrived[i] & 3) != 0) && arrived[i] >> 3 == generation))
 #if PARTIES == 2
 # define DEAD_IN_ANY (IS_DEAD_IN (0) || IS_DEAD_IN (1))
@@ -221,7 +221,7 @@ count_one:
   :: atomic {
        owner = arrived[i];
        if
-       :: IS_TAKEN (owner, seen) && look && dead[WHO (owner)] -> goto reap
+       :: IS_TAKEN (owner, seen) && look && dead[OWNER_ID (owner)] -> goto reap
        :: else
        fi;
        if
@@ -254,7 +254,7 @@ reap:
 #ifndef MUTANT_REAP_WITHOUT_STATE
           withdrawals++;
 #endif
-          stands[WHO (owner)] = 0
+          stands[OWNER_ID (owner)] = 0
        :: else -> owner = 0; goto next
        fi
      }
@@ -321,7 +321,7 @@ sleep:
   OR_DIE
   fi;
 end_asleep:
-  /* Nobody can tell one that is killed here from one that is killed before,
+  /* A kill here is indistinguishable from one before,
      and if it could be, there would always be something that moves.  */
   if
   :: atomic { !asleep[me] -> goto attempt }

@@ -13,7 +13,7 @@
    are owed.  Who signals does not hold the mutex.
 
    The system wakes in the order of arrival; here, any of those who went to
-   sleep with the oldest sequence.  The end of a slice comes only if somebody
+   sleep with the oldest sequence.  The end of a bounded sleep comes only if a process
    was killed, or with -DSLICES also if nobody was, and only where there is
    something to see, so that nobody may look for ever.
 
@@ -49,8 +49,8 @@ bool dead[5];
 /* What is said about it: how many signals were given since a thread waits,
    less those that threads took since then; whether it waits, and entered after
    the last one; how many of all that were given are left; whether somebody entered
-   while one was; whether anybody was killed or left by an exception; whether
-   anybody was killed.  */
+   while one was; whether a process was killed or left by an exception; whether
+   a process was killed.  */
 byte due[3];
 bool waits[3];
 bool late[3];
@@ -286,7 +286,7 @@ attempt:
   OR_DIE
   fi;
 end_asleep:
-  /* Nobody can tell one that is killed here, or while it waits for the mutex,
+  /* A kill here, or while it waits for the mutex, is indistinguishable,
      from one that is killed before or after, and if it could be, there would
      always be something that moves.  */
   if

@@ -7,7 +7,7 @@
    format, the halves of the owner (the futex compares all of it), and
    spinning, whose attempts are the first one again.
 
-   A wake-up may choose any sleeper.  The end of a slice comes only where
+   A wake-up may choose any sleeper.  The end of a bounded sleep comes only where
    there is something to see: that the owner is dead, or, if somebody was
    killed, that there is none, so that without that a lost wake-up is a
    deadlock.  A lock that is lost is one, too.  With -DSLICES a slice ends
@@ -22,11 +22,11 @@
 /* Flags of an owner, and what is none that lives.  */
 #define WAITERS 1
 #define UNMENDED 2
-#define NOBODY WAITERS
+#define ABANDONED WAITERS
 #define NEVER UNMENDED
 #define OWNER(i) (4 * (i) + 4)
-#define WHO(owner) ((owner) / 4 - 1)
-#define IS_DEAD(owner) ((owner) >= 4 && dead[WHO (owner)])
+#define OWNER_ID(owner) ((owner) / 4 - 1)
+#define IS_DEAD(owner) ((owner) >= 4 && dead[OWNER_ID (owner)])
 
 byte owner;
 bool asleep[3];
@@ -34,12 +34,12 @@ bool dead[4];
 
 /* What is said about it: who believes to hold it; whether what it guards was
    left by one who was killed, or who did not mend it, and nobody was told;
-   whether anybody was killed.  */
+   whether a process was killed.  */
 bool holds[3];
 bool broken;
 bool killed;
 
-#define NOBODY_HOLDS                                                          \
+#define NO_OWNER                                                          \
   (!(holds[0] && !dead[0]) && !(holds[1] && !dead[1])                         \
    && !(holds[2] && !dead[2]))
 
@@ -104,13 +104,13 @@ bool killed;
 #ifdef MUTANT_LEAVE_AS_FREE
 # define LEFT_TO 0
 #else
-# define LEFT_TO NOBODY
+# define LEFT_TO ABANDONED
 #endif
 
 #ifdef MUTANT_NOBODY_LIVES
 # define CAN_TAKE_OVER(owner) (look && IS_DEAD (owner))
 #else
-# define CAN_TAKE_OVER(owner) ((owner) == NOBODY || (look && IS_DEAD (owner)))
+# define CAN_TAKE_OVER(owner) ((owner) == ABANDONED || (look && IS_DEAD (owner)))
 #endif
 
 inline wake ()
@@ -125,7 +125,7 @@ inline wake ()
 
 inline held (report)
 {
-  assert (NOBODY_HOLDS);
+  assert (NO_OWNER);
   assert (broken == report);
   broken = false;
   holds[me] = true
@@ -190,7 +190,7 @@ attempt:
   fi;
 taken:
   atomic {
-    assert (seen < 4 || WHO (seen) != me);
+    assert (seen < 4 || OWNER_ID (seen) != me);
     if
     :: CAN_TAKE_OVER (seen) -> goto take_over
     :: !CAN_TAKE_OVER (seen) && (seen & WAITERS) -> goto sleep
@@ -242,7 +242,7 @@ sleep:
      }
   OR_DIE
   fi;
-  /* Nobody can tell one that is killed here from one that is killed before,
+  /* A kill here is indistinguishable from one before,
      and if it could be, this would not be the end where it must not be.  */
   if
   :: atomic { !asleep[me] -> goto attempt }
@@ -263,7 +263,7 @@ locked:
   :: atomic {
        look = false;
        last = false;
-       assert (WHO (owner) == me);
+       assert (OWNER_ID (owner) == me);
        /* Who took over from a dead one may unlock it, as if it were mended;
           or mend it and leave; or leave as it is.  */
        if
@@ -347,7 +347,7 @@ die:
     killed = true;
     asleep[me] = false;
     if
-    :: owner >= 4 && WHO (owner) == me -> broken = true
+    :: owner >= 4 && OWNER_ID (owner) == me -> broken = true
     :: else
     fi
   };

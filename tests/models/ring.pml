@@ -13,7 +13,7 @@
    The ring has SIZE units, and a record has one or two.  Both halves of a
    message name its sender and its number.
 
-   A wake-up may choose any sleeper.  The end of a slice comes only if somebody
+   A wake-up may choose any sleeper.  The end of a bounded sleep comes only if a process
    was killed, and only where there is something to see, so that a lost wake-up
    is what the judge sees when nothing moves any more.  */
 
@@ -47,8 +47,8 @@
 #define CLOSED 2
 #define TURN 4
 #define OWNER(i) (8 * (i) + 8)
-#define WHO(owner) ((owner) / 8 - 1)
-#define IS_DEAD(owner) ((owner) >= 8 && dead[WHO (owner)])
+#define OWNER_ID(owner) ((owner) / 8 - 1)
+#define IS_DEAD(owner) ((owner) >= 8 && dead[OWNER_ID (owner)])
 #define WORD(position) ((position) << 2)
 #define POSITION(word) ((word) >> 2)
 
@@ -79,7 +79,7 @@ byte asleep[4];                 /* 0, or what it sleeps on */
 bool dead[4];
 
 /* What is said about it: who has which lock; how many messages of each sender
-   were sent, and, the last two, received; whether anybody was killed.  */
+   were sent, and, the last two, received; whether a process was killed.  */
 byte holder[2];
 byte passed[4];
 byte need[2];                   /* of each sender: units */
@@ -191,9 +191,9 @@ inline lock (side)
            owner[side] = OWNER (me) | (told_lock -> WAITERS : 0);
            held (side);
            goto locked
-        :: word >= 8 && WHO (word) == me ->
+        :: word >= 8 && OWNER_ID (word) == me ->
            assert (side == SEND && (word & TURN)); goto locked
-        :: word >= 8 && WHO (word) != me && look && IS_DEAD (word)
+        :: word >= 8 && OWNER_ID (word) != me && look && IS_DEAD (word)
         :: else -> goto taken
         fi);
   STEP (/* [take over] */
@@ -214,7 +214,7 @@ taken:
 /* [free] */
 inline unlock (side)
 {
-  STEP (assert (WHO (owner[side]) == me);
+  STEP (assert (OWNER_ID (owner[side]) == me);
         word = owner[side];
         owner[side] = 0;
         holder[side] = 0);
@@ -488,7 +488,7 @@ give_up:
     word = 0;
     in_vain = true;
     if
-    :: owner[SEND] >= 8 && WHO (owner[SEND]) == me -> goto unlock_side
+    :: owner[SEND] >= 8 && OWNER_ID (owner[SEND]) == me -> goto unlock_side
     :: else
     fi
   };
@@ -666,11 +666,11 @@ proctype reader (byte side)
    for that one, sleep for ever, and receivers of nothing.  */
 #define TAIL_THEN (IS_TO_SKIP -> TAIL + REST (TAIL) : TAIL)
 #define MAY_SLEEP_ON_TAIL(i)                                                  \
-  (asleep[i] == POSITION_OF (RECEIVE) && WHO (owner[SEND]) == (i)             \
+  (asleep[i] == POSITION_OF (RECEIVE) && OWNER_ID (owner[SEND]) == (i)             \
    && !IS_ROOM (need[i], TAIL_THEN))
 #define MAY_SLEEP_ON_LOCK(i)                                                  \
   (asleep[i] == OWNER_OF (SEND) && owner[SEND] >= 8                           \
-   && !dead[WHO (owner[SEND])] && MAY_SLEEP_ON_TAIL (WHO (owner[SEND])))
+   && !dead[OWNER_ID (owner[SEND])] && MAY_SLEEP_ON_TAIL (OWNER_ID (owner[SEND])))
 #define MAY_STAY(i)                                                           \
   (asleep[i] == 0                                                             \
    || (!IS_CLOSED && (MAY_SLEEP_ON_TAIL (i) || MAY_SLEEP_ON_LOCK (i))))

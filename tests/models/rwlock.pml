@@ -8,8 +8,8 @@
    as if the others were taken.  A writer may say that others sleep or not,
    whether or not it slept.
 
-   The end of a slice comes only if somebody was killed, and only where there
-   is something to see, so that whoever waits in vain is a deadlock.  */
+   The end of a bounded sleep comes only if a process was killed, and only where there
+   is something to see, so that a waiter that is never woken is a deadlock.  */
 
 #ifndef ROUNDS
 # define ROUNDS 1
@@ -24,7 +24,7 @@
 #define NEVER 3                 /* what the writer never is */
 #define ABANDONED WAITERS       /* left by an owner that did not recover */
 #define OWNER(i) (4 * (i) + 4)
-#define WHO(writer) ((writer) / 4 - 1)
+#define OWNER_ID(writer) ((writer) / 4 - 1)
 
 byte writer, leaving;
 bool reader[3];
@@ -33,7 +33,7 @@ bool drowsy[3];                 /* until somebody leaves */
 bool dead[3];
 
 /* What is said about it: who believes to read or to write, whether a writer
-   died that nobody was told of, whether anybody was killed.  */
+   died that nobody was told of, whether a process was killed.  */
 bool reads[3], writes[3];
 bool unreported, killed;
 
@@ -55,7 +55,7 @@ bool spared;
 #else
 # define SLICE_ENDS                                                           \
   (killed                                                                     \
-   && (asleep[me] -> writer < 4 || dead[WHO (writer)]                         \
+   && (asleep[me] -> writer < 4 || dead[OWNER_ID (writer)]                         \
        : DEAD_READER || !HAS_READERS))
 #endif
 
@@ -239,7 +239,7 @@ next:
   };
   if
   :: atomic {
-       assert (WHO (writer) == me);
+       assert (OWNER_ID (writer) == me);
        writer = writer & ~PENDING;
        seen = 0;
        pending = false;
@@ -256,9 +256,9 @@ wait_for_writer:
     :: else
     fi;
     if
-    :: look && dead[WHO (seen)] && (seen & PENDING) -> goto clear
-    :: look && dead[WHO (seen)] && !(seen & PENDING) -> goto take_over
-    :: !(look && dead[WHO (seen)]) && (seen & WAITERS) -> goto sleep
+    :: look && dead[OWNER_ID (seen)] && (seen & PENDING) -> goto clear
+    :: look && dead[OWNER_ID (seen)] && !(seen & PENDING) -> goto take_over
+    :: !(look && dead[OWNER_ID (seen)]) && (seen & WAITERS) -> goto sleep
     :: else
     fi
   };
@@ -334,7 +334,7 @@ drowse:
   OR_DIE
   fi;
 is_asleep:
-  /* Nobody can tell one that is killed here from one that is killed before,
+  /* A kill here is indistinguishable from one before,
      but for a writer that waits for readers.  */
   if
   :: atomic { !asleep[me] && !drowsy[me] -> goto attempt }
@@ -368,7 +368,7 @@ give_up:
        last = false;
        seen = 0;
        if
-       :: pending -> assert (WHO (writer) == me)
+       :: pending -> assert (OWNER_ID (writer) == me)
        :: else -> goto start
        fi;
        pending = false;
@@ -388,7 +388,7 @@ locked:
        :: reads[me] -> goto leave
        :: else
        fi;
-       assert (WHO (writer) == me && !(writer & PENDING));
+       assert (OWNER_ID (writer) == me && !(writer & PENDING));
        seen = writer;
        writer = 0;
        if
@@ -446,7 +446,7 @@ die:
     asleep[me] = false;
     drowsy[me] = false;
     if
-    :: writer >= 4 && WHO (writer) == me && !(writer & PENDING) ->
+    :: writer >= 4 && OWNER_ID (writer) == me && !(writer & PENDING) ->
        unreported = true
     :: else
     fi

@@ -6,8 +6,8 @@
    What is abstracted away: the format, the loop that adds one, which is a
    step, and spinning, whose attempts are the first one again.
 
-   A wake-up may choose any sleeper.  The end of a slice comes only if
-   somebody was killed, and only where there is something to take.  Somebody
+   A wake-up may choose any sleeper.  The end of a bounded sleep comes only if
+   a process was killed, and only where there is something to take.  Somebody
    who sleeps for ever beside a value that is not 0 is what the judge sees
    when nothing moves any more.  */
 
@@ -25,7 +25,7 @@ byte value;
 bool asleep[3];
 
 /* What is said about it: how many there are that were posted and not taken;
-   whether anybody was killed.  */
+   whether a process was killed.  */
 byte rest;
 bool killed;
 
@@ -163,7 +163,7 @@ sleep:
   OR_DIE
   fi;
 end_asleep:
-  /* Nobody can tell one that is killed here from one that is killed before,
+  /* A kill here is indistinguishable from one before,
      and if it could be, there would always be something that moves.  */
   if
   :: atomic { !asleep[me] -> goto attempt }
