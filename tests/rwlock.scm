@@ -264,7 +264,22 @@ that recovers it" rwlock (shm-name bv))
                       (lambda ()
                         (with-shm-write-lock bv rwlock (word bv 1))
                         (with-shm-read-lock bv rwlock (word bv 1))))))
-        (list result (free? bv))))))
+        (list result (free? bv))))
+    (test-equal "asyncs that throw at any instant leave it abandoned"
+      '((returned stopped) 0)
+      (let ((recover (lambda () (throw 'not-recovered)))
+            (use-data (lambda () (set-word! bv 2 1))))
+        (abandon bv)
+        (list (throw-at-any-instant (* 50 rounds)
+                (lambda ()
+                  (for-each
+                   (lambda (call)
+                     (catch 'not-recovered
+                       (lambda ()
+                         (call bv rwlock use-data #:on-abandoned recover))
+                       (const #f)))
+                   (list call-with-shm-read-lock call-with-shm-write-lock))))
+              (word bv 2))))))
 
 (test-begin "rwlock")
 

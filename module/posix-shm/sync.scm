@@ -230,41 +230,45 @@ a multiple of 8 or not within BV.")
 (define-syntax-rule (define-call-with-lock (name subr what)
                       lock! unlock! leave! owned? make-consistent!)
   ;; Define NAME, which does as call-with-shm-mutex, with the lock WHAT, a
-  ;; string, in the name of the procedure SUBR.  LEAVE! does as UNLOCK!, but
-  ;; nothing where the lock is not owned or not accessible; if its third
-  ;; argument is true, it leaves the lock abandoned.
+  ;; string, in the name of the procedure SUBR.  LOCK! stores its result in a
+  ;; variable, its fourth argument.  LEAVE! does as UNLOCK!, but nothing where
+  ;; the lock is not owned or not accessible; if its third argument is true, it
+  ;; leaves the lock abandoned.
   (define (name bv k thunk on-abandoned timeout timeout-value)
     ;; What LOCK! returned; or 'unknown before it has returned, or 'left once
     ;; this thread does not own the lock any more.
-    (define state 'unknown)
+    (define state (make-variable 'unknown))
+    (define (state? value)
+      (eq? value (variable-ref state)))
     (define (lock)
-      (let ((again? (eq? state 'left)))
-        (set! state 'unknown)
-        (set! state (lock! bv k timeout))
-        (when (and again? (not (eq? state #t)))
+      (let ((again? (state? 'left)))
+        (variable-set! state 'unknown)
+        (lock! bv k timeout state)
+        (when (and again? (not (state? #t)))
           (scm-error 'misc-error subr
                      "A continuation was entered again, where the ~A at \
 offset ~A of ~A could not be locked as before: ~A"
-                     (list what k (%shm-describe bv) state) #f))))
+                     (list what k (%shm-describe bv) (variable-ref state))
+                     #f))))
     (define (unlock)
-      (unless (eq? state 'left)
-        (leave! bv k (eq? state 'abandoned))
-        (set! state 'left)))
+      (unless (state? 'left)
+        (leave! bv k (state? 'abandoned))
+        (variable-set! state 'left)))
     (define (recover)
       (when on-abandoned
         (on-abandoned))
       (make-consistent! bv k)
-      (set! state #t)
+      (variable-set! state #t)
       (unless on-abandoned
         (raise-abandoned subr what (%shm-describe bv) k)))
     (define (body)
-      (when (eq? state 'abandoned)
+      (when (state? 'abandoned)
         (recover))
-      (if state
+      (if (variable-ref state)
           (call-with-values thunk
             (lambda results
               (unlock! bv k)
-              (set! state 'left)
+              (variable-set! state 'left)
               ;; `apply' is slow for the usual single value.
               (if (and (pair? results) (null? (cdr results)))
                   (car results)
@@ -274,8 +278,9 @@ offset ~A of ~A could not be locked as before: ~A"
     (when on-abandoned
       (check-procedure subr on-abandoned))
     (when (owned? bv k)
-      ;; This raises EDEADLK, before there is a lock to leave.
-      (lock! bv k))
+      ;; This raises EDEADLK here, so that UNLOCK does not leave the lock that
+      ;; an outer call owns.
+      (lock! bv k timeout state))
     ;; A signal's handler may leave by an exception after the lock was taken
     ;; and before LOCK returns, or before UNLOCK has begun.
     (dynamic-wind
@@ -284,20 +289,22 @@ offset ~A of ~A could not be locked as before: ~A"
       unlock)))
 
 (define-call-with-lock (call-with-mutex "call-with-shm-mutex" "mutex")
-  shm-mutex-lock! shm-mutex-unlock!
+  (lambda (bv k timeout state)
+    (variable-set! state (shm-mutex-lock! bv k timeout)))
+  shm-mutex-unlock!
   ;; The mutex itself records that it is abandoned.
   (lambda (bv k abandoned?) (%shm-mutex-leave! bv k))
   %shm-mutex-owned? %shm-mutex-make-consistent!)
 
 (define-call-with-lock (call-with-read-lock "call-with-shm-read-lock"
                                             "read-write lock")
-  shm-rwlock-read-lock! shm-rwlock-unlock! %shm-rwlock-leave!
-  %shm-rwlock-owned? (const #t))
+  (lambda (bv k timeout state) (%shm-rwlock-lock! bv k timeout #f state))
+  shm-rwlock-unlock! %shm-rwlock-leave! %shm-rwlock-owned? (const #t))
 
 (define-call-with-lock (call-with-write-lock "call-with-shm-write-lock"
                                              "read-write lock")
-  shm-rwlock-write-lock! shm-rwlock-unlock! %shm-rwlock-leave!
-  %shm-rwlock-owned? (const #t))
+  (lambda (bv k timeout state) (%shm-rwlock-lock! bv k timeout #t state))
+  shm-rwlock-unlock! %shm-rwlock-leave! %shm-rwlock-owned? (const #t))
 
 (define* (call-with-shm-mutex bv k thunk
                               #:key on-abandoned timeout timeout-value)

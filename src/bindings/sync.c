@@ -3,8 +3,8 @@
 
    A lock is at an offset of a bytevector.  It consists of words of fixed size,
    for 32- and 64-bit processes, and contains no pointer and no unchecked
-   index: whatever another process stores there, an operation ends.  The first
-   word is its format.
+   index: whatever another process stores there, an operation stays within the
+   structure and within its timeout.  The first word is its format.
 
    A waiter does not depend on a wake-up: it checks again after a bounded
    sleep.  Nor does it depend on the owner: it checks whether that is alive
@@ -110,9 +110,9 @@ result_to_scm (const struct use *use, enum gshm_result result)
     }
 }
 
-/* The same of a lock that begins with FORMAT.  If the memory was unmapped
-   before this thread had the lock, what it has is in other memory, of
-   zeros.  */
+/* The same for a lock that begins with FORMAT.  If the memory was unmapped
+   meanwhile, there are zeros, and the lock that this thread got is not the
+   shared one: raise &shm-format-error.  */
 static SCM
 locked_to_scm (const struct use *use, const gshm_long_word *format,
                enum gshm_result result)
@@ -122,8 +122,8 @@ locked_to_scm (const struct use *use, const gshm_long_word *format,
   return result_to_scm (use, result);
 }
 
-/* Have OPERATION waited for by ATTEMPT, and cancelled if that ends without
-   having done it: in time, or by an exception.  */
+/* Call ATTEMPT until OPERATION is done or TIMEOUT expires.  Cancel it if the
+   wait ends in any other way, also by an exception.  */
 static enum gshm_result
 wait_for (const struct use *use, int64_t timeout, gshm_attempt *attempt,
           void (*cancel) (void *operation), void *operation)
@@ -442,6 +442,17 @@ write_lock (SCM bytevector, SCM k, SCM timeout)
                        gshm_rwlock_attempt_to_write);
 }
 
+/* (BYTEVECTOR K TIMEOUT WRITER? RESULT): lock, and store in the variable
+   RESULT what the procedures above return: no async runs in between, so that
+   RESULT is always right.  */
+static SCM
+lock_rwlock (SCM bytevector, SCM k, SCM timeout, SCM is_writer, SCM result)
+{
+  return scm_variable_set_x (
+    result, (scm_is_true (is_writer) ? write_lock : read_lock) (bytevector, k,
+                                                                timeout));
+}
+
 static SCM
 unlock_rwlock (SCM bytevector, SCM k)
 {
@@ -453,9 +464,9 @@ unlock_rwlock (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K ABANDONED?): if this thread owns the lock, unlock it; with
-   ABANDONED? leave it abandoned.  This raises no exception if there is no lock
-   any more.  */
+/* (BYTEVECTOR K ABANDONED?): if this thread owns the lock, unlock it; as the
+   writer and with ABANDONED?, leave it abandoned.  This raises no exception if
+   there is no lock any more.  */
 static SCM
 leave_rwlock (SCM bytevector, SCM k, SCM is_abandoned)
 {
@@ -505,6 +516,7 @@ gshm_sync_init (void)
   gshm_define (READ_LOCK, 2, 1, read_lock);
   gshm_define (WRITE_LOCK, 2, 1, write_lock);
   gshm_define (RWLOCK_UNLOCK, 2, 0, unlock_rwlock);
+  gshm_define ("%shm-rwlock-lock!", 5, 0, lock_rwlock);
   gshm_define ("%shm-rwlock-owned?", 2, 0, is_rwlock_owned);
   gshm_define ("%shm-rwlock-leave!", 3, 0, leave_rwlock);
   gshm_define_size ("shm-mutex-size", sizeof (struct gshm_mutex));
