@@ -49,7 +49,8 @@ enum gshm_result gshm_barrier_begin (struct gshm_barrier_waiter *waiter,
    gshm_barrier_waiter.  */
 gshm_attempt gshm_barrier_attempt;
 
-/* End the wait.  Return whether the barrier had opened before.  */
+/* End the wait.  Return whether this thread had arrived and the barrier has
+   opened since.  */
 int gshm_barrier_leave (struct gshm_barrier_waiter *waiter);
 
 /* The same, if the barrier is still accessible; this does not fault.  */

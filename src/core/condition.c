@@ -123,15 +123,19 @@ attempt_to_take_signal (void *data, struct gshm_sleep *sleep)
     {
       /* A dead owner will not signal.  */
       uint64_t owner = gshm_load (&mutex->owner);
-      if (owner != 0 && !(waiter->is_recovering && owner == GSHM_ABANDONED)
-          && gshm_is_dead (owner, UINT64_MAX, atomic_load (&mutex->namespace)))
+      if (owner == GSHM_ABANDONED
+            ? !waiter->is_recovering
+            : owner != 0
+                && gshm_is_dead (owner, UINT64_MAX,
+                                 atomic_load (&mutex->namespace)))
         return GSHM_OWNER_DIED;
     }
   gshm_sleep_on_half (sleep, &condition->state, state);
   return 0;
 }
 
-/* Lock the mutex again.  */
+/* Lock the mutex again.  Return DONE, OWNER_DIED, DEADLOCK or CORRUPT; a
+   thread that is recovering the data gets DONE for OWNER_DIED.  */
 static int
 lock_again (struct gshm_condition_waiter *waiter, const struct gshm_host *host)
 {

@@ -41,9 +41,9 @@ void gshm_condition_begin (struct gshm_condition_waiter *waiter,
 
 /* Unlock the mutex, wait, and lock it again.  This thread owns it again if
    this returns DONE (signalled, or an owner of the mutex died meanwhile),
-   TIMED_OUT or OWNER_DIED (it took over from a dead owner), but not for
-   CORRUPT: one of the two is no longer valid.  If HOST leaves, cancel
-   WAITER.  */
+   TIMED_OUT, OWNER_DIED (it took over from a dead owner) or DEADLOCK (a hook
+   of HOST has locked the mutex), but not for CORRUPT: one of the two is no
+   longer valid.  If HOST leaves, cancel WAITER.  */
 enum gshm_result gshm_condition_wait (struct gshm_condition_waiter *waiter,
                                       const struct gshm_host *host,
                                       int64_t timeout);

@@ -25,8 +25,8 @@
    once.  */
 #define GSHM_NO_OWNER_VALUE GSHM_FOREIGN
 
-/* No owner: the last one unlocked without recovering what a dead owner had
-   left inconsistent.  */
+/* The word of a lock that is neither free nor owned: the last owner unlocked
+   it without recovering the data.  The next thread takes it over at once.  */
 #define GSHM_ABANDONED GSHM_WAITERS
 
 static inline uint64_t
@@ -52,6 +52,7 @@ gshm_low_half (const gshm_long_word *word)
 #endif
 }
 
+/* Set SLEEP to sleep while the low half of WORD is that of VALUE.  */
 static inline void
 gshm_sleep_on_half (struct gshm_sleep *sleep, gshm_long_word *word,
                     uint64_t value)
@@ -60,9 +61,9 @@ gshm_sleep_on_half (struct gshm_sleep *sleep, gshm_long_word *word,
   sleep->value = (uint32_t) value;
 }
 
-/* Sleep until WORD is no longer VALUE; set WAITERS there if the thread that
-   changes it is to wake this one.  If setting it fails, another thread has set
-   it, or WORD has changed and the sleep ends at once.  */
+/* Set SLEEP to sleep until WORD is no longer VALUE; set WAITERS there if the
+   thread that changes it is to wake this one.  If setting it fails, another
+   thread has set it, or WORD has changed and the sleep ends at once.  */
 static inline void
 gshm_sleep_until_changed (struct gshm_sleep *sleep, gshm_long_word *word,
                           uint64_t value)
@@ -81,7 +82,9 @@ struct gshm_locking
   gshm_long_word *owner;        /* 0: free */
   const gshm_word *namespace;
   uint64_t self;
-  int announced; /* this thread set WAITERS; others may sleep, too */
+  /* An attempt was told to announce that this thread will sleep.  From then on
+     it locks with WAITERS, since others may sleep, too.  */
+  int announced;
 };
 
 /* Attempt to lock.  If the owner is dead, take the lock over, and set

@@ -43,6 +43,7 @@ find_reader (struct gshm_rwlock *rwlock, uint64_t owner)
   return gshm_find_slot (rwlock->readers, GSHM_MAX_READERS, owner);
 }
 
+/* Also one that still waits for readers.  */
 static int
 is_writer (const struct gshm_rwlock *rwlock, uint64_t owner)
 {
@@ -76,8 +77,9 @@ leave_as_writer (struct gshm_rwlock *rwlock, uint64_t next)
     gshm_wake (gshm_low_half (&rwlock->writer), INT_MAX);
 }
 
-/* Sleep until WRITER is no longer the writer.  If it is dead or ABANDONED,
-   take over, with data that may be inconsistent.  */
+/* Set SLEEP to wait until WRITER is no longer the writer, and return 0.  If
+   WRITER is dead or ABANDONED and may have changed the data, become the writer
+   and return OWNER_DIED.  */
 static int
 wait_for_writer (struct gshm_rwlock_locking *locking, struct gshm_sleep *sleep,
                  uint64_t writer)
@@ -118,7 +120,8 @@ begin_attempt (struct gshm_rwlock_locking *locking,
   locking->announced |= sleep->announce;
   if (self != locking->self)
     {
-      /* This is the child of a fork, which is not the writer.  */
+      /* This is the child of a fork, which is not the writer; or a faulty
+         process has changed the namespace.  */
       locking->self = self;
       locking->pending = 0;
     }
@@ -145,7 +148,9 @@ gshm_rwlock_attempt_to_read (void *data, struct gshm_sleep *sleep)
     = gshm_take_slot (rwlock->readers, GSHM_MAX_READERS, locking->self);
   if (slot == NULL)
     {
-      has_readers (rwlock, sleep->check_owners);
+      /* Free the slots of dead readers.  */
+      gshm_count_slots (rwlock->readers, GSHM_MAX_READERS, sleep->check_owners,
+                        &rwlock->namespace);
       sleep->word = &rwlock->leaving;
       sleep->value = leaving;
       return 0;
@@ -191,9 +196,11 @@ gshm_rwlock_attempt_to_write (void *data, struct gshm_sleep *sleep)
       return 0;
     }
   locking->pending = 0;
-  writer = atomic_fetch_and (&rwlock->writer, ~PENDING);
-  if (GSHM_OWNER_OF (writer) == locking->self)
-    return GSHM_DONE;
+  for (writer = atomic_load (&rwlock->writer);
+       GSHM_OWNER_OF (writer) == locking->self;)
+    if (atomic_compare_exchange_weak (&rwlock->writer, &writer,
+                                      writer & ~PENDING))
+      return GSHM_DONE;
   /* A faulty process has stored another writer.  */
   gshm_sleep_on_half (sleep, &rwlock->writer, writer);
   return 0;
@@ -224,7 +231,8 @@ unlock (struct gshm_rwlock *rwlock, uint64_t next)
 
   if (slot != NULL)
     leave_as_reader (rwlock, slot);
-  else if (is_writer (rwlock, self))
+  else if (is_writer (rwlock, self)
+           && !(atomic_load (&rwlock->writer) & PENDING))
     leave_as_writer (rwlock, next);
   else
     return GSHM_NOT_OWNER;

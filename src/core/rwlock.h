@@ -14,8 +14,10 @@ struct gshm_rwlock
   gshm_long_word format;
   gshm_long_word writer; /* an owner with flags; 0: none */
   gshm_word namespace;
-  gshm_word leaving; /* incremented when a reader unlocks while a
-                        writer waits */
+  /* Incremented when a reader unlocks while a writer waits.  A reader that
+     waits for a slot sleeps on it, too, but is not woken: it tries again after
+     the bounded sleep.  */
+  gshm_word leaving;
   gshm_long_word readers[GSHM_MAX_READERS];
 };
 
@@ -51,11 +53,13 @@ void gshm_rwlock_cancel (void *locking);
 enum gshm_result gshm_rwlock_unlock (struct gshm_rwlock *rwlock);
 
 /* The same if RWLOCK is still accessible and this thread owns it; this does
-   not fault.  If the data IS_INCONSISTENT, leave the lock abandoned.  */
+   not fault.  If this thread is the writer and the data IS_INCONSISTENT, leave
+   the lock abandoned.  */
 void gshm_rwlock_unlock_if_owned (struct gshm_rwlock *rwlock,
                                   int is_inconsistent);
 
-/* Whether this thread owns RWLOCK, as a reader or as the writer.  */
+/* Whether this thread owns RWLOCK, as a reader or as the writer, or waits as
+   the writer for readers to unlock it.  */
 int gshm_rwlock_is_owned (struct gshm_rwlock *rwlock);
 
 #endif /* GSHM_RWLOCK_H */

@@ -305,6 +305,43 @@ test_condition (void **state)
                     GSHM_CORRUPT);
 }
 
+static void
+stay (void *data, const gshm_word *word)
+{
+  (void) data;
+  (void) word;
+}
+
+static void
+abandon_mutex (void *data)
+{
+  (void) data;
+  if (GSHM_OWNER_OF (atomic_load (&mutex.owner)) == 0)
+    atomic_store (&mutex.owner, GSHM_ABANDONED);
+}
+
+/* Also in another PID namespace, where this thread cannot see who is dead.  */
+static void
+test_condition_of_abandoned_mutex (void **state)
+{
+  struct gshm_condition_waiter awaiting;
+  struct gshm_host host = { .call_outside = call_outside,
+                            .after_sleep = stay,
+                            .between_sleeps = abandon_mutex,
+                            .is_fault_pending = is_no_fault_pending };
+  int64_t start = gshm_now ();
+
+  (void) state;
+  gshm_mutex_init (&mutex);
+  gshm_condition_init (&condition);
+  atomic_store (&mutex.namespace, gshm_namespace () + 1);
+  lock_it (&mutex);
+  gshm_condition_begin (&awaiting, &condition, &mutex);
+  assert_int_equal (gshm_condition_wait (&awaiting, &host, 100 * GSHM_SECOND),
+                    GSHM_OWNER_DIED);
+  assert_true (gshm_now () - start < 50 * GSHM_SECOND);
+}
+
 
 /* Semaphores.  */
 
@@ -531,6 +568,26 @@ test_abandoned_rwlock (void **state)
   assert_false (gshm_rwlock_is_owned (&lock));
 }
 
+/* The host's hook runs while the writer waits.  */
+static void
+test_pending_writer (void **state)
+{
+  struct gshm_rwlock_locking locking;
+  struct gshm_sleep sleep = { .check_owners = 0 };
+  struct holder holder;
+
+  (void) state;
+  gshm_rwlock_init (&rwlock);
+  start_holder (&holder, read_it, leave_it, &rwlock);
+  gshm_rwlock_begin (&locking, &rwlock);
+  assert_int_equal (gshm_rwlock_attempt_to_write (&locking, &sleep), 0);
+  assert_int_equal (gshm_rwlock_unlock (&rwlock), GSHM_NOT_OWNER);
+  stop_holder (&holder);
+  assert_int_equal (gshm_rwlock_attempt_to_write (&locking, &sleep),
+                    GSHM_DONE);
+  assert_int_equal (gshm_rwlock_unlock (&rwlock), GSHM_DONE);
+}
+
 static void
 test_rwlock (void **state)
 {
@@ -561,8 +618,10 @@ main (void)
     cmocka_unit_test (test_mutex),
     cmocka_unit_test (test_owner_that_died),
     cmocka_unit_test (test_condition),
+    cmocka_unit_test (test_condition_of_abandoned_mutex),
     cmocka_unit_test (test_semaphore),
     cmocka_unit_test (test_barrier),
+    cmocka_unit_test (test_pending_writer),
     cmocka_unit_test (test_rwlock),
     cmocka_unit_test (test_abandoned_rwlock),
   };
