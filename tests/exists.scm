@@ -2,9 +2,12 @@
 ;;; exists.scm - creating an object where there may be one, tested.
 
 (use-modules (ice-9 match)
+             ((ice-9 rdelim) #:select (read-line))
              (ice-9 threads)
              (posix-shm)
              (posix-shm atomic)
+             (posix-shm channel)
+             ((posix-shm holders) #:select (object-named remove-unused!))
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-64)
@@ -193,6 +196,115 @@ whether the others all have the same whole object, made by one of the N."
     (rmdir (string-append "/dev/shm" name)))
   (test-equal "nothing is left" '() (leftovers)))
 
+(define (test-unlinked-while-replaced)
+  ;; Another process calls UNLINK, which unlinks an object if it is not in use
+  ;; or its own, while this one replaces it.
+  (define (lost unlink)
+    (with-fresh-name name
+      (with-mapping (control 16)
+        (let ((other (start-process
+                      (lambda ()
+                        (let next ()
+                          (catch 'system-error
+                            (lambda () (unlink name))
+                            (const #f))
+                          (atomic-u64-fetch-add! control 8 1)
+                          (when (zero? (atomic-u64-ref control 0))
+                            (next)))))))
+          (define (await-another)
+            (let ((before (atomic-u64-ref control 8)))
+              (let wait ()
+                (when (< (atomic-u64-ref control 8) (+ before 2))
+                  (wait)))))
+          (define lost
+            (filter-map (lambda (i)
+                          (shm-unmap! (shm-create name 8 #:exists 'replace))
+                          (let ((bv (shm-create name 8 #:exists 'replace)))
+                            (await-another)
+                            (let ((there? (exists? name)))
+                              (shm-unmap! bv)
+                              (and (not there?) i))))
+                        (iota (* 100 rounds))))
+          (atomic-u64-set! control 0 1)
+          (append lost (list (cdr (waitpid other))))))))
+  (test-equal "an object that replaces an unused one is not pruned" '(0)
+    (lost (lambda (name)
+            (remove-unused! (object-named name)))))
+  (test-equal "nor one that replaces that of a call" '(0)
+    (lost (lambda (name)
+            (call-with-shm name 8 (const #t)))))
+  (test-equal "nothing is left" '() (leftovers)))
+
+(define (test-details)
+  (with-fresh-name name
+    (let ((changed (string-copy name)))
+      (test-equal "initialize changes the string of the name" (list name #f)
+        (list (call-with-shm changed 8 shm-name
+                             #:initialize (lambda (bv)
+                                            (string-set! changed 1 #\X)))
+              (exists? changed)))))
+  (with-fresh-name name
+    (test-equal "a child that leaves initialize unlinks nothing" #t
+      (begin
+        (catch 'leave
+          (lambda ()
+            (shm-create name 8 #:initialize
+                        (lambda (bv)
+                          (let ((pid (primitive-fork)))
+                            (if (zero? pid)
+                                (throw 'leave)
+                                (waitpid pid))))))
+          (lambda _ (primitive-_exit 0)))
+        (exists? name)))
+    (test-equal "the mode is checked in any case"
+      '(wrong-type-arg out-of-range wrong-type-arg out-of-range)
+      (list (kind (shm-create #f 8 #:mode 'none))
+            (kind (shm-create #f 8 #:mode -1))
+            (kind (shm-create name 8 #:exists 'attach #:mode 'none))
+            (kind (call-with-shm name 8 (const 1) #:exists 'attach
+                                 #:mode #o7777))))
+    (test-equal "what is attached is locked in memory, too" #t
+      (let* ((before (locked-memory))
+             (bv (shm-create name 8 #:exists 'attach #:lock? #t)))
+        (> (locked-memory) before))))
+  (with-fresh-name name
+    (let ((bv (shm-create name 65536)))
+      (shm-channel-init! (shm-view bv 'vu8 0 4096))
+      (test-raises "a channel whose capacity is less"
+        `(out-of-range "shm-channel-create"
+                       ,(format #f "The channel ~s has a capacity of ~a bytes, \
+not 32768" name (shm-channel-capacity (shm-channel-attach name))))
+        (shm-channel-create name 32768 #:exists 'attach))))
+  (with-fresh-name name
+    (close-fdes (shm-open name (list O_RDWR O_CREAT)))
+    (test-equal "exceptions of a signal's handler pass"
+      '((out-of-range odd) (out-of-range odd))
+      (map (lambda (call)
+             (let* ((begun? #f)
+                    (thread (in-thread
+                             (catch #t
+                               (lambda ()
+                                 (set! begun? #t)
+                                 (call))
+                               list))))
+               (let wait () (unless begun? (usleep 100) (wait)))
+               (system-async-mark (lambda () (throw 'out-of-range 'odd)) thread)
+               (join-thread thread)))
+           (list (lambda ()
+                   (shm-channel-create name 8 #:exists 'attach #:timeout 60))
+                 (lambda ()
+                   (shm-channel-attach name #:wait 60)))))))
+
+(define (locked-memory)
+  "Return the size of this process's locked memory, in KiB."
+  (call-with-input-file "/proc/self/status"
+    (lambda (port)
+      (let next ()
+        (match (read-line port)
+          ((? (lambda (line) (string-prefix? "VmLck:" line)) line)
+           (string->number (second (string-tokenize line))))
+          (_ (next)))))))
+
 (define (test-replaced-under-readers)
   (define size 40000)
   (with-fresh-name name
@@ -267,7 +379,10 @@ whether the others all have the same whole object, made by one of the N."
     (test-unfinished))
   (test-group "race"
     (test-race))
+  (test-group "details"
+    (test-details))
   (test-group "replace"
+    (test-unlinked-while-replaced)
     (test-replace)
     (test-replaced-under-readers))
   (when (and root? (file-exists? "/dev/shm"))

@@ -160,7 +160,16 @@ status."
                             "\"holders-complete\": false")))
         (else
          (test-skip 1)
-         (test-assert "other users' processes that are not even shown" #f))))
+         (test-assert "other users' processes that are not even shown" #f)))
+  (cond ((zero? (system* "sh" "-c" "unshare -mpf --mount-proc true 2> /dev/null"))
+         (test-assert "processes outside of a PID namespace"
+           (string-contains
+            (first (shell "unshare -mpf --mount-proc sh -c '
+                             \"$0\" shm list --json; exit' \"$0\""))
+            "\"holders-complete\": false")))
+        (else
+         (test-skip 1)
+         (test-assert "processes outside of a PID namespace" #f))))
 
 (define (test-create)
   (define (size-of argument)

@@ -22,6 +22,9 @@
 (define (file name)
   (string-append "/dev/shm" name))
 
+(define (semaphore-file name)
+  (file (string-append "/sem." (substring name 1))))
+
 ;; The errno of what BODY raises, or what it returns.
 (define-syntax-rule (errno-of body ...)
   (match (raised (lambda () body ...))
@@ -145,6 +148,15 @@ memory object)" (strerror EINVAL) name)
       (lambda (name)
         (list (errno-of (shm-attach name #:writable? #t))
               (errno-of (shm-open name (list O_RDWR)))))))
+  (test-on-linux "a semaphore: an error, and it stays" (list EWOULDBLOCK #t)
+    (call-with-lease #f
+      (lambda (name)
+        (dynamic-wind
+          (lambda () (rename-file (file name) (semaphore-file name)))
+          (lambda ()
+            (list (errno-of (semaphore-open name '()))
+                  (file-exists? (semaphore-file name))))
+          (lambda () (rename-file (semaphore-file name) (file name)))))))
   (test-on-linux "for long, with #:wait: not yet" '(#f #f)
     (call-with-lease #f
       (lambda (name)

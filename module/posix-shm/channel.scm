@@ -128,20 +128,25 @@ channel is anonymous: only children of this process share it.
 CAPACITY, an integer of at least 8 bytes, is the size of the messages that can
 be in flight: of each, rounded up to a multiple of 8, and 8 bytes more for
 each.  So the largest message has CAPACITY less 8 bytes.  MODE, EXISTS and
-TIMEOUT are as for shm-create: attach attaches to a channel of at least that
-CAPACITY.
+TIMEOUT are as for shm-create.
 
 Raise what shm-create does: system-error with EEXIST if NAME is taken,
-out-of-range for an invalid CAPACITY; and &shm-format-error if EXISTS is attach
-and the object has something else in it."
+out-of-range for an invalid CAPACITY, or one larger than that of a channel to
+attach to; and &shm-format-error if EXISTS is attach and the object has
+something else in it."
   (define subr "shm-channel-create")
   (require-shm subr name)
   (let* ((size (+ shm-channel-header-size (ring-size subr capacity)))
          (deadline (deadline-after subr (or timeout initialization-patience)))
-         (bv (with-errors-from subr name
-               (shm-create name size #:mode mode #:exists exists
-                           #:timeout timeout #:initialize shm-channel-init!))))
-    (and bv (await-channel subr bv deadline))))
+         (bv (create-memory subr name size #:mode mode #:exists exists
+                            #:timeout timeout #:initialize shm-channel-init!))
+         (ch (and bv (await-channel subr bv deadline))))
+    (when (and ch (< (shm-channel-capacity ch) capacity))
+      (scm-error 'out-of-range subr
+                 "The channel ~A has a capacity of ~A bytes, not ~A"
+                 (list (shown name) (shm-channel-capacity ch) capacity)
+                 (list capacity)))
+    ch))
 
 (define* (shm-channel-attach name #:key wait)
   "Return the channel in the shared memory object NAME, which another process
@@ -154,15 +159,10 @@ object and no WAIT."
   (define subr "shm-channel-attach")
   (require-shm subr name)
   (let* ((deadline (deadline-after subr (or wait 0)))
-         (bv (catch 'out-of-range
-               (lambda ()
-                 (with-errors-from subr name
-                   (shm-attach name #:writable? #t #:wait wait)))
-               (lambda arguments
-                 (if wait
-                     (apply throw arguments)
-                     ;; The object is empty.
-                     (raise-format subr "channel" (shown name) 0))))))
+         (bv (attach-memory subr name #:writable? #t #:wait wait
+                            #:raise-empty
+                            (lambda ()
+                              (raise-format subr "channel" (shown name) 0)))))
     (and bv (await-channel subr bv deadline))))
 
 (define (await-channel subr bv deadline)

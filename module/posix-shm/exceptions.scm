@@ -9,6 +9,7 @@
                           make-exception-type
                           make-exception-with-message
                           make-exception-with-origin))
+  #:use-module ((ice-9 control) #:select (let/ec))
   #:use-module (posix-shm primitives)
   #:use-module ((rnrs bytevectors) #:select (bytevector-length bytevector?))
   #:export (&shm-format-error
@@ -31,6 +32,23 @@
 (define max-shown 80)                   ; characters
 (define max-elements 8)
 
+(define (written object)
+  "Return OBJECT as write has it, or only the beginning if that is long."
+  (define text (open-output-string))
+  (let/ec return
+    (define (write-part part)
+      (display part text)
+      (when (> (ftell text) (* 4 max-shown))
+        (return *unspecified*)))
+    (let ((port (make-soft-port
+                 (vector write-part write-part (const #t) #f (const #t))
+                 "w")))
+      (write object port)
+      (force-output port)))
+  (string-map (lambda (c)
+                (if (char-set-contains? char-set:iso-control c) #\space c))
+              (get-output-string text)))
+
 (define* (shown object #:key (nested? #f))
   "Return the string that stands for OBJECT in a message: as write has it, but
 part of a line, however large OBJECT is."
@@ -40,10 +58,6 @@ part of a line, however large OBJECT is."
                                        (shown element #:nested? #t))
                                      list))
                    ")"))
-  (define (written object)
-    (string-map (lambda (c)
-                  (if (char-set-contains? char-set:iso-control c) #\space c))
-                (object->string object)))
   (define (truncated text)
     (if (> (string-length text) max-shown)
         (string-append (string-take text (- max-shown 3)) "...")

@@ -64,12 +64,17 @@
 permission to open it."
   (catch 'system-error
     (lambda ()
-      (let* ((fd (shm-open name (list O_RDONLY)))
-             (s (stat fd)))
-        (close-fdes fd)
-        (make-object name (stat:size s) (* 512 (stat:blocks s)) (stat:perms s)
-                     (stat:uid s) (stat:gid s) (stat:mtime s) (stat:dev s)
-                     (stat:ino s))))
+      (without-asyncs
+       (let ((fd (shm-open name (list O_RDONLY))))
+         (dynamic-wind
+           (const #t)
+           (lambda ()
+             (let ((s (stat fd)))
+               (make-object name (stat:size s) (* 512 (stat:blocks s))
+                            (stat:perms s) (stat:uid s) (stat:gid s)
+                            (stat:mtime s) (stat:dev s) (stat:ino s))))
+           (lambda ()
+             (close-fdes fd))))))
     (lambda arguments
       (or (and (= EACCES (system-error-errno arguments))
                (find (lambda (object) (string=? name (object-name object)))
@@ -186,10 +191,18 @@ with which the system refuses to tell."
                    (objects-open-in pid)))
     (lambda arguments (system-error-errno arguments))))
 
+;; That of the system's first PID namespace, where /proc shows all processes:
+;; PROC_PID_INIT_INO.
+(define first-namespace #xeffffffc)
+
+(define (sees-all-processes?)
+  (eqv? first-namespace
+        (false-if-exception (stat:ino (stat "/proc/self/ns/pid")))))
+
 (define (all-holders)
   "Return two values: the processes that map objects or have them open, and #t
-if those are all, #f if processes of other users may be missing.  Return #f and
-#f where the system has no proc(5)."
+if those are all, #f if processes of other users or of other PID namespaces may
+be missing.  Return #f and #f where the system has no proc(5)."
   (match (sort (filter-map string->number (or (scandir "/proc") '())) <)
     (() (values #f #f))
     (pids
@@ -199,8 +212,11 @@ if those are all, #f if processes of other users may be missing.  Return #f and
                           (or (pair? mapped) (pair? open)))
                          (_ #f))
                        found)
-               ;; If /proc hides processes of other users, it hides 1, too.
-               (and (= 1 (car pids)) (not (memv EACCES found))))))))
+               ;; If /proc hides processes of other users, it hides 1, too, in
+               ;; the first namespace.
+               (and (sees-all-processes?)
+                    (= 1 (car pids))
+                    (not (memv EACCES found))))))))
 
 (define (holder-maps? holder object)
   (->bool (member (object-identity object) (holder-mapped holder))))

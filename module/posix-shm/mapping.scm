@@ -19,7 +19,11 @@
             ;; The calls that most programs need.
             shm-create
             shm-attach
-            call-with-shm))
+            call-with-shm
+
+            ;; For other components.
+            attach-memory
+            create-memory))
 
 ;; The default of an argument for which #f has another meaning.
 (define unset (list 'unset))
@@ -58,7 +62,7 @@ both are given they must agree."
       (scm-error 'out-of-range subr
                  "A size of ~A bytes does not agree with dimensions ~A of \
 type ~A, which need ~A bytes"
-                 (list (shown size) (shown dimensions) type needed)
+                 (list (shown size) (shown dimensions) type (shown needed))
                  (list size)))
     (or size needed)))
 
@@ -187,25 +191,38 @@ is not enough memory, and others as shm-open and shm-map do; out-of-range for a
 SIZE that is not positive, that is not a multiple of the size of TYPE, that
 does not agree with DIMENSIONS, or that is larger than an existing object."
   (require-shm "shm-create" name)
-  (create "shm-create" name size noop mode exists type dimensions reserve?
-          populate? lock? huge-pages? initialize timeout))
+  (create-memory "shm-create" name size
+                 #:mode mode #:exists exists #:type type
+                 #:dimensions dimensions #:reserve? reserve?
+                 #:populate? populate? #:lock? lock? #:huge-pages? huge-pages?
+                 #:initialize initialize #:timeout timeout))
 
 (define (noop . _)
   *unspecified*)
 
 (define lease-patience #e1e8)           ; nanoseconds
 
-(define (create subr name size keep mode exists type dimensions reserve?
-                populate? lock? huge-pages? initialize timeout)
-  "Do as shm-create does, in the name of SUBR.  Atomically with giving the new
-object its name, call KEEP with its bytevector and #t, or with that of an
+(define* (create-memory subr name-given size
+                        #:key (keep noop) (mode #o600) (exists 'error)
+                        (type 'vu8) dimensions reserve? populate? lock?
+                        huge-pages? initialize timeout)
+  "Do as shm-create does, in the name of SUBR.  Before asyncs can run after the
+object got its name, call KEEP with its bytevector and #t, or with that of an
 existing object and #f."
+  ;; INITIALIZE may change a string that it was given as well.
+  (define name
+    (if (string? name-given) (string-copy name-given) name-given))
   (define bytes (agreed-size subr size type dimensions))
   (define attach? (eq? exists 'attach))
   (define patience (+ (%shm-now) lease-patience))
+  (define (map-object fd length new?)
+    (let ((bv (%shm-map fd 0 length type #t populate? lock? huge-pages? name)))
+      (unless new?
+        (keep bv #f))
+      bv))
   (define (create-new)
-    (create-object subr name bytes keep mode exists type dimensions reserve?
-                   populate? lock? huge-pages? initialize))
+    (create-object subr name bytes keep mode exists dimensions reserve?
+                   (lambda (fd) (map-object fd #f #t)) initialize))
   (define (retry? reason)
     (or timeout
         (not (eq? reason 'leased))
@@ -213,8 +230,11 @@ existing object and #f."
   (define (attach-or-create tries)
     (let ((found
            (without-asyncs
-            (try-attach subr name type dimensions #t bytes keep retry?))))
-      (cond ((not (symbol? found)) found)
+            (try-attach subr name #t bytes
+                        (lambda (fd)
+                          (map-object fd (and dimensions bytes) #f))
+                        retry?))))
+      (cond ((not (symbol? found)) (in-shape found dimensions))
             ((not (eq? found 'missing)) #f)
             ((catch taken create-new (const #f)))
             ;; Another process created the object, and may have unlinked it.
@@ -225,6 +245,7 @@ existing object and #f."
                "exists is not one of error, attach and replace: ~A"
                (list (shown exists)) (list exists)))
   (check-size subr name bytes)
+  (%shm-check-mode subr mode)
   (when initialize
     (check-procedure subr initialize))
   (let ((deadline (deadline-after subr timeout)))
@@ -238,7 +259,7 @@ existing object and #f."
   (unless (exact-integer? size)
     (scm-error 'wrong-type-arg subr "Size is not an exact integer: ~A"
                (list (shown size)) (list size)))
-  (when (negative? size)
+  (unless (<= 0 size %shm-max-size)
     (scm-error 'out-of-range subr "Size is negative or too large: ~A"
                (list (shown size)) (list size)))
   (when (zero? size)
@@ -250,10 +271,10 @@ existing object and #f."
 ;; The key of an exception that only this module knows.
 (define taken (make-symbol "taken"))
 
-(define (create-object subr name size keep mode exists type dimensions reserve?
-                       populate? lock? huge-pages? initialize)
-  "Do as `create' does, without attaching.  If EXISTS is attach and NAME is
-taken, throw to TAKEN."
+(define (create-object subr name size keep mode exists dimensions reserve?
+                       map-object initialize)
+  "Do as create-memory does, without attaching; MAP-OBJECT maps what is behind
+a descriptor.  If EXISTS is attach and NAME is taken, throw to TAKEN."
   (let ((draft #f)
         (bv #f)
         (array #f)
@@ -273,14 +294,12 @@ taken, throw to TAKEN."
           (discard-draft! draft)
           (set! draft #f))
       (with-errors-from subr name
-        (without-asyncs
-         (if-free
-          (set! draft (open-draft name mode #:replace? (eq? exists 'replace)
-                                  #:early? (->bool initialize))))
-         (let ((fd (draft-fd draft)))
-           (shm-resize! fd size #:reserve? reserve?)
-           (set! bv (%shm-map fd 0 #f type #t populate? lock? huge-pages?
-                              name)))))
+        (if-free
+         (set! draft (open-draft name mode #:replace? (eq? exists 'replace)
+                                 #:early? (->bool initialize))))
+        (let ((fd (draft-fd draft)))
+          (shm-resize! fd size #:reserve? reserve?)
+          (set! bv (map-object fd))))
       (set! array (in-shape bv dimensions))
       (when initialize
         (initialize array))
@@ -290,18 +309,18 @@ taken, throw to TAKEN."
                    "The object was discarded when initialize was left: ~A"
                    (list (shown name)) #f))
       (with-errors-from subr name
-        (without-asyncs
-         (when draft
-           (if-free (publish-draft! draft)))
-         (set! done? #t)
-         (keep bv #t)))
+        (when draft
+          (if-free (publish-draft! draft)))
+        (set! done? #t)
+        (keep bv #t))
       array)))
 
-(define (try-attach subr name type dimensions writable? at-least keep retry?)
-  "Map the object NAME, call KEEP with the bytevector and #f, and return that
-or, with DIMENSIONS, an array.  If it cannot be attached yet, for a reason for
-which RETRY? returns true, return that: missing, empty or leased.  Raise
-out-of-range if the object has fewer bytes than AT-LEAST."
+(define* (try-attach subr name writable? needed map-object retry?
+                     #:optional (raise-empty (const #f)))
+  "Open the object NAME, and return what MAP-OBJECT returns for its descriptor.
+If it cannot be attached yet, for a reason for which RETRY? returns true,
+return that: missing, empty or leased.  Raise out-of-range if the object has
+fewer than NEEDED bytes."
   (define (open)
     (catch 'system-error
       (lambda () (%shm-open name (list (if writable? O_RDWR O_RDONLY)) 0 #f))
@@ -312,24 +331,21 @@ out-of-range if the object has fewer bytes than AT-LEAST."
               reason
               (apply throw arguments))))))
   (define (map-whole fd)
-    (let ((size (%shm-size fd))
-          (needed (size-of subr type dimensions)))
+    (let ((size (%shm-size fd)))
       (cond
        ((and (zero? size) (retry? 'empty))
         'empty)
        ((zero? size)
+        (raise-empty)
         (refuse-empty subr "The object ~A is empty; with #:wait this waits \
 until its creator gives it a size" name))
-       ((< size (max (or at-least 0) (or needed 0)))
+       ((< size needed)
         (scm-error 'out-of-range subr
                    "The object ~A has ~A bytes, fewer than the ~A that are \
 needed"
-                   (list (shown name) size (max (or at-least 0) (or needed 0)))
-                   (list size)))
+                   (list (shown name) size (shown needed)) (list size)))
        (else
-        (let ((bv (%shm-map fd 0 needed type writable? #f #f #f name)))
-          (keep bv #f)
-          (in-shape bv dimensions))))))
+        (map-object fd)))))
   (with-errors-from subr name
     (let ((fd (open)))
       (if (symbol? fd)
@@ -351,18 +367,28 @@ Raise system-error as shm-open does, with ENOENT if there is no such object and
 no WAIT, and out-of-range if its size is 0 and there is no WAIT, if it is not a
 multiple of the size of TYPE, or less than DIMENSIONS need."
   (require-shm "shm-attach" name)
-  (size-of "shm-attach" type dimensions)
-  (let ((deadline (deadline-after "shm-attach" wait))
+  (attach-memory "shm-attach" name #:type type #:dimensions dimensions
+                 #:writable? writable? #:wait wait))
+
+(define* (attach-memory subr name #:key (type 'vu8) dimensions writable? wait
+                        (raise-empty (const #f)))
+  "Do as shm-attach does, in the name of SUBR.  Call RAISE-EMPTY if the object
+is empty and there is no WAIT."
+  (let ((needed (size-of subr type dimensions))
+        (deadline (deadline-after subr wait))
         (patience (+ (%shm-now) lease-patience)))
+    (define (map-object fd)
+      (%shm-map fd 0 needed type (->bool writable?) #f #f #f name))
     (define (retry? reason)
       (or wait
           (and (eq? reason 'leased) (< (%shm-now) patience))))
     (poll-until deadline
       (lambda ()
         (let ((result (without-asyncs
-                       (try-attach "shm-attach" name type dimensions
-                                   (->bool writable?) #f noop retry?))))
-          (and (not (symbol? result)) result))))))
+                       (try-attach subr name writable? (or needed 0) map-object
+                                   retry? raise-empty))))
+          (and (not (symbol? result))
+               (in-shape result dimensions)))))))
 
 (define* (call-with-shm name size proc
                         #:key (mode #o600) (exists 'error) (type 'vu8)
@@ -387,12 +413,16 @@ Raise what shm-create and PROC raise."
           (when created?
             (%shm-unlink-mapped bv))
           (%shm-unmap! bv))
-      (let ((array (create "call-with-shm" name size
-                           (lambda (mapped new?)
+      (let ((array (create-memory
+                    "call-with-shm" name size
+                    #:keep (lambda (mapped new?)
                              (set! bv mapped)
                              (set! created? new?))
-                           mode exists type dimensions reserve? populate? lock?
-                           huge-pages? initialize timeout)))
+                    #:mode mode #:exists exists #:type type
+                    #:dimensions dimensions #:reserve? reserve?
+                    #:populate? populate? #:lock? lock?
+                    #:huge-pages? huge-pages? #:initialize initialize
+                    #:timeout timeout)))
         (if array
             (proc array)
             timeout-value)))))

@@ -25,7 +25,8 @@
 
             ;; For other components.
             require-shm
-            with-errors-from))
+            with-errors-from
+            without-asyncs))
 
 ;; Whether this platform has POSIX shared memory.  If it is #f, each procedure
 ;; raises system-error with ENOSYS.
@@ -41,25 +42,45 @@
                    "this system has no POSIX shared memory")
              (list ENOSYS)))
 
+(define-syntax-rule (without-asyncs body ...)
+  ;; Neither a signal's handler nor another thread's cancel-thread can leave
+  ;; BODY by an exception.
+  (call-with-blocked-asyncs (lambda () body ...)))
+
 (define-syntax-rule (with-errors-from procedure object body ...)
-  ;; Errors in BODY name PROCEDURE, which the user called, and OBJECT, its
-  ;; argument.
+  ;; Errors in BODY, which does not block, name PROCEDURE, which the user
+  ;; called, and OBJECT, its argument; #f stands for anonymous shared memory.
+  ;; Exceptions of signals' handlers, which pass as they are, come later.
   (catch #t
-    (lambda () body ...)
+    (lambda () (without-asyncs body ...))
     (lambda (key . arguments)
       (case key
         ((system-error)
-         (let ((message-arguments (caddr arguments)) (data (cadddr arguments)))
-           (if (member (shown object) message-arguments)
-               (scm-error key procedure (cadr arguments) message-arguments
-                          data)
-               (scm-error key procedure "~A: ~A"
-                          (list (strerror (car data)) (shown object))
-                          data))))
+         (rename-error procedure object arguments))
         ((wrong-type-arg out-of-range)
          (apply scm-error key procedure (cdr arguments)))
+        ((%exception)
+         (raise-exception (car arguments)))
         (else
          (apply throw key arguments))))))
+
+(define (rename-error procedure object arguments)
+  "Raise system-error with ARGUMENTS, but in the name of PROCEDURE, and for
+OBJECT."
+  (let ((what (if object (shown object) "anonymous shared memory"))
+        (message (cadr arguments))
+        (parts (caddr arguments))
+        (data (cadddr arguments)))
+    (cond ((not (string-prefix? "~A: ~A" message))
+           (scm-error 'system-error procedure "~A: ~A"
+                      (list (strerror (car data)) what) data))
+          ((or (string? object) (not object))
+           (scm-error 'system-error procedure message
+                      (cons* (car parts) what (cddr parts)) data))
+          (else
+           ;; OBJECT is a descriptor, and this library's primitives know the
+           ;; name of what is behind it.
+           (scm-error 'system-error procedure message parts data)))))
 
 (define* (shm-open name oflags #:optional (mode #o744)
                    #:key (keyword-mode mode #:mode))

@@ -299,12 +299,14 @@ offset ~A of ~A could not be locked as before: ~A"
 (define-call-with-lock (call-with-read-lock "call-with-shm-read-lock"
                                             "read-write lock")
   (lambda (bv k timeout state) (%shm-rwlock-lock! bv k timeout #f state))
-  shm-rwlock-unlock! %shm-rwlock-leave! %shm-rwlock-owned? (const #t))
+  shm-rwlock-unlock! %shm-rwlock-leave!
+  (lambda (bv k) (%shm-rwlock-owned? bv k #f)) (const #t))
 
 (define-call-with-lock (call-with-write-lock "call-with-shm-write-lock"
                                              "read-write lock")
   (lambda (bv k timeout state) (%shm-rwlock-lock! bv k timeout #t state))
-  shm-rwlock-unlock! %shm-rwlock-leave! %shm-rwlock-owned? (const #t))
+  shm-rwlock-unlock! %shm-rwlock-leave!
+  (lambda (bv k) (%shm-rwlock-owned? bv k #t)) (const #t))
 
 (define* (call-with-shm-mutex bv k thunk
                               #:key on-abandoned timeout timeout-value)

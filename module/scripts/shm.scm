@@ -46,7 +46,8 @@ Commands:
   dump NAME            copy an object to standard output
   load NAME            create an object from standard input
 
-A NAME or PATTERN, as in '/app-*', begins with a slash, which may be omitted.
+A NAME or PATTERN, as in '/app-*', begins with a slash, which may be omitted,
+but not before a hyphen.
 A SIZE is a number of bytes, or of KiB, MiB or GiB with K, M or G after it; an
 AGE a number of seconds, or of minutes, hours or days with m, h or d after it.
 list, info and who take --json.

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/guile.h"
@@ -21,6 +22,7 @@
 #include "init.h"
 #include "memory/mapping.h"
 #include "memory/name.h"
+#include "memory/object.h"
 
 #define OPEN "semaphore-open"
 #define POST "semaphore-post!"
@@ -102,11 +104,12 @@ SCM_NORETURN static void
 refuse (const char *subr, int err, SCM name)
 {
   gshm_system_error (subr, err, name,
-                     err == ENOSYS   ? "this system has no named semaphores"
-                     : err == EFBIG  ? "see ulimit -f"
-                     : err == EINVAL ? "what has this name is not a "
-                                       "semaphore"
-                                     : NULL);
+                     err == ENOSYS  ? "this system has no named semaphores"
+                     : err == EFBIG ? "see ulimit -f"
+                     : err == EWOULDBLOCK ? GSHM_LEASED
+                     : err == EINVAL      ? "what has this name is not a "
+                                            "semaphore"
+                                          : NULL);
 }
 
 static void
@@ -203,24 +206,36 @@ flags_from_scm (SCM oflags)
          & (O_CREAT | O_EXCL);
 }
 
-/* An errno if what has NAME cannot be a semaphore, else 0.  glibc does not
-   check this.  */
+/* Open the file of the semaphore NAME, if it exists, or raise an exception in
+   the name of OPEN.  As long as it is open no process can have a lease on it,
+   for which sem_open would block.  Return a descriptor, or -1 for none.  */
 static int
-file_error (const char *name)
+open_file (const struct gshm_name *name, SCM scm_name)
 {
 #ifdef __GLIBC__
-  char path[sizeof "/dev/shm/sem." + GSHM_NAME_MAX];
+  struct gshm_name file;
   struct stat status;
 
-  snprintf (path, sizeof path, "/dev/shm/sem.%s", name + 1);
-  if (stat (path, &status) == 0
-      && (!S_ISREG (status.st_mode)
-          || status.st_size != (off_t) sizeof (sem_t)))
-    return EINVAL;
+  /* sem_open refuses a name that is too long.  */
+  if (snprintf (file.bytes, sizeof file.bytes, "/sem.%s", name->bytes + 1)
+      > GSHM_NAME_MAX)
+    return -1;
+  int fd = gshm_open_patiently (&file, O_RDWR, 0);
+  if (fd < 0 && errno != ENOENT && errno != EACCES)
+    refuse (OPEN, errno, scm_name);
+  /* glibc does not check this.  */
+  if (fd >= 0
+      && (fstat (fd, &status) < 0 || status.st_size != (off_t) sizeof (sem_t)))
+    {
+      close (fd);
+      refuse (OPEN, EINVAL, scm_name);
+    }
+  return fd;
 #else
   (void) name;
+  (void) scm_name;
+  return -1;
 #endif
-  return 0;
 }
 
 /* glibc writes a new semaphore to a file.  */
@@ -256,15 +271,16 @@ gshm_semaphore_open (SCM scm_name, SCM oflags, SCM scm_mode, SCM scm_value)
   SCM object = scm_new_smob (semaphore_tag, (scm_t_bits) semaphore);
   gshm_set_finalizer (object, finalize, semaphore);
 
-  int err = file_error (name.bytes);
-  if (err != 0)
-    refuse (OPEN, err, scm_name);
-  int tries = 0, attempts = 0;
+  int fd = open_file (&name, scm_name), tries = 0, attempts = 0;
   do
     semaphore->system = open_within_limit (name.bytes, flags, mode, value);
   while (semaphore->system == SEM_FAILED
          && ((errno == EINTR && ++tries < 1000)
              || gshm_collect_and_retry (errno, &attempts)));
+  int err = errno;
+  if (fd >= 0)
+    close (fd);
+  errno = err;
   if (semaphore->system == SEM_FAILED && errno == ENOENT && (flags & O_CREAT))
     /* glibc could write only a part of the file.  */
     gshm_system_error (OPEN, errno, scm_name,

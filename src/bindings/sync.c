@@ -479,11 +479,14 @@ leave_rwlock (SCM bytevector, SCM k, SCM is_abandoned)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K) -> boolean: does this thread own the lock?  */
+/* (BYTEVECTOR K WRITER?) -> boolean: does this thread own the lock, which it
+   is about to lock as a writer or reader?  */
 static SCM
-is_rwlock_owned (SCM bytevector, SCM k)
+is_rwlock_owned (SCM bytevector, SCM k, SCM is_writer)
 {
-  struct use use = { RWLOCK_UNLOCK, bytevector, k, GSHM_RWLOCK };
+  struct use use = { scm_is_true (is_writer) ? "call-with-shm-write-lock"
+                                             : "call-with-shm-read-lock",
+                     bytevector, k, GSHM_RWLOCK };
   int mine
     = gshm_rwlock_is_owned (structure (&use, sizeof (struct gshm_rwlock)));
 
@@ -517,7 +520,7 @@ gshm_sync_init (void)
   gshm_define (WRITE_LOCK, 2, 1, write_lock);
   gshm_define (RWLOCK_UNLOCK, 2, 0, unlock_rwlock);
   gshm_define ("%shm-rwlock-lock!", 5, 0, lock_rwlock);
-  gshm_define ("%shm-rwlock-owned?", 2, 0, is_rwlock_owned);
+  gshm_define ("%shm-rwlock-owned?", 3, 0, is_rwlock_owned);
   gshm_define ("%shm-rwlock-leave!", 3, 0, leave_rwlock);
   gshm_define_size ("shm-mutex-size", sizeof (struct gshm_mutex));
   gshm_define_size ("shm-condition-variable-size",

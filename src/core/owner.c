@@ -362,6 +362,7 @@ gshm_namespace (void)
   return (uint32_t) find_namespace (&shortage);
 }
 
+#if HAVE_THREAD_IDS
 struct thread_status
 {
   char state;     /* Z and X are dead */
@@ -407,6 +408,7 @@ read_status (long id, struct thread_status *status, int *shortage)
                      : 0);
   return 1;
 }
+#endif
 
 /* The start of the thread ID.  Where threads have no ids of their own, a
    number that is unique in the process.  */
@@ -502,6 +504,7 @@ gshm_self_elsewhere (uint32_t namespace)
   return self->foreign;
 }
 
+#if HAVE_THREAD_IDS
 /* Whether START, of which the bits KNOWN are valid, and FOUND are known, of
    the same kind, and different.  */
 static int
@@ -511,6 +514,7 @@ is_another (uint64_t start, uint64_t known, uint64_t found)
           && ((start ^ found) & IS_SERIAL) == 0
           && ((start ^ found) & known) != 0);
 }
+#endif
 
 int
 gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
@@ -542,6 +546,7 @@ gshm_is_dead (uint64_t owner, uint64_t known, uint32_t namespace)
           && (status.state == 'Z' || status.state == 'X'
               || is_another (start, known_start, status.start)));
 #else
+  (void) known;
   return 0;
 #endif
 }

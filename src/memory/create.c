@@ -2,9 +2,10 @@
    create.c - new objects, which get their names once they are complete.
 
    On Linux an object begins as a file without a name (O_TMPFILE) and is then
-   linked to one (linkat), which fails if the name is taken.  If the process is
-   killed in between, nothing is left.  To replace an object, the new one is
-   linked to a fresh name and renamed.  */
+   linked to one (linkat), which fails if the name is taken.  A process that is
+   killed before leaves nothing.  To replace an object, the new one is linked
+   to a fresh name and renamed; a process that is killed between these two
+   leaves the fresh name.  */
 
 #include <config.h>
 
@@ -13,7 +14,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -24,41 +24,44 @@
 
 #define CREATE "shm-create"
 
-#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE
+#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE && defined __linux__
 # define CAN_LINK 1
 #else
 # define CAN_LINK 0
 #endif
 
 #if CAN_LINK
+/* Whether objects can be linked to names.  */
+static atomic_int known; /* 1: no, 2: yes */
+
 /* Give the object behind FD the path TO, which must be free.  */
 static int
 link_object (int fd, const char *to)
 {
   char from[64];
 
+  /* ENOENT: this process lacks the capability that it takes.  */
+  int result = linkat (fd, "", AT_FDCWD, to, AT_EMPTY_PATH);
+  if (result == 0 || errno != ENOENT)
+    return result;
   snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
   return linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW);
 }
 
 /* Try whether objects can be linked to names: /proc, the file system and
-   filters of system calls may refuse that in any way.  Return -1 and errno if
-   a shortage prevents the attempt.  */
+   filters of system calls may refuse that, with any errno.  Return -1 and
+   errno if a shortage prevents the attempt.  */
 static int
 try_to_link (void)
 {
-  char name[64];
-  struct timespec time;
+  struct gshm_path own = gshm_own_path ();
   int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
   if (fd < 0)
     return gshm_is_shortage (errno) ? -1 : 0;
-  clock_gettime (CLOCK_REALTIME, &time);
-  snprintf (name, sizeof name, GSHM_FOLDER "/gshm-try-%lx-%lx",
-            (unsigned long) getpid (), (unsigned long) time.tv_nsec);
-  int done = link_object (fd, name) == 0, err = errno;
+  int done = link_object (fd, own.bytes) == 0, err = errno;
   if (done)
-    unlink (name);
+    unlink (own.bytes);
   close (fd);
   if (done || err == EEXIST)
     return 1;
@@ -69,7 +72,6 @@ try_to_link (void)
 static int
 can_link (void)
 {
-  static atomic_int known;      /* 1: no, 2: yes */
   int result, attempts = 0;
 
   if (atomic_load (&known) == 0)
@@ -77,8 +79,9 @@ can_link (void)
       do
         result = try_to_link ();
       while (result < 0 && gshm_collect_and_retry (errno, &attempts));
+      int err = errno;
       if (result < 0)
-        gshm_system_error (CREATE, errno, scm_from_utf8_string (GSHM_FOLDER),
+        gshm_system_error (CREATE, err, scm_from_utf8_string (GSHM_FOLDER),
                            NULL);
       atomic_store (&known, 1 + result);
     }
@@ -141,6 +144,10 @@ gshm_publish (SCM scm_fd, SCM scm_name)
   GSHM_SYSTEM_CALL (result, link_object (fd, to.bytes));
   if (result == 0)
     return SCM_UNSPECIFIED;
+  /* The process may have lost its /proc, as by chroot: the next object begins
+     with its name.  */
+  if (errno != EEXIST && !gshm_is_shortage (errno))
+    atomic_store (&known, 1);
 #else
   (void) fd;
   errno = ENOSYS;
@@ -180,12 +187,28 @@ gshm_unlink_own (SCM scm_name, SCM scm_fd)
 
   if (fstat (gshm_to_descriptor (CREATE, 1, scm_fd), &own) < 0)
     gshm_descriptor_error (CREATE, scm_fd, NULL);
-  return gshm_unlink_same (CREATE, scm_name, own.st_dev, own.st_ino);
+  return gshm_unlink_same (CREATE, scm_name, own.st_dev, own.st_ino, NULL,
+                           NULL);
+}
+
+/* (SUBR MODE): raise an exception in the name of SUBR if MODE is not that of
+   an object.  */
+static SCM
+gshm_check_mode (SCM scm_subr, SCM mode)
+{
+  char *subr = scm_to_utf8_string (scm_subr);
+
+  scm_dynwind_begin (0);
+  scm_dynwind_free (subr);
+  gshm_to_mode (subr, mode);
+  scm_dynwind_end ();
+  return SCM_UNSPECIFIED;
 }
 
 void
 gshm_create_init (void)
 {
+  gshm_define ("%shm-check-mode", 2, 0, gshm_check_mode);
   gshm_define ("%shm-exists?", 1, 0, gshm_exists_p);
   gshm_define ("%shm-open-unnamed", 3, 0, gshm_open_unnamed);
   gshm_define ("%shm-publish", 2, 0, gshm_publish);

@@ -2,8 +2,8 @@
    lease.c - whether an object is in use.
 
    The kernel grants a write lease on a file only if no other descriptor and no
-   mapping of it exists, in any process of any namespace.  It asks for the
-   file's owner, or for CAP_LEASE.  */
+   mapping of it exists, in any process of any namespace.  The caller must be
+   the file's owner or have CAP_LEASE.  */
 
 #include <config.h>
 
@@ -21,15 +21,22 @@
 
 #define REMOVE "guild shm"
 
-#if HAVE_SHM_OPEN && defined F_SETLEASE && defined F_SETSIG
+#if HAVE_SHM_OPEN && defined __linux__ && defined F_SETLEASE
+# define CAN_LEASE 1
+#else
+# define CAN_LEASE 0
+#endif
+
+#if CAN_LEASE
 static void
 close_descriptor (void *data)
 {
   close (*(int *) data);
 }
 
-/* Whether no other descriptor and no mapping of the object behind FD exists.
-   From then on no other process can open it, until FD is closed.  */
+/* Take a write lease on the object behind FD.  Return whether that succeeded:
+   then no other descriptor and no mapping exists.  Until FD is closed, other
+   processes that open it wait or fail with EWOULDBLOCK.  */
 static int
 take_lease (int fd)
 {
@@ -39,8 +46,16 @@ take_lease (int fd)
          && fcntl (fd, F_SETLEASE, F_WRLCK) == 0;
 }
 
-/* Open the object of DEVICE and INODE by its NAME; return -1 and errno if that
-   fails, EAGAIN if a process is using or has replaced it.  */
+/* Whether no process waits to open the object behind the descriptor with the
+   lease.  */
+static int
+is_lease_whole (void *fd)
+{
+  return fcntl (*(int *) fd, F_GETLEASE) == F_WRLCK;
+}
+
+/* Open the object of DEVICE and INODE by its NAME.  Return -1 and errno if
+   that fails, EAGAIN if the name is now that of another file.  */
 static int
 open_same (const struct gshm_name *name, dev_t device, ino_t inode)
 {
@@ -48,6 +63,8 @@ open_same (const struct gshm_name *name, dev_t device, ino_t inode)
   struct stat status;
   int fd = open (path.bytes, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 
+  if (fd < 0 && (errno == ELOOP || errno == ENXIO))
+    errno = EAGAIN;
   if (fd < 0 || (fstat (fd, &status) == 0 && status.st_dev == device
                  && status.st_ino == inode))
     return fd;
@@ -58,8 +75,8 @@ open_same (const struct gshm_name *name, dev_t device, ino_t inode)
 #endif
 
 /* (NAME DEVICE INODE REMOVE?) -> boolean: is the object NAME, of that device
-   and inode, known not to be in use?  If so and REMOVE?, unlink it while no
-   process can open it.  */
+   and inode, known not to be in use?  If so and REMOVE?, unlink it, unless a
+   process is waiting to open it.  */
 static SCM
 gshm_unused_p (SCM scm_name, SCM scm_device, SCM scm_inode, SCM is_removed)
 {
@@ -67,7 +84,7 @@ gshm_unused_p (SCM scm_name, SCM scm_device, SCM scm_inode, SCM is_removed)
   dev_t device = scm_to_uint64 (scm_device);
   ino_t inode = scm_to_uint64 (scm_inode);
   gshm_to_name (REMOVE, scm_name, &name);
-#if HAVE_SHM_OPEN && defined F_SETLEASE && defined F_SETSIG
+#if CAN_LEASE
   int fd = open_same (&name, device, inode), is_unused;
 
   if (fd < 0 && (errno == EAGAIN || errno == EACCES || errno == ENOENT))
@@ -78,8 +95,8 @@ gshm_unused_p (SCM scm_name, SCM scm_device, SCM scm_inode, SCM is_removed)
   scm_dynwind_unwind_handler (close_descriptor, &fd, SCM_F_WIND_EXPLICITLY);
   is_unused = take_lease (fd);
   if (is_unused && scm_is_true (is_removed))
-    is_unused = scm_is_true (gshm_unlink_same (REMOVE, scm_name, device,
-                                               inode));
+    is_unused = scm_is_true (
+      gshm_unlink_same (REMOVE, scm_name, device, inode, is_lease_whole, &fd));
   scm_dynwind_end ();
   return scm_from_bool (is_unused);
 #else

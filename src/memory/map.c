@@ -30,6 +30,9 @@
 #include "memory/view.h"
 
 #define MAP "shm-map"
+
+/* The size in bytes of the largest mapping, with its offset in a page.  */
+#define MAX_SIZE (SIZE_MAX / 2 - gshm_page_size ())
 #define UNMAP "shm-unmap!"
 
 /* So many bytes may always be mapped between two collections.  */
@@ -245,7 +248,7 @@ check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
 
   request->skip = (size_t) ((uintmax_t) offset % gshm_page_size ());
   request->page_offset = offset - (off_t) request->skip;
-  if ((uintmax_t) size > SIZE_MAX / 2 - gshm_page_size ())
+  if ((uintmax_t) size > MAX_SIZE)
     gshm_out_of_range_of (MAP, scm_from_intmax (size),
                           "Length is more than a process of this system can "
                           "map of",
@@ -400,7 +403,7 @@ gshm_unlink_mapped (SCM bytevector)
 
   if (scm_is_true (name))
     result = gshm_unlink_same ("call-with-shm", name, mapping->device,
-                               mapping->inode);
+                               mapping->inode, NULL, NULL);
   scm_remember_upto_here_1 (bytevector);
   return result;
 }
@@ -411,4 +414,5 @@ gshm_map_init (void)
   gshm_define ("%shm-map", 9, 0, gshm_map);
   gshm_define ("%shm-unmap!", 1, 0, gshm_unmap);
   gshm_define ("%shm-unlink-mapped", 1, 0, gshm_unlink_mapped);
+  gshm_define_size ("%shm-max-size", MAX_SIZE);
 }

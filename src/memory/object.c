@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,8 +234,23 @@ unlink_object (const struct gshm_name *name)
    process keeps one to find whether the file is in use.  */
 #define LEASE_PATIENCE INT64_C (100000000)
 
-/* (NAME OFLAGS MODE RETRY?) -> descriptor.  If RETRY?, retry for
-   LEASE_PATIENCE while another process has a lease on the object.  */
+int
+gshm_open_patiently (const struct gshm_name *name, int flags, mode_t mode)
+{
+  int64_t end = gshm_now () + LEASE_PATIENCE;
+  int fd = open_object (name, flags, mode);
+
+  while (fd < 0 && errno == EWOULDBLOCK && gshm_now () < end)
+    {
+      gshm_pause (1000000);
+      SCM_TICK;
+      fd = open_object (name, flags, mode);
+    }
+  return fd;
+}
+
+/* (NAME OFLAGS MODE RETRY?) -> descriptor.  If RETRY?, retry while another
+   process has a lease on the object, for a short time.  */
 static SCM
 gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM is_retried)
 {
@@ -245,22 +261,15 @@ gshm_open (SCM scm_name, SCM scm_oflags, SCM scm_mode, SCM is_retried)
                : flags_from_integer (scm_oflags));
   mode_t mode = gshm_to_mode (OPEN, scm_mode);
 
-  int64_t end = gshm_now () + LEASE_PATIENCE;
-  int fd = open_object (&name, flags, mode);
-  while (fd < 0 && errno == EWOULDBLOCK && scm_is_true (is_retried)
-         && gshm_now () < end)
-    {
-      gshm_pause (1000000);
-      SCM_TICK;
-      fd = open_object (&name, flags, mode);
-    }
+  int fd = scm_is_true (is_retried) ? gshm_open_patiently (&name, flags, mode)
+                                    : open_object (&name, flags, mode);
   if (fd < 0)
-    gshm_system_error (
-      OPEN, errno, scm_name,
-      errno == EWOULDBLOCK ? "another process has a lease on it"
-      : errno == EINVAL && gshm_is_not_object (&name) ? GSHM_OTHER
-      : errno == EEXIST                               ? GSHM_TAKEN
-                                                      : HINT);
+    gshm_system_error (OPEN, errno, scm_name,
+                       errno == EWOULDBLOCK ? GSHM_LEASED
+                       : errno == EINVAL && gshm_is_not_object (&name)
+                         ? GSHM_OTHER
+                       : errno == EEXIST ? GSHM_TAKEN
+                                         : HINT);
 
   return scm_from_int (fd);
 }
@@ -312,16 +321,73 @@ gshm_open_anonymous (SCM scm_label)
 }
 
 
+#ifdef __linux__
+struct gshm_path
+gshm_own_path (void)
+{
+  static atomic_uint count;
+  struct gshm_path path;
+
+  snprintf (path.bytes, sizeof path.bytes, GSHM_FOLDER "/gshm-%lx-%llx-%x",
+            (unsigned long) getpid (), (unsigned long long) gshm_now (),
+            atomic_fetch_add (&count, 1));
+  return path;
+}
+#endif
+
+static int
+is_same (const struct stat *status, dev_t device, ino_t inode)
+{
+  return status->st_dev == device && status->st_ino == inode;
+}
+
+#if HAVE_SHM_OPEN && defined __linux__ && HAVE_DECL_RENAME_NOREPLACE
+/* Unlink NAME, which was that of the object of this device and inode; but
+   another process may have given it to another object meanwhile.  So this
+   renames it first, which no other process can undo.  Return 1, or 0 if it was
+   not unlinked, or -1 if the system cannot do that.  */
+static int
+unlink_renamed (const struct gshm_name *name, dev_t device, ino_t inode,
+                int (*may_unlink) (void *data), void *data)
+{
+  struct gshm_path path = gshm_path_of (name), own = gshm_own_path ();
+  struct stat status;
+
+  if (renameat2 (AT_FDCWD, path.bytes, AT_FDCWD, own.bytes, RENAME_NOREPLACE)
+      < 0)
+    return errno == EINVAL || errno == ENOSYS ? -1 : 0;
+  if (lstat (own.bytes, &status) == 0 && is_same (&status, device, inode)
+      && (may_unlink == NULL || may_unlink (data)))
+    return unlink (own.bytes) == 0;
+  /* If the name is taken now, which this process had made free, the object has
+     been replaced.  */
+  if (renameat2 (AT_FDCWD, own.bytes, AT_FDCWD, path.bytes, RENAME_NOREPLACE)
+        < 0
+      && errno == EEXIST)
+    unlink (own.bytes);
+  return 0;
+}
+#endif
+
 SCM
-gshm_unlink_same (const char *subr, SCM scm_name, dev_t device, ino_t inode)
+gshm_unlink_same (const char *subr, SCM scm_name, dev_t device, ino_t inode,
+                  int (*may_unlink) (void *data), void *data)
 {
   struct gshm_name name;
   struct stat status;
+  int result = -1;
   gshm_to_name (subr, scm_name, &name);
 
-  return scm_from_bool (gshm_object_status (&name, &status) == 0
-                        && status.st_dev == device && status.st_ino == inode
-                        && unlink_object (&name) == 0);
+  if (gshm_object_status (&name, &status) < 0
+      || !is_same (&status, device, inode))
+    return SCM_BOOL_F;
+#if HAVE_SHM_OPEN && defined __linux__ && HAVE_DECL_RENAME_NOREPLACE
+  result = unlink_renamed (&name, device, inode, may_unlink, data);
+#endif
+  if (result < 0)
+    result = (may_unlink == NULL || may_unlink (data))
+             && unlink_object (&name) == 0;
+  return scm_from_bool (result);
 }
 
 #if HAVE_SHM_OPEN && defined __linux__

@@ -10,20 +10,36 @@
 
 #include "memory/name.h"
 
-/* Hints in messages: the name is taken; it is not that of an object.  */
+/* Hints in messages: the name is taken; it is not that of an object; another
+   process has a lease on the object.  */
 #define GSHM_TAKEN "attach to it, or unlink the name first"
 #define GSHM_OTHER "what has this name is not a shared memory object"
+#define GSHM_LEASED "another process has a lease on it"
 
-/* Store the status of the object NAME, as stat has it.  Return 0, or -1 and
-   errno.  */
+/* Open the object NAME, as shm_open does, but not as long as that may block:
+   if another process has a lease on the object, retry for a short time, then
+   fail with EWOULDBLOCK.  Asyncs run meanwhile.  Return -1 and errno on
+   failure.  */
+int gshm_open_patiently (const struct gshm_name *name, int flags, mode_t mode);
+
+/* Store the status of the object NAME; on Linux, of a symbolic link its own.
+   Elsewhere this process must have the permission to open it.  Return 0, or -1
+   and errno.  */
 int gshm_object_status (const struct gshm_name *name, struct stat *status);
 
 /* Whether NAME is that of a file that is not an object.  This preserves
    errno.  */
 int gshm_is_not_object (const struct gshm_name *name);
 
-/* Unlink NAME if it is that of the object of this device and inode, and return
+/* Unlink NAME if it is that of the object of this device and inode and, with
+   MAY_UNLINK, if that returns true for DATA once the name is gone.  Return
    whether that was done.  */
-SCM gshm_unlink_same (const char *subr, SCM name, dev_t device, ino_t inode);
+SCM gshm_unlink_same (const char *subr, SCM name, dev_t device, ino_t inode,
+                      int (*may_unlink) (void *data), void *data);
+
+#ifdef __linux__
+/* A path that no other thread uses, for a moment.  */
+struct gshm_path gshm_own_path (void);
+#endif
 
 #endif /* GSHM_OBJECT_H */
