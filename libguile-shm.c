@@ -4,8 +4,8 @@
    There are four layers, of which each calls only those below it:
 
      src/bindings/  the primitives that users call: atomic, sync (locks),
-                    channel, named-semaphore, chicken; waiting has the hooks of
-                    a wait
+                    channel, datum (with encode and decode), named-semaphore,
+                    chicken; waiting has the hooks of a wait
      src/memory/    name, object, create, lease, size, seal, pass: objects;
                     map, view, mapping, registry: mappings; fault, async,
                     patch, pages: inaccessible pages; address: offsets in
@@ -38,6 +38,7 @@ start (void)
   gshm_view_start ();
   gshm_named_semaphore_start ();
   gshm_channel_port_start ();
+  gshm_encode_start ();
 }
 
 /* With asyncs blocked: an exception would leave pthread_once.  */
@@ -74,5 +75,6 @@ gshm_init (void)
   gshm_named_semaphore_init ();
   gshm_channel_init ();
   gshm_channel_port_init ();
+  gshm_datum_init ();
   gshm_chicken_init ();
 }

@@ -38,6 +38,8 @@ void gshm_sync_init (void);
 void gshm_named_semaphore_start (void);
 void gshm_named_semaphore_init (void);
 void gshm_channel_init (void);
+void gshm_encode_start (void);
+void gshm_datum_init (void);
 void gshm_channel_port_start (void);
 void gshm_channel_port_init (void);
 void gshm_chicken_init (void);

@@ -14,17 +14,13 @@
   #:use-module ((ice-9 binary-ports)
                 #:select (make-custom-binary-output-port))
   #:use-module (posix-shm atomic)
-  #:use-module (posix-shm datum)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm mapping)
   #:use-module (posix-shm object)
   #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
   #:use-module ((rnrs bytevectors)
-                #:select (bytevector-copy!
-                          bytevector-length
-                          bytevector?
-                          string->utf8))
+                #:select (bytevector-copy! bytevector-length bytevector?))
   #:re-export (;; Sizes.
                shm-channel-header-size
                shm-message-header-size
@@ -268,10 +264,10 @@ BV; &shm-closed if the channel is closed; &shm-format-error if there is no
 channel any more; and system-error with EDEADLK if this thread is in
 call-with-shm-slot of CH, or would wait for itself."
     ((ch bv)
-     (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv 0 #f #f #f))
+     (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv 0 #f #f))
     ((ch bv #:optional (start 0) count #:key timeout)
      (%shm-channel-send! (bytevector-of "shm-channel-send!" ch) bv start count
-                         timeout #f))))
+                         timeout))))
 
 (define shm-channel-receive!
   (case-lambda*
@@ -285,10 +281,10 @@ Raise &shm-format-error if there is no channel any more, or its contents are
 invalid; system-error with EDEADLK if this thread is in call-with-shm-message
 of CH, or would wait for itself."
     ((ch)
-     (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) #f #f))
+     (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) #f))
     ((ch #:key timeout)
-     (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) timeout
-                            #f))))
+     (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch)
+                            timeout))))
 
 (define shm-channel-receive-into!
   (case-lambda*
@@ -387,32 +383,33 @@ Raise what shm-channel-receive! and PROC raise."
 ;;; Data.
 
 (define* (shm-channel-send-datum! ch datum #:key timeout)
-  "Send DATUM, an object that write writes and read reads back: a number,
-string, symbol, list, vector, bytevector and the like.  The message is its text
-in UTF-8.  TIMEOUT and the result are as for shm-channel-send!.
+  "Send DATUM as a message, in CBOR (RFC 8949): a number, string, symbol,
+keyword, character, boolean, #nil, the unspecified value, a bytevector or
+uniform vector; or a list, pair, vector or hash table of such data.  TIMEOUT and
+the result are as for shm-channel-send!.
 
-Raise wrong-type-arg if what is read back is not equal? to DATUM, as for a
-procedure, and what shm-channel-send! raises."
-  (let ((bv (bytevector-of "shm-channel-send-datum!" ch)))
-    (%shm-channel-send! bv (string->utf8 (datum->text datum)) 0 #f timeout
-                        #t)))
+Raise wrong-type-arg if DATUM is something else, such as a procedure, or is
+nested more than 10,000 deep, and what shm-channel-send! raises."
+  (%shm-channel-send-datum! (bytevector-of "shm-channel-send-datum!" ch) datum
+                            timeout))
 
 (define* (shm-channel-receive-datum! ch #:key timeout timeout-value)
-  "Return the datum that is the next message from the channel CH, which is read
-without evaluating anything.  TIMEOUT is as for shm-channel-receive!; if it
-expires, return TIMEOUT-VALUE, by default #f.  Return the end-of-file object if
-the channel is closed and empty.
+  "Return the datum that is the next message from the channel CH, in CBOR (RFC
+8949).  TIMEOUT is as for shm-channel-receive!; if it expires, return
+TIMEOUT-VALUE, by default #f.  Return the end-of-file object if the channel is
+closed and empty.
 
-Raise &shm-format-error if the message is not one datum; it is gone then.
-Raise what shm-channel-receive! raises."
-  (let* ((bv (bytevector-of "shm-channel-receive-datum!" ch))
-         (message (%shm-channel-receive! bv timeout #t)))
-    (cond ((not message) timeout-value)
-          ((eof-object? message) message)
-          ((and=> (bytes->text message) read-all) => car)
-          (else
-           (raise-no-datum "shm-channel-receive-datum!"
-                           (bytevector-length message))))))
+Raise &shm-format-error if the message is not one datum; it is gone then.  Raise
+what shm-channel-receive! raises."
+  (let ((result (%shm-channel-receive-datum!
+                 (bytevector-of "shm-channel-receive-datum!" ch) timeout
+                 raise-not-datum)))
+    (cond ((pair? result) (car result))
+          ((eof-object? result) result)
+          (else timeout-value))))
+
+(define (raise-not-datum size reason offset)
+  (raise-no-datum "shm-channel-receive-datum!" size reason offset))
 
 
 ;;; Ports.
@@ -433,7 +430,7 @@ Reading raises what shm-channel-receive! raises."
   (define (receive! timeout)
     ;; After an exception nothing is read twice.
     (set! message #f)
-    (set! message (%shm-channel-receive! bv timeout #f))
+    (set! message (%shm-channel-receive! bv timeout))
     (set! offset 0)
     message)
   (define (read! target start count)
@@ -469,6 +466,6 @@ Writing raises what shm-channel-send! raises."
   (define (write! source start count)
     (let ((n (min count largest)))
       (when (> n 0)
-        (%shm-channel-send! bv source start n #f #f))
+        (%shm-channel-send! bv source start n #f))
       n))
   (make-custom-binary-output-port "shm-channel" write! #f #f #f))

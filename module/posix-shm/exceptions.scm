@@ -171,10 +171,12 @@ unless other data was stored there"
                     ((string=? what "condition variable") "condition-variable")
                     (else what))))
 
-;; The message was received, so that there is no offset to name.
-(define (raise-no-datum procedure size)
+(define (raise-no-datum procedure size reason offset)
+  "Raise &shm-format-error: a message of SIZE bytes is not a datum, for REASON,
+found before byte OFFSET."
   (raise-with make-shm-format-error procedure
-              "There is no datum in a message of ~a bytes" size))
+              "There is no datum in a message of ~a bytes: ~a, before byte ~a"
+              size reason offset))
 
 (define (raise-closed procedure where)
   (raise-with make-shm-closed procedure

@@ -12,8 +12,8 @@
 
 #include "base/error.h"
 #include "base/guile.h"
+#include "bindings/channel.h"
 #include "bindings/waiting.h"
-#include "core/channel.h"
 #include "init.h"
 #include "memory/address.h"
 #include "memory/fault.h"
@@ -22,8 +22,6 @@
 #define INIT "shm-channel-init!"
 #define SEND "shm-channel-send!"
 #define RECEIVE "shm-channel-receive!"
-#define SEND_DATUM "shm-channel-send-datum!"
-#define RECEIVE_DATUM "shm-channel-receive-datum!"
 #define RECEIVE_INTO "shm-channel-receive-into!"
 #define SLOT "call-with-shm-slot"
 #define MESSAGE "call-with-shm-message"
@@ -33,20 +31,11 @@
 
 static const char what[] = "channel";
 
-/* A transfer, with the arguments of the procedure.  */
-struct operation
-{
-  struct gshm_transfer transfer; /* first: see prepare_copy */
-  const char *subr;
-  SCM bytevector;
-  SCM copy;             /* a receiver's bytevector for the message, or #f */
-};
-
 
 /* Beginning and ending.  */
 
 SCM_NORETURN static void
-refuse_format (const struct operation *operation)
+refuse_format (const struct gshm_operation *operation)
 {
   gshm_format_error (operation->subr, what, operation->bytevector, SCM_INUM0);
 }
@@ -56,7 +45,7 @@ static const struct gshm_host publisher
 
 /* Begin an operation on the channel in BYTEVECTOR, in the name of SUBR.  */
 static void
-begin (struct operation *operation, const char *subr, SCM bytevector)
+begin (struct gshm_operation *operation, const char *subr, SCM bytevector)
 {
   size_t header = sizeof (struct gshm_channel);
   int is_long_enough = SCM_BYTEVECTOR_P (bytevector)
@@ -67,16 +56,16 @@ begin (struct operation *operation, const char *subr, SCM bytevector)
   gshm_require_self (subr);
   operation->subr = subr;
   operation->bytevector = bytevector;
-  operation->copy = SCM_BOOL_F;
+  operation->data = NULL;
   if (gshm_transfer_begin (&operation->transfer, memory,
                            SCM_BYTEVECTOR_LENGTH (bytevector), &publisher)
       != GSHM_DONE)
     refuse_format (operation);
 }
 
-static void
-begin_on_side (struct operation *operation, const char *subr, SCM bytevector,
-               int is_sender)
+void
+gshm_operation_begin (struct gshm_operation *operation, const char *subr,
+                      SCM bytevector, int is_sender)
 {
   begin (operation, subr, bytevector);
   gshm_transfer_set_side (&operation->transfer, is_sender);
@@ -84,7 +73,7 @@ begin_on_side (struct operation *operation, const char *subr, SCM bytevector,
 
 /* Raise the pending fault, or that there is no valid channel.  */
 SCM_NORETURN static void
-refuse_memory (const struct operation *operation)
+refuse_memory (const struct gshm_operation *operation)
 {
   gshm_fault_raise ();
   refuse_format (operation);
@@ -95,7 +84,7 @@ refuse_memory (const struct operation *operation)
 
 /* Raise the exception for RESULT, if there is one.  */
 static void
-check_result (const struct operation *operation, enum gshm_result result)
+check_result (const struct gshm_operation *operation, enum gshm_result result)
 {
   const struct gshm_transfer *transfer = &operation->transfer;
   int is_sender = transfer->side == &transfer->ring.channel->senders;
@@ -124,7 +113,7 @@ check_result (const struct operation *operation, enum gshm_result result)
 /* Wait until ATTEMPT has a result or TIMEOUT expires.  Return DONE, with the
    lock owned, CHANNEL_CLOSED or TIMED_OUT.  */
 static enum gshm_result
-wait_for (struct operation *operation, gshm_attempt *attempt, SCM timeout)
+wait_for (struct gshm_operation *operation, gshm_attempt *attempt, SCM timeout)
 {
   struct gshm_transfer *transfer = &operation->transfer;
   enum gshm_result result = gshm_transfer_try (
@@ -162,9 +151,9 @@ init_channel (SCM bytevector)
   return SCM_UNSPECIFIED;
 }
 
-/* Wait for space for a message of LENGTH bytes.  */
-static enum gshm_result
-wait_for_space (struct operation *operation, size_t length, SCM timeout)
+enum gshm_result
+gshm_wait_for_space (struct gshm_operation *operation, size_t length,
+                     SCM timeout)
 {
   struct gshm_transfer *transfer = &operation->transfer;
 
@@ -199,9 +188,8 @@ was_unmapped (SCM bytevector, size_t size)
              && gshm_is_unmapped (bytevector));
 }
 
-/* Publish the message, or raise an exception.  */
-static void
-end_sending (struct operation *operation)
+void
+gshm_end_sending (struct gshm_operation *operation)
 {
   enum gshm_result result = gshm_transfer_end_sending (&operation->transfer);
 
@@ -214,36 +202,35 @@ end_sending (struct operation *operation)
 /* With the lock owned: unlock, and raise that the user's bytevector was
    unmapped.  */
 SCM_NORETURN static void
-leave_unmapped (struct operation *operation, SCM k)
+leave_unmapped (struct gshm_operation *operation, SCM k)
 {
   gshm_transfer_abort (&operation->transfer);
   gshm_unmapped_error (operation->subr, k);
 }
 
-/* (CHANNEL BYTEVECTOR START COUNT TIMEOUT DATUM?) -> boolean.  COUNT #f means
-   up to the end; DATUM?, that the procedure is shm-channel-send-datum!.  */
+/* (CHANNEL BYTEVECTOR START COUNT TIMEOUT) -> boolean.  COUNT #f means up to
+   the end.  */
 static SCM
 gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
-                   SCM timeout, SCM is_datum)
+                   SCM timeout)
 {
-  const char *subr = scm_is_true (is_datum) ? SEND_DATUM : SEND;
-  struct operation operation;
+  struct gshm_operation operation;
 
-  begin_on_side (&operation, subr, bytevector, 1);
+  gshm_operation_begin (&operation, SEND, bytevector, 1);
   if (!SCM_BYTEVECTOR_P (data))
-    refuse_bytevector (subr, data);
+    refuse_bytevector (SEND, data);
   size_t size = SCM_BYTEVECTOR_LENGTH (data);
-  size_t start = gshm_to_size (subr, 3, scm_start, size), count = size - start;
+  size_t start = gshm_to_size (SEND, 3, scm_start, size), count = size - start;
   if (scm_is_true (scm_count))
-    count = gshm_to_size (subr, 4, scm_count, count);
-  enum gshm_result result = wait_for_space (&operation, count, timeout);
+    count = gshm_to_size (SEND, 4, scm_count, count);
+  enum gshm_result result = gshm_wait_for_space (&operation, count, timeout);
   if (result == GSHM_DONE)
     {
       memmove (operation.transfer.bytes,
                SCM_BYTEVECTOR_CONTENTS (data) + start, count);
       if (was_unmapped (data, size))
         leave_unmapped (&operation, scm_start);
-      end_sending (&operation);
+      gshm_end_sending (&operation);
     }
   scm_remember_upto_here_2 (bytevector, data);
   return scm_from_bool (result == GSHM_DONE);
@@ -252,20 +239,18 @@ gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
 
 /* Receiving.  */
 
-/* The value of a receiver without a message.  */
-static SCM
-no_message (enum gshm_result result)
+SCM
+gshm_no_message (enum gshm_result result)
 {
   return result == GSHM_CHANNEL_CLOSED ? SCM_EOF_VAL : SCM_BOOL_F;
 }
 
-/* Make the copy a bytevector of LENGTH bytes.  */
+/* Make COPY a bytevector of LENGTH bytes.  */
 static void
-make_copy (struct operation *operation, uint64_t length)
+make_copy (SCM *copy, uint64_t length)
 {
-  if (scm_is_false (operation->copy)
-      || SCM_BYTEVECTOR_LENGTH (operation->copy) != length)
-    operation->copy = scm_c_make_bytevector ((size_t) length);
+  if (scm_is_false (*copy) || SCM_BYTEVECTOR_LENGTH (*copy) != length)
+    *copy = scm_c_make_bytevector ((size_t) length);
 }
 
 /* Before this thread locks, so that it does not allocate while it owns the
@@ -273,12 +258,17 @@ make_copy (struct operation *operation, uint64_t length)
 static void
 prepare_copy (struct gshm_transfer *transfer, uint64_t length)
 {
-  make_copy ((struct operation *) transfer, length);
+  make_copy (((struct gshm_operation *) transfer)->data, length);
 }
 
-/* Release the message, or raise an exception.  */
-static void
-end_receiving (struct operation *operation)
+enum gshm_result
+gshm_wait_for_message (struct gshm_operation *operation, SCM timeout)
+{
+  return wait_for (operation, gshm_transfer_attempt_to_receive, timeout);
+}
+
+void
+gshm_end_receiving (struct gshm_operation *operation)
 {
   enum gshm_result result = gshm_transfer_end_receiving (&operation->transfer);
 
@@ -286,33 +276,33 @@ end_receiving (struct operation *operation)
     check_result (operation, result);
 }
 
-/* (CHANNEL TIMEOUT DATUM?) -> bytevector, #f or the end-of-file object.  */
+/* (CHANNEL TIMEOUT) -> bytevector, #f or the end-of-file object.  */
 static SCM
-gshm_channel_receive (SCM bytevector, SCM timeout, SCM is_datum)
+gshm_channel_receive (SCM bytevector, SCM timeout)
 {
-  struct operation operation;
+  struct gshm_operation operation;
+  SCM copy = SCM_BOOL_F;
 
-  begin_on_side (&operation, scm_is_true (is_datum) ? RECEIVE_DATUM : RECEIVE,
-                 bytevector, 0);
+  gshm_operation_begin (&operation, RECEIVE, bytevector, 0);
   struct gshm_transfer *transfer = &operation.transfer;
   transfer->prepare = prepare_copy;
-  enum gshm_result result
-    = wait_for (&operation, gshm_transfer_attempt_to_receive, timeout);
+  operation.data = &copy;
+  enum gshm_result result = gshm_wait_for_message (&operation, timeout);
   if (result != GSHM_DONE)
-    return no_message (result);
-  if (SCM_BYTEVECTOR_LENGTH (operation.copy) != transfer->length)
+    return gshm_no_message (result);
+  if (SCM_BYTEVECTOR_LENGTH (copy) != transfer->length)
     {
       /* Another receiver has received the message that the copy was for.  */
       scm_dynwind_begin (0);
       scm_dynwind_unwind_handler (gshm_transfer_abort, transfer, 0);
-      make_copy (&operation, transfer->length);
+      make_copy (&copy, transfer->length);
       scm_dynwind_end ();
     }
-  memcpy (SCM_BYTEVECTOR_CONTENTS (operation.copy), transfer->bytes,
+  memcpy (SCM_BYTEVECTOR_CONTENTS (copy), transfer->bytes,
           (size_t) transfer->length);
-  end_receiving (&operation);
-  scm_remember_upto_here_2 (bytevector, operation.copy);
-  return operation.copy;
+  gshm_end_receiving (&operation);
+  scm_remember_upto_here_2 (bytevector, copy);
+  return copy;
 }
 
 /* (CHANNEL BYTEVECTOR START TIMEOUT) -> count, #f or the end-of-file
@@ -321,18 +311,17 @@ static SCM
 gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
                            SCM timeout)
 {
-  struct operation operation;
+  struct gshm_operation operation;
 
   if (!SCM_MUTABLE_BYTEVECTOR_P (target))
     refuse_bytevector (RECEIVE_INTO, target);
   size_t start = gshm_to_size (RECEIVE_INTO, 3, scm_start,
                                SCM_BYTEVECTOR_LENGTH (target));
-  begin_on_side (&operation, RECEIVE_INTO, bytevector, 0);
+  gshm_operation_begin (&operation, RECEIVE_INTO, bytevector, 0);
   const struct gshm_transfer *transfer = &operation.transfer;
-  enum gshm_result result
-    = wait_for (&operation, gshm_transfer_attempt_to_receive, timeout);
+  enum gshm_result result = gshm_wait_for_message (&operation, timeout);
   if (result != GSHM_DONE)
-    return no_message (result);
+    return gshm_no_message (result);
   size_t size = SCM_BYTEVECTOR_LENGTH (target);
   size_t room = size < start ? 0 : size - start;
   if (transfer->length > room)
@@ -349,7 +338,7 @@ gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
   if (was_unmapped (target, size))
     leave_unmapped (&operation, scm_start);
   SCM length = scm_from_uint64 (transfer->length);
-  end_receiving (&operation);
+  gshm_end_receiving (&operation);
   scm_remember_upto_here_2 (bytevector, target);
   return length;
 }
@@ -360,7 +349,7 @@ gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
 /* With the lock owned: return a bytevector on the message; unlock if that
    raises an exception.  */
 static SCM
-make_view (struct operation *operation)
+make_view (struct gshm_operation *operation)
 {
   scm_dynwind_begin (0);
   scm_dynwind_unwind_handler (gshm_transfer_abort, &operation->transfer, 0);
@@ -375,11 +364,11 @@ make_view (struct operation *operation)
 static SCM
 gshm_channel_begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
 {
-  struct operation operation;
+  struct gshm_operation operation;
 
-  begin_on_side (&operation, SLOT, bytevector, 1);
+  gshm_operation_begin (&operation, SLOT, bytevector, 1);
   size_t size = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
-  if (wait_for_space (&operation, size, timeout) != GSHM_DONE)
+  if (gshm_wait_for_space (&operation, size, timeout) != GSHM_DONE)
     return SCM_BOOL_F;
   SCM view = make_view (&operation);
   scm_remember_upto_here_1 (bytevector);
@@ -391,13 +380,12 @@ gshm_channel_begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
 static SCM
 gshm_channel_begin_message (SCM bytevector, SCM timeout)
 {
-  struct operation operation;
+  struct gshm_operation operation;
 
-  begin_on_side (&operation, MESSAGE, bytevector, 0);
-  enum gshm_result result
-    = wait_for (&operation, gshm_transfer_attempt_to_receive, timeout);
+  gshm_operation_begin (&operation, MESSAGE, bytevector, 0);
+  enum gshm_result result = gshm_wait_for_message (&operation, timeout);
   if (result != GSHM_DONE)
-    return no_message (result);
+    return gshm_no_message (result);
   SCM view = make_view (&operation);
   scm_remember_upto_here_1 (bytevector);
   return view;
@@ -405,7 +393,7 @@ gshm_channel_begin_message (SCM bytevector, SCM timeout)
 
 /* End the loan in VIEW; check that this thread still owns the lock.  */
 static void
-end_loan (struct operation *operation, SCM view)
+end_loan (struct gshm_operation *operation, SCM view)
 {
   if (!SCM_BYTEVECTOR_P (view))
     refuse_bytevector (operation->subr, view);
@@ -419,12 +407,12 @@ end_loan (struct operation *operation, SCM view)
 static SCM
 gshm_channel_end_slot (SCM bytevector, SCM view, SCM scm_size)
 {
-  struct operation operation;
+  struct gshm_operation operation;
 
-  begin_on_side (&operation, SLOT, bytevector, 1);
+  gshm_operation_begin (&operation, SLOT, bytevector, 1);
   operation.transfer.length = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
   end_loan (&operation, view);
-  end_sending (&operation);
+  gshm_end_sending (&operation);
   scm_remember_upto_here_1 (bytevector);
   return SCM_BOOL_T;
 }
@@ -433,9 +421,9 @@ gshm_channel_end_slot (SCM bytevector, SCM view, SCM scm_size)
 static SCM
 gshm_channel_end_message (SCM bytevector, SCM view)
 {
-  struct operation operation;
+  struct gshm_operation operation;
 
-  begin_on_side (&operation, MESSAGE, bytevector, 0);
+  gshm_operation_begin (&operation, MESSAGE, bytevector, 0);
   end_loan (&operation, view);
   struct gshm_transfer *transfer = &operation.transfer;
   if (gshm_ring_peek (&transfer->ring, &transfer->bytes, &transfer->length)
@@ -444,7 +432,7 @@ gshm_channel_end_message (SCM bytevector, SCM view)
       gshm_transfer_abort (transfer);
       refuse_memory (&operation);
     }
-  end_receiving (&operation);
+  gshm_end_receiving (&operation);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -481,10 +469,10 @@ gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
 static SCM
 gshm_channel_is_owned (SCM bytevector, SCM is_sender)
 {
-  struct operation operation;
+  struct gshm_operation operation;
 
-  begin_on_side (&operation, scm_is_true (is_sender) ? SLOT : MESSAGE,
-                 bytevector, scm_is_true (is_sender));
+  gshm_operation_begin (&operation, scm_is_true (is_sender) ? SLOT : MESSAGE,
+                        bytevector, scm_is_true (is_sender));
   int mine
     = gshm_transfer_has_lock (&operation.transfer, operation.transfer.side);
   scm_remember_upto_here_1 (bytevector);
@@ -499,7 +487,7 @@ gshm_channel_is_owned (SCM bytevector, SCM is_sender)
 static SCM
 gshm_channel_size (SCM bytevector, SCM subr)
 {
-  struct operation operation;
+  struct gshm_operation operation;
   char name[32];
 
   memset (name, 0, sizeof name);
@@ -513,7 +501,7 @@ gshm_channel_size (SCM bytevector, SCM subr)
 static SCM
 gshm_channel_close (SCM bytevector)
 {
-  struct operation operation;
+  struct gshm_operation operation;
 
   begin (&operation, CLOSE, bytevector);
   int was_closed = gshm_ring_close (&operation.transfer.ring);
@@ -525,7 +513,7 @@ gshm_channel_close (SCM bytevector)
 static SCM
 gshm_channel_closed_p (SCM bytevector)
 {
-  struct operation operation;
+  struct gshm_operation operation;
 
   begin (&operation, CLOSED, bytevector);
   int is_closed = gshm_ring_is_closed (&operation.transfer.ring);
@@ -538,7 +526,7 @@ gshm_channel_closed_p (SCM bytevector)
 static SCM
 gshm_channel_statistics (SCM bytevector)
 {
-  struct operation operation;
+  struct gshm_operation operation;
 
   begin (&operation, STATISTICS, bytevector);
   struct gshm_channel *channel = operation.transfer.ring.channel;
@@ -563,8 +551,8 @@ void
 gshm_channel_init (void)
 {
   gshm_define ("%shm-channel-init!", 1, 0, init_channel);
-  gshm_define ("%shm-channel-send!", 6, 0, gshm_channel_send);
-  gshm_define ("%shm-channel-receive!", 3, 0, gshm_channel_receive);
+  gshm_define ("%shm-channel-send!", 5, 0, gshm_channel_send);
+  gshm_define ("%shm-channel-receive!", 2, 0, gshm_channel_receive);
   gshm_define ("%shm-channel-receive-into!", 4, 0, gshm_channel_receive_into);
   gshm_define ("%shm-channel-begin-slot!", 3, 0, gshm_channel_begin_slot);
   gshm_define ("%shm-channel-end-slot!", 3, 0, gshm_channel_end_slot);
