@@ -140,7 +140,8 @@ TYPE, or for a COUNT that is not that of DIMENSIONS."
 (define (shm-unmap! bv)
   "Unmap the shared memory of BV, a bytevector or array on it, and return #t,
 or #f if that was done before.  BV is empty from now on; other views of the
-mapping show private zeros.
+mapping show private zeros.  Locks in it that this thread owns stay locked
+until it ends.
 
 Raise wrong-type-arg if BV is not on shared memory."
   (require-shm "shm-unmap!" bv)
