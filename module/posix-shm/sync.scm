@@ -109,7 +109,8 @@ signal, if seldom: test what you wait for in a loop.
 
 Return #t; or 'abandoned if an owner of the mutex died, so that the data may be
 inconsistent; or #f if TIMEOUT expires.  This thread owns the mutex again in
-each case, but not after an exception.
+each case, but not after an exception, except EDEADLK, if an async has locked
+the mutex meanwhile.
 
 Raise system-error with EPERM if this thread does not own the mutex,
 &shm-format-error if there is no condition variable or no mutex, and

@@ -11,8 +11,8 @@
 /* The string for OBJECT in a message, at most a part of a line.  */
 SCM gshm_shown (SCM object);
 
-/* Raise an exception in the name of the procedure SUBR.  HINT, or NULL, tells
-   the user what to do.  */
+/* Raise an exception in the name of the procedure SUBR.  HINT, or NULL, is
+   appended in parentheses: the reason, or what to do.  */
 SCM_NORETURN void gshm_system_error (const char *subr, int err, SCM object,
                                      const char *hint);
 SCM_NORETURN void gshm_out_of_range (const char *subr, SCM value,

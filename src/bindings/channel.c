@@ -40,6 +40,8 @@ refuse_format (const struct gshm_operation *operation)
   gshm_format_error (operation->subr, what, operation->bytevector, SCM_INUM0);
 }
 
+/* A host that is only asked whether a fault is pending: the operations with it
+   do not wait.  */
 static const struct gshm_host publisher
   = { .is_fault_pending = gshm_fault_is_pending };
 
@@ -253,8 +255,8 @@ make_copy (SCM *copy, uint64_t length)
     *copy = scm_c_make_bytevector ((size_t) length);
 }
 
-/* Before this thread locks, so that it does not allocate while it owns the
-   lock.  */
+/* Before this thread locks, so that it usually does not allocate while it owns
+   the lock.  */
 static void
 prepare_copy (struct gshm_transfer *transfer, uint64_t length)
 {

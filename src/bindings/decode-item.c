@@ -212,7 +212,7 @@ gshm_decode_symbol (struct gshm_decoder *decoder,
 SCM
 gshm_decode_integer (uint64_t argument, int is_negative)
 {
-  if (argument <= SCM_MOST_POSITIVE_FIXNUM)
+  if (argument < UINT64_C (1) << (SCM_I_FIXNUM_BIT - 1))
     return SCM_I_MAKINUM (is_negative ? -1 - (scm_t_inum) argument
                                       : (scm_t_inum) argument);
   SCM n = scm_from_uint64 (argument);

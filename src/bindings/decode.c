@@ -11,19 +11,21 @@
 
 #include "bindings/decode.h"
 
+enum kind
+{
+  LIST,
+  DOTTED_LIST,
+  VECTOR,      /* of known length: OBJECT */
+  OPEN_VECTOR, /* of unknown length: a list first */
+  TABLE,       /* OBJECT; KEY is SCM_UNDEFINED before a key */
+  RATIONAL,
+  COMPLEX
+};
+
 /* A container whose elements are being decoded.  */
 struct frame
 {
-  enum
-  {
-    LIST,
-    DOTTED_LIST,
-    VECTOR,      /* of known length: OBJECT */
-    OPEN_VECTOR, /* of unknown length: a list first */
-    TABLE,       /* OBJECT; KEY is SCM_UNDEFINED before a key */
-    RATIONAL,
-    COMPLEX
-  } kind;
+  enum kind kind;
   int is_open;          /* a break ends it */
   uint64_t left, count; /* elements to come, and seen */
   SCM object, last, key;
@@ -49,7 +51,7 @@ struct stack
 /* Begin the container with HEAD.  Return SCM_UNDEFINED, also if that is not
    possible.  */
 static SCM
-push (struct stack *stack, int kind, const struct gshm_cbor_head *head)
+push (struct stack *stack, enum kind kind, const struct gshm_cbor_head *head)
 {
   struct frame frame = {
     .kind = kind, .object = SCM_EOL, .last = SCM_EOL, .key = SCM_UNDEFINED

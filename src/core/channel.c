@@ -164,6 +164,7 @@ sleep_on_other (struct gshm_transfer *transfer, struct gshm_sleep *sleep,
 {
   transfer->announced |= sleep->announce;
   gshm_sleep_until_changed (sleep, &transfer->other->position, word);
+  sleep->processor = &transfer->other->processor;
 }
 
 /* [help] If the next record is one to skip, release it in place of the

@@ -137,6 +137,8 @@ publish (const struct gshm_ring *ring, struct gshm_side *side, uint64_t from,
   uint64_t word = gshm_load (&side->position);
 
   prepare_counters (side, from, to, messages, bytes);
+  atomic_store_explicit (&side->processor, gshm_processor (),
+                         memory_order_relaxed);
   if (ring->host != NULL && ring->host->is_fault_pending ())
     return GSHM_RING_CORRUPT;
   for (int i = 0; i < MAX_TRIES && GSHM_POSITION (word) == from; i++)

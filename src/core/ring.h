@@ -53,7 +53,9 @@ struct gshm_side
   struct gshm_counters counters[2];
   uint64_t unused[8];
   gshm_long_word position; /* with flags */
-  uint64_t unused_too[15];
+  /* A hint: as gshm_processor has it, of the thread that changed POSITION. */
+  gshm_word processor, unused_too;
+  uint64_t unused_as_well[14];
   gshm_long_word waiting[GSHM_MAX_WAITERS];
 };
 

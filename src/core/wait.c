@@ -2,11 +2,11 @@
    wait.c - waiting for a word in shared memory to change.
 
    gshm_wait attempts the operation; spins for some microseconds, or yields if
-   there is one processor; attempts again; then sleeps, outside of the host
-   language and for a bounded time.  Between two sleeps it calls the host's
-   hooks.  Sleeps are bounded because a host may queue a signal's handler only
-   after the system call was interrupted and restarted, and because a thread
-   that should wake this one may be killed before.  */
+   the other thread needs this processor; attempts again; then sleeps, outside
+   of the host language and for a bounded time.  Between two sleeps it calls
+   the host's hooks.  Sleeps are bounded because a host may queue a signal's
+   handler only after the system call was interrupted and restarted, and
+   because a thread that should wake this one may be killed before.  */
 
 #include <config.h>
 
@@ -21,9 +21,15 @@
 #define MAX_SLEEP (SECOND / 20)
 #define SHORT_SLEEP (SECOND / 1000)
 
-/* Longer than a round trip between two processors, and not much longer than a
-   sleep and a wake-up take.  */
-#define SPIN_NS 20000
+/* For how long to spin: where the other thread is known to run on another
+   processor; where that is not known; and, so that long waits cost little, for
+   most waits after MANY_LONG_WAITS of them.  */
+#define SPIN_NS 100000
+#define BLIND_SPIN_NS 20000
+#define SHORT_SPIN_NS 2000
+#define MANY_LONG_WAITS 4
+#define LONG_WAITS_PER_SPIN 16
+
 #define MAX_PAUSES 64
 
 /* A yield that takes longer lets threads run that have other work.  */
@@ -140,62 +146,97 @@ relax (void)
 #endif
 }
 
-/* A spinning thread polls less and less often, so that it takes the cache line
-   from other threads less often.  With one processor, it yields instead, which
-   takes less time than a sleep and a wake-up.  */
+uint32_t
+gshm_processor (void)
+{
+#ifdef HAVE_SCHED_GETCPU
+  int processor = sched_getcpu ();
+
+  return processor < 0 ? 0 : (uint32_t) processor + 1;
+#else
+  return 0;
+#endif
+}
+
+/* A thread that spins.  It pauses between two polls, longer and longer, so
+   that it takes the cache line from other threads less often; or it yields, if
+   the other thread may need this processor.  */
 struct spinning
 {
   int64_t end;
-  int pauses; /* between two polls; 0: yield instead */
+  int may_yield;
+  int has_others; /* processors */
+  int pauses;     /* between two polls */
 };
 
-/* If other threads keep the processor busy, a yield takes longer than a sleep
-   and a wake-up.  After one that did, this thread does not spin until `until';
-   `length' is doubled while that goes on.  */
-static GSHM_THREAD_LOCAL struct
-{
-  int64_t until, length;
-} back_off;
+/* If other threads keep the processor busy, a yield may take longer than a
+   sleep and a wake-up.  After one that did, this thread does not yield in so
+   many waits.  */
+#define WAITS_AFTER_LONG_YIELD 255
+static GSHM_THREAD_LOCAL unsigned waits_without_yield;
 
-static void
+/* How many waits in succession were longer than the spin.  */
+static GSHM_THREAD_LOCAL unsigned long_waits;
+
+/* Return whether it did not take long.  */
+static int
 yield_processor (void)
 {
   int64_t before = gshm_now ();
 
   sched_yield ();
-  int64_t after = gshm_now ();
-  if (after - before < LONG_YIELD)
-    back_off.length = 0;
-  else
-    {
-      back_off.length = back_off.length == 0       ? SECOND / 1000
-                        : back_off.length < SECOND ? 2 * back_off.length
-                                                   : SECOND;
-      back_off.until = after + back_off.length;
-    }
+  if (gshm_now () - before < LONG_YIELD)
+    return 1;
+  waits_without_yield = WAITS_AFTER_LONG_YIELD;
+  return 0;
 }
 
-/* Begin to spin at TIME.  */
+/* Begin to spin at TIME for what SLEEP says.  */
 static struct spinning
-spinning_from (int64_t time)
+spinning_from (int64_t time, const struct gshm_sleep *sleep)
 {
   struct spinning spinning
-    = { .end = time + SPIN_NS, .pauses = has_other_processors (time) };
+    = { .end = time + (sleep->processor != NULL ? SPIN_NS : BLIND_SPIN_NS),
+        .may_yield = waits_without_yield == 0,
+        .has_others = has_other_processors (time),
+        .pauses = 1 };
 
-  if (spinning.pauses == 0 && time < back_off.until)
-    spinning.end = 0;
+  if (waits_without_yield > 0)
+    waits_without_yield--;
+  if (long_waits >= MANY_LONG_WAITS && long_waits % LONG_WAITS_PER_SPIN != 0)
+    {
+      spinning.end = time + SHORT_SPIN_NS;
+      spinning.may_yield = 0;
+    }
   return spinning;
 }
 
-/* Poll WORD until it is not VALUE, or until it is time to sleep; if WORD is
-   NULL, pause once.  Return whether an attempt is worthwhile.  */
+/* Whether the thread that this one waits for needs the same processor: if that
+   is the only one, or if the hint says so.  */
 static int
-spin (struct spinning *spinning, const gshm_word *word, uint32_t value)
+is_yield_due (const struct spinning *spinning, const struct gshm_sleep *sleep)
+{
+  if (!spinning->has_others)
+    return 1;
+  if (sleep->processor == NULL)
+    return 0;
+  uint32_t processor
+    = atomic_load_explicit (sleep->processor, memory_order_relaxed);
+  return processor != 0 && processor == gshm_processor ();
+}
+
+/* Poll the word of SLEEP until it changes, or until it is time to sleep; if
+   there is no word, pause once.  Return whether an attempt is worthwhile.  */
+static int
+spin (struct spinning *spinning, const struct gshm_sleep *sleep)
 {
   while (gshm_now () < spinning->end)
     {
-      if (spinning->pauses == 0)
-        yield_processor ();
+      if (is_yield_due (spinning, sleep))
+        {
+          if (!spinning->may_yield || !yield_processor ())
+            spinning->end = 0;
+        }
       else
         {
           for (int i = 0; i < spinning->pauses; i++)
@@ -203,8 +244,9 @@ spin (struct spinning *spinning, const gshm_word *word, uint32_t value)
           if (spinning->pauses < MAX_PAUSES)
             spinning->pauses++;
         }
-      if (word == NULL
-          || atomic_load_explicit (word, memory_order_relaxed) != value)
+      if (sleep->word == NULL
+          || atomic_load_explicit (sleep->word, memory_order_relaxed)
+               != sleep->value)
         return 1;
     }
   return 0;
@@ -225,10 +267,17 @@ gshm_wait (const struct gshm_host *host, int64_t timeout,
 
   int64_t start = gshm_now (), deadline = end_of (start, timeout);
   int64_t next_check = start + MAX_SLEEP;
-  struct spinning spinning = spinning_from (start);
-  while (spin (&spinning, sleep.word, sleep.value))
-    if ((result = attempt (data, &sleep)) != 0)
-      return result;
+  struct spinning spinning = spinning_from (start, &sleep);
+  while (spin (&spinning, &sleep))
+    {
+      sleep.processor = NULL;
+      if ((result = attempt (data, &sleep)) != 0)
+        {
+          long_waits = 0;
+          return result;
+        }
+    }
+  long_waits++;
   sleep.announce = 1;
   if ((result = attempt (data, &sleep)) != 0)
     return result;

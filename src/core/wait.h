@@ -18,9 +18,16 @@ struct gshm_sleep
   gshm_word *word; /* out: sleep while this ... */
   uint32_t value;  /* ... is this; or, if WORD is NULL, ... */
   int (*sleep_for) (void *data, int64_t nanoseconds); /* ... call this */
+  /* out, or NULL: a hint, where the processor is that the thread that changes
+     WORD used last */
+  const gshm_word *processor;
   int announce;     /* in: make the thread that changes WORD wake this one */
   int check_owners; /* in: check whether owners are alive */
 };
+
+/* The number of the processor of this thread, plus 1; 0 if that is not known.
+   It may be another one at once.  */
+uint32_t gshm_processor (void);
 
 /* Attempt an operation.  Return its result, which is not 0, or set what to
    sleep on.  An attempt ends after a bounded number of steps, whatever other

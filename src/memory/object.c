@@ -30,8 +30,7 @@
 
 #define ACCEPTED_FLAGS (O_RDONLY | O_RDWR | O_CREAT | O_EXCL | O_TRUNC)
 
-/* Flags of open that shm_open does not take, for the message.  O_SYNC comes
-   before the flags whose bits it includes.  */
+/* Flags of open that shm_open does not take, for the message.  */
 static const struct
 {
   int flag;
@@ -417,9 +416,9 @@ entry_to_scm (const char *file, const struct stat *status)
 }
 #endif
 
-/* () -> list of the objects and, on Linux, the named semaphores, each a list
-   of its name, size, bytes of memory, mode, user, group, time of modification,
-   device and inode.  */
+/* () -> list of the objects and the named semaphores, which only Linux has as
+   files, each a list of its name, size, bytes of memory, mode, user, group,
+   time of modification, device and inode.  */
 static SCM
 gshm_list (void)
 {
