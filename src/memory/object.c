@@ -342,9 +342,9 @@ is_same (const struct stat *status, dev_t device, ino_t inode)
 
 #if HAVE_SHM_OPEN && defined __linux__ && HAVE_DECL_RENAME_NOREPLACE
 /* Unlink NAME, which was that of the object of this device and inode; but
-   another process may have given it to another object meanwhile.  So this
-   renames it first, which no other process can undo.  Return 1, or 0 if it was
-   not unlinked, or -1 if the system cannot do that.  */
+   another process may have given it to another object meanwhile.  So this first
+   renames it to a name that no other process uses.  Return 1, or 0 if it was not
+   unlinked, or -1 if it cannot be renamed.  */
 static int
 unlink_renamed (const struct gshm_name *name, dev_t device, ino_t inode,
                 int (*may_unlink) (void *data), void *data)
@@ -354,7 +354,7 @@ unlink_renamed (const struct gshm_name *name, dev_t device, ino_t inode,
 
   if (renameat2 (AT_FDCWD, path.bytes, AT_FDCWD, own.bytes, RENAME_NOREPLACE)
       < 0)
-    return errno == EINVAL || errno == ENOSYS ? -1 : 0;
+    return errno == ENOENT ? 0 : -1;
   if (lstat (own.bytes, &status) == 0 && is_same (&status, device, inode)
       && (may_unlink == NULL || may_unlink (data)))
     return unlink (own.bytes) == 0;
