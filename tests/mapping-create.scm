@@ -12,13 +12,6 @@
              (tests mapping-support)
              (tests support))
 
-;; Whether the system can make an object first and give it its name later.
-(define unnamed?
-  (and posix-shm?
-       (and=> ((@@ (posix-shm create) %shm-open-unnamed) (fresh-name) #o600
-                                                       #f)
-              (lambda (fd) (close-fdes fd) #t))))
-
 (define (test-create)
   (define early? #f)
   (with-fresh-name name

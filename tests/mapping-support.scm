@@ -9,7 +9,15 @@
   #:export (with-descriptor
             test-out-of-range
             test-errno
-            exists?))
+            exists?
+            unnamed?))
+
+;; Whether the system can make an object first and give it its name later.
+(define unnamed?
+  (and posix-shm?
+       (and=> ((@@ (posix-shm create) %shm-open-unnamed) (fresh-name) #o600
+                                                       #f)
+              (lambda (fd) (close-fdes fd) #t))))
 
 (define-syntax-rule (with-descriptor (fd size) body ...)
   (call-with-descriptor (shm-open-anonymous #:size size)
