@@ -2,6 +2,11 @@
 ;;; (posix-shm exceptions) - exceptions, and what messages show.
 
 (define-module (posix-shm exceptions)
+  #:use-module ((ice-9 binary-ports)
+                #:select (make-custom-binary-output-port
+                          open-bytevector-output-port
+                          put-bytevector))
+  #:use-module ((ice-9 control) #:select (let/ec))
   #:use-module ((ice-9 exceptions)
                 #:select (&error
                           exception-predicate
@@ -9,7 +14,7 @@
                           make-exception-type
                           make-exception-with-message
                           make-exception-with-origin))
-  #:use-module ((ice-9 control) #:select (let/ec))
+  #:use-module ((ice-9 iconv) #:select (bytevector->string))
   #:use-module (posix-shm primitives)
   #:use-module ((rnrs bytevectors) #:select (bytevector-length bytevector?))
   #:export (&shm-format-error
@@ -34,20 +39,23 @@
 
 (define (written object)
   "Return OBJECT as write has it, or only the beginning if that is long."
-  (define text (open-output-string))
+  (define size 0)
+  (define-values (bytes get-bytes) (open-bytevector-output-port))
   (let/ec return
-    (define (write-part part)
-      (display part text)
-      (when (> (ftell text) (* 4 max-shown))
-        (return *unspecified*)))
-    (let ((port (make-soft-port
-                 (vector write-part write-part (const #t) #f (const #t))
-                 "w")))
+    (define (write-bytes bv start count)
+      (put-bytevector bytes bv start count)
+      (set! size (+ size count))
+      (when (> size (* 4 max-shown))
+        (return *unspecified*))
+      count)
+    (let ((port (make-custom-binary-output-port "message" write-bytes #f #f
+                                                #f)))
+      (set-port-encoding! port "UTF-8")
       (write object port)
       (force-output port)))
   (string-map (lambda (c)
                 (if (char-set-contains? char-set:iso-control c) #\space c))
-              (get-output-string text)))
+              (bytevector->string (get-bytes) "UTF-8" 'substitute)))
 
 (define* (shown object #:key (nested? #f))
   "Return the string that stands for OBJECT in a message: as write has it, but
