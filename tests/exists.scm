@@ -3,6 +3,7 @@
 
 (use-modules (ice-9 match)
              ((ice-9 rdelim) #:select (read-line))
+             (ice-9 regex)
              (ice-9 threads)
              (posix-shm)
              (posix-shm atomic)
@@ -15,10 +16,10 @@
              (tests support))
 
 (define (leftovers)
-  "Return the names that objects have while they are created."
+  "Return the names that objects have while they are created or unlinked."
   (filter (lambda (name)
-            (and (string-prefix? "/gshm-" name)
-                 (not (string-prefix? "/gshm-test" name))))
+            (string-match "^/gshm-([0-9a-z]{8}|[0-9a-f]+-[0-9a-f]+-[0-9a-f]+)$"
+                          name))
           (shm-list)))
 
 (define (filled-with byte)

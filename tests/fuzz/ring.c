@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/ring.h"
+#include "core/wait.h"
 
 /* No thread sleeps here.  */
 int
@@ -19,6 +20,12 @@ gshm_wake (gshm_word *word, int count)
   (void) word;
   (void) count;
   return 0;
+}
+
+uint32_t
+gshm_processor (void)
+{
+  return 1;
 }
 
 struct input
