@@ -65,6 +65,10 @@ void gshm_keep_buffer (struct gshm_buffer *buffer);
 /* Make the capacity at least SIZE.  Return 0 if there is too little memory. */
 int gshm_grow_buffer (struct gshm_buffer *buffer, size_t size);
 
+/* Copy a full stack of COUNT frames of SIZE bytes, which refer to objects, to a
+   new one for twice as many, and double COUNT.  */
+void *gshm_double (const void *frames, size_t *count, size_t size);
+
 enum gshm_encoded
 {
   GSHM_ENCODED, /* if LENGTH is at most LIMIT */

@@ -176,34 +176,21 @@ is_utf8 (const unsigned char *bytes, size_t size)
 
 SCM
 gshm_decode_text (struct gshm_decoder *decoder,
-                  const struct gshm_cbor_head *head)
+                  const struct gshm_cbor_head *head, int is_symbol)
 {
   size_t size;
   const unsigned char *bytes = string_bytes (decoder, head, &size);
 
   if (bytes == NULL)
     return SCM_UNDEFINED;
+  const char *text = (const char *) bytes;
   if (is_ascii (bytes, size))
-    return scm_from_latin1_stringn ((const char *) bytes, size);
+    return is_symbol ? scm_from_latin1_symboln (text, size)
+                     : scm_from_latin1_stringn (text, size);
   if (!is_utf8 (bytes, size))
-    return gshm_decode_fail (decoder, "a string is not UTF-8");
-  return scm_from_utf8_stringn ((const char *) bytes, size);
-}
-
-SCM
-gshm_decode_symbol (struct gshm_decoder *decoder,
-                    const struct gshm_cbor_head *head)
-{
-  size_t size;
-  const unsigned char *bytes = string_bytes (decoder, head, &size);
-
-  if (bytes == NULL)
-    return SCM_UNDEFINED;
-  if (is_ascii (bytes, size))
-    return scm_from_latin1_symboln ((const char *) bytes, size);
-  if (!is_utf8 (bytes, size))
-    return gshm_decode_fail (decoder, "a symbol is not UTF-8");
-  return scm_from_utf8_symboln ((const char *) bytes, size);
+    return gshm_decode_fail (decoder, "a string or symbol is not UTF-8");
+  return is_symbol ? scm_from_utf8_symboln (text, size)
+                   : scm_from_utf8_stringn (text, size);
 }
 
 

@@ -80,14 +80,8 @@ push (struct stack *stack, enum kind kind, const struct gshm_cbor_head *head)
     frame.object = scm_c_make_hash_table ((unsigned long) head->argument);
 
   if (stack->depth == stack->max_depth)
-    {
-      struct frame *frames
-        = scm_gc_malloc (2 * stack->max_depth * sizeof *frames, "decoder");
-
-      memcpy (frames, stack->frames, stack->depth * sizeof *frames);
-      stack->frames = frames;
-      stack->max_depth *= 2;
-    }
+    stack->frames
+      = gshm_double (stack->frames, &stack->max_depth, sizeof frame);
   stack->frames[stack->depth++] = frame;
   return SCM_UNDEFINED;
 }
@@ -221,9 +215,9 @@ decode_below (struct stack *stack, uint64_t tag)
       datum = gshm_decode_bignum (&stack->decoder, &head);
       return SCM_UNBNDP (datum) ? datum : scm_lognot (datum);
     case GSHM_TAG_SYMBOL:
-      return gshm_decode_symbol (&stack->decoder, &head);
+      return gshm_decode_text (&stack->decoder, &head, 1);
     case GSHM_TAG_KEYWORD:
-      datum = gshm_decode_symbol (&stack->decoder, &head);
+      datum = gshm_decode_text (&stack->decoder, &head, 1);
       return SCM_UNBNDP (datum) ? datum : scm_symbol_to_keyword (datum);
     case GSHM_TAG_CHARACTER:
       if (head.argument > 0x10ffff
@@ -279,7 +273,7 @@ decode_item (struct stack *stack, const struct gshm_cbor_head *head)
     case GSHM_CBOR_BYTES:
       return gshm_decode_bytes (&stack->decoder, head);
     case GSHM_CBOR_TEXT:
-      return gshm_decode_text (&stack->decoder, head);
+      return gshm_decode_text (&stack->decoder, head, 0);
     case GSHM_CBOR_ARRAY:
       return push (stack, LIST, head);
     case GSHM_CBOR_MAP:

@@ -41,9 +41,7 @@ SCM gshm_decode_simple (struct gshm_decoder *decoder,
 SCM gshm_decode_bytes (struct gshm_decoder *decoder,
                        const struct gshm_cbor_head *head);
 SCM gshm_decode_text (struct gshm_decoder *decoder,
-                      const struct gshm_cbor_head *head);
-SCM gshm_decode_symbol (struct gshm_decoder *decoder,
-                        const struct gshm_cbor_head *head);
+                      const struct gshm_cbor_head *head, int is_symbol);
 
 /* The uniform vector in the bytes that TAG is on.  */
 SCM gshm_decode_typed_array (struct gshm_decoder *decoder, uint64_t tag,

@@ -339,6 +339,16 @@ append_constant (struct encoder *encoder, SCM object)
 
 /* Containers.  */
 
+void *
+gshm_double (const void *frames, size_t *count, size_t size)
+{
+  void *more = scm_gc_malloc (2 * *count * size, "stack");
+
+  memcpy (more, frames, *count * size);
+  *count *= 2;
+  return more;
+}
+
 static void
 push (struct encoder *encoder, struct frame frame, SCM container)
 {
@@ -348,14 +358,8 @@ push (struct encoder *encoder, struct frame frame, SCM container)
       return;
     }
   if (encoder->depth == encoder->max_depth)
-    {
-      struct frame *frames
-        = scm_gc_malloc (2 * encoder->max_depth * sizeof *frames, "encoder");
-
-      memcpy (frames, encoder->frames, encoder->depth * sizeof *frames);
-      encoder->frames = frames;
-      encoder->max_depth *= 2;
-    }
+    encoder->frames
+      = gshm_double (encoder->frames, &encoder->max_depth, sizeof frame);
   encoder->frames[encoder->depth++] = frame;
 }
 

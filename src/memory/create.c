@@ -40,10 +40,11 @@ link_object (int fd, const char *to)
 {
   char from[64];
 
-  /* ENOENT: this process lacks the capability that it takes.  */
-  int result = linkat (fd, "", AT_FDCWD, to, AT_EMPTY_PATH);
-  if (result == 0 || errno != ENOENT)
-    return result;
+  /* Without /proc; but that may take a capability.  */
+  if (linkat (fd, "", AT_FDCWD, to, AT_EMPTY_PATH) == 0)
+    return 0;
+  if (errno == EEXIST)
+    return -1;
   snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
   return linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW);
 }

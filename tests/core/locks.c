@@ -320,7 +320,8 @@ abandon_mutex (void *data)
     atomic_store (&mutex.owner, GSHM_ABANDONED);
 }
 
-/* Also in another PID namespace, where this thread cannot see who is dead.  */
+/* Also in another PID namespace, where a waiter cannot see that an owner is
+   dead.  */
 static void
 test_condition_of_abandoned_mutex (void **state)
 {
