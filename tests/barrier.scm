@@ -31,8 +31,7 @@
       (begin
         (shm-barrier-init! bv barrier 2)
         (let ((pid (start-process (lambda () (shm-barrier-wait! bv barrier)))))
-          (let again ()
-            (when (zero? (arrived bv)) (usleep 500) (again)))
+          (await (positive? (arrived bv)))
           (kill-process pid))
         ;; A tenth of a second may pass before that is seen: as if it had.
         (atomic-u32-fetch-sub! bv (+ barrier 24) 200)

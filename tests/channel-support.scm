@@ -6,6 +6,7 @@
   #:use-module (posix-shm)
   #:use-module (posix-shm channel)
   #:use-module (rnrs bytevectors)
+  #:use-module ((tests support) #:select (await))
   #:export (with-channel
             text
             send!
@@ -34,9 +35,7 @@
   (assq-ref (shm-channel-statistics ch) name))
 
 (define (await-statistic ch name n)
-  (unless (= (statistic ch name) n)
-    (usleep 500)
-    (await-statistic ch name n)))
+  (await (= (statistic ch name) n)))
 
 (define (cut! name size)
   (let ((fd (shm-open name (list O_RDWR))))

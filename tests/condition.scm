@@ -14,18 +14,13 @@
   (logand #xffff (ash (atomic-u64-ref bv (+ condition 8)) -32)))
 
 (define (await-waiting bv n)
-  (unless (= (waiting bv) n)
-    (usleep 500)
-    (await-waiting bv n)))
+  (await (= (waiting bv) n)))
 
 (define (await-contention bv)
   "Wait until a thread sleeps for the mutex; without a futex, whose word says so,
 give it a tenth of a second, which makes that likely."
   (if (equal? (getenv "HAVE_FUTEX") "1")
-      (let again ()
-        (unless (logbit? 0 (atomic-u64-ref bv (+ mutex 8)))
-          (usleep 500)
-          (again)))
+      (await (logbit? 0 (atomic-u64-ref bv (+ mutex 8))))
       (usleep 100000)))
 
 ;; Threads that wait once and count what they got in word 1, 2 or 3.
@@ -140,10 +135,7 @@ offset 0 of ~s (this thread does not own it)" (shm-name bv)) ,EPERM)
                               ;; Until the child has come, or taken what is
                               ;; not its own.
                               (else
-                               (let again ()
-                                 (when (= 1 (waiting bv))
-                                   (usleep 500)
-                                   (again)))))))
+                               (await (not (= 1 (waiting bv))))))))
                     (shm-mutex-lock! bv mutex)
                     (let ((result (shm-condition-variable-wait! bv condition mutex)))
                       (shm-mutex-unlock! bv mutex)

@@ -172,7 +172,7 @@ memory object)" (strerror EINVAL) name)
                             (set! begun? #t)
                             (shm-attach name #:writable? #t #:wait 60))
                           (const 'interrupted)))))
-          (let wait () (unless begun? (usleep 100) (wait)))
+          (await begun?)
           (system-async-mark (lambda () (throw 'interrupted)) thread)
           (join-thread thread))))))
 

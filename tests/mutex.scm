@@ -80,10 +80,7 @@ offset 0 of ~s (this thread does not own it)" (shm-name bv)) ,EPERM)
                                   (shm-mutex-lock! bv mutex)))))
         ;; It is not waited for.
         (let ((locked (begin
-                        (let again ()
-                          (when (zero? (atomic-u64-ref bv 8))
-                            (usleep 500)
-                            (again)))
+                        (await (positive? (atomic-u64-ref bv 8)))
                         (shm-mutex-lock! bv mutex))))
           (waitpid pid)
           (shm-mutex-unlock! bv mutex)

@@ -55,9 +55,8 @@
       (begin
         (read-lock bv)
         (let ((writer (in-thread (locked-and-unlocked bv (write-lock bv)))))
-          (let again ()
-            ;; The writer is known.
-            (when (zero? (atomic-u64-ref bv (+ rwlock 8))) (usleep 500) (again)))
+          ;; The writer is known.
+          (await (positive? (atomic-u64-ref bv (+ rwlock 8))))
           (let ((reader (elsewhere (read-lock bv 0.02))))
             (unlock bv)
             (list reader (join-thread writer)
@@ -96,8 +95,7 @@
         (read-lock bv)
         (set-word! bv 0 0)
         (let ((pid (start-process (lambda () (write-lock bv)))))
-          (let again ()
-            (when (zero? (atomic-u64-ref bv (+ rwlock 8))) (usleep 500) (again)))
+          (await (positive? (atomic-u64-ref bv (+ rwlock 8))))
           (kill-process pid))
         (let ((a (elsewhere (locked-and-unlocked bv (read-lock bv)))))
           (unlock bv)
@@ -113,10 +111,7 @@
                               (in-thread
                                (read-lock bv)
                                (add-to-word! bv 1 1)
-                               (let again ()
-                                 (when (zero? (word bv 2))
-                                   (usleep 20000)
-                                   (again)))
+                               (await (positive? (word bv 2)))
                                (unlock bv)))
                             (iota 128))))
           (await-word bv 1 128)

@@ -43,6 +43,7 @@
             await-sleepers
 
             ;; Threads.
+            await
             rounds
             in-thread
             throw-at-any-instant
@@ -55,6 +56,14 @@
             descriptor-count
             memory-in-use
             with-umask))
+
+
+;; Wait until CONDITION holds, of which no thread notifies this one.
+(define-syntax-rule (await condition)
+  (let again ()
+    (unless condition
+      (usleep 500)
+      (again))))
 
 
 ;;; Objects.
@@ -337,10 +346,7 @@ has it: if all is well, @code{(returned stopped)}."
                        (if stop? 'stopped (loop))))))))
     ;; One at a time, so that none comes where it is not caught.
     (let loop ((i 1))
-      (let again ()
-        (unless (or ready? (thread-exited? thread))
-          (usleep 20)
-          (again)))
+      (await (or ready? (thread-exited? thread)))
       (set! ready? #f)
       (when (= i times)
         (set! stop? #t))
@@ -362,8 +368,7 @@ has it: if all is well, @code{(returned stopped)}."
                       (set! begun? #t)
                       (wait))
                     (const 'interrupted)))))
-    (let again ()
-      (unless begun? (usleep 200) (again)))
+    (await begun?)
     thread))
 
 ;; Microseconds, others for each number.

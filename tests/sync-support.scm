@@ -54,9 +54,7 @@
 (define (add-to-word! bv i n) (atomic-u32-fetch-add! bv (+ scratch (* 4 i)) n))
 
 (define (await-word bv i n)
-  (unless (= (word bv i) n)
-    (usleep 500)
-    (await-word bv i n)))
+  (await (= (word bv i) n)))
 
 (define-syntax-rule (elsewhere body ...)
   ;; What BODY returns, or raises, in another thread.

@@ -53,10 +53,7 @@
                  (shm-mutex-lock! bv mutex)
                  (shm-rwlock-write-lock! bv rwlock)
                  (set-word! bv 7 1)
-                 (let again ()
-                   (when (= 1 (word bv 7))
-                     (usleep 5000)
-                     (again)))
+                 (await (not (= 1 (word bv 7))))
                  (shm-rwlock-unlock! bv rwlock)
                  (shm-mutex-unlock! bv mutex))))
     (await-word bv 7 1)
@@ -109,8 +106,7 @@
                           (await-sleepers 1)
                           (system-async-mark (lambda () (set! runs (+ runs 1)))
                                              thread)
-                          (let again ()
-                            (unless (= runs (+ i 1)) (usleep 500) (again))))
+                          (await (= runs (+ i 1))))
                         (iota 10))
               (let ((exited? (thread-exited? thread)))
                 (cancel-thread thread)
@@ -162,10 +158,7 @@
                               (shm-mutex-lock! other mutex)
                               (sleep 1000)))
                      (thread (begin
-                               (let again ()
-                                 (when (zero? (atomic-u64-ref other 8))
-                                   (usleep 500)
-                                   (again)))
+                               (await (positive? (atomic-u64-ref other 8)))
                                (in-thread
                                 (let ((kind (kind (wait bv))))
                                   ;; Nothing comes after it.
