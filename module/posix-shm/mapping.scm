@@ -198,42 +198,71 @@ does not agree with DIMENSIONS, or that is larger than an existing object."
                  #:populate? populate? #:lock? lock? #:huge-pages? huge-pages?
                  #:initialize initialize #:timeout timeout))
 
-(define (noop . _)
-  *unspecified*)
-
 (define lease-patience #e1e8)           ; nanoseconds
 
-(define* (create-memory subr name-given size
-                        #:key (keep noop) (mode #o600) (exists 'error)
-                        (type 'vu8) dimensions reserve? populate? lock?
-                        huge-pages? initialize timeout)
+(define* (create-memory subr name size
+                        #:key keep (mode #o600) (exists 'error) (type 'vu8)
+                        dimensions reserve? populate? lock? huge-pages?
+                        initialize timeout)
   "Do as shm-create does, in the name of SUBR.  Before asyncs can run after the
-object got its name, call KEEP with its bytevector and #t, or with that of an
-existing object and #f."
+object got its name, call KEEP, if that is a procedure, with its bytevector and
+#t, or with that of an existing object and #f."
+  (let ((bytes (agreed-size subr size type dimensions)))
+    (unless (memq exists '(error attach replace))
+      (scm-error (if (symbol? exists) 'out-of-range 'wrong-type-arg) subr
+                 "exists is not one of error, attach and replace: ~A"
+                 (list (shown exists)) (list exists)))
+    (check-size subr name bytes)
+    (%shm-check-mode subr mode)
+    (when initialize
+      (check-procedure subr initialize))
+    (let ((bv (and (eq? exists 'error)
+                   (not (or reserve? populate? lock? huge-pages? initialize
+                            timeout))
+                   (create-at-once name bytes mode type keep))))
+      (if bv
+          (in-shape bv dimensions)
+          (create-in-steps subr name bytes keep mode exists type dimensions
+                           reserve? populate? lock? huge-pages? initialize
+                           (deadline-after subr timeout))))))
+
+(define (create-at-once name size mode type keep)
+  "Return a bytevector on the new object NAME, or #f if it cannot be created
+thus, for any reason."
+  (if keep
+      (without-asyncs
+       (let ((bv (%shm-create-at-once name size mode type)))
+         (when bv
+           (keep bv #t))
+         bv))
+      (%shm-create-at-once name size mode type)))
+
+(define (create-in-steps subr name-given size keep mode exists type dimensions
+                         reserve? populate? lock? huge-pages? initialize
+                         deadline)
+  "Do as create-memory does, for checked arguments, until DEADLINE."
   ;; INITIALIZE may change a string that it was given as well.
   (define name
     (if (string? name-given) (string-copy name-given) name-given))
-  (define bytes (agreed-size subr size type dimensions))
-  (define attach? (eq? exists 'attach))
   (define patience (+ (%shm-now) lease-patience))
   (define (map-object fd length new?)
     (let ((bv (%shm-map fd 0 length type #t populate? lock? huge-pages? name)))
-      (unless new?
+      (unless (or new? (not keep))
         (keep bv #f))
       bv))
   (define (create-new)
-    (create-object subr name bytes keep mode exists dimensions reserve?
+    (create-object subr name size keep mode exists dimensions reserve?
                    (lambda (fd) (map-object fd #f #t)) initialize))
   (define (retry? reason)
-    (or timeout
+    (or deadline
         (not (eq? reason 'leased))
         (< (%shm-now) patience)))
   (define (attach-or-create tries)
     (let ((found
            (without-asyncs
-            (try-attach subr name #t bytes
+            (try-attach subr name #t size
                         (lambda (fd)
-                          (map-object fd (and dimensions bytes) #f))
+                          (map-object fd (and dimensions size) #f))
                         retry?))))
       (cond ((not (symbol? found)) (in-shape found dimensions))
             ((not (eq? found 'missing)) #f)
@@ -241,20 +270,11 @@ existing object and #f."
             ;; Another process created the object, and may have unlinked it.
             ((positive? tries) (attach-or-create (- tries 1)))
             (else #f))))
-  (unless (memq exists '(error attach replace))
-    (scm-error (if (symbol? exists) 'out-of-range 'wrong-type-arg) subr
-               "exists is not one of error, attach and replace: ~A"
-               (list (shown exists)) (list exists)))
-  (check-size subr name bytes)
-  (%shm-check-mode subr mode)
-  (when initialize
-    (check-procedure subr initialize))
-  (let ((deadline (deadline-after subr timeout)))
-    (if (and name attach?)
-        (poll-until deadline
-          (lambda ()
-            (attach-or-create 100)))
-        (create-new))))
+  (if (and name (eq? exists 'attach))
+      (poll-until deadline
+        (lambda ()
+          (attach-or-create 100)))
+      (create-new)))
 
 (define (check-size subr name size)
   (unless (exact-integer? size)
@@ -313,7 +333,8 @@ a descriptor.  If EXISTS is attach and NAME is taken, throw to TAKEN."
         (when draft
           (if-free (publish-draft! draft)))
         (set! done? #t)
-        (keep bv #t))
+        (when keep
+          (keep bv #t)))
       array)))
 
 (define* (try-attach subr name writable? needed map-object retry?

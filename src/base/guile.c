@@ -123,7 +123,7 @@ gshm_block_sigxfsz (sigset_t *before)
 }
 
 void
-gshm_unblock_sigxfsz (const sigset_t *before)
+gshm_unblock_sigxfsz (const sigset_t *before, int has_failed)
 {
   int saved = errno, signal;
   sigset_t pending, set;
@@ -131,7 +131,7 @@ gshm_unblock_sigxfsz (const sigset_t *before)
   sigemptyset (&set);
   sigaddset (&set, SIGXFSZ);
   /* The kernel sends it to the thread that made the call.  */
-  if (!sigismember (before, SIGXFSZ) && sigpending (&pending) == 0
+  if (has_failed && !sigismember (before, SIGXFSZ) && sigpending (&pending) == 0
       && sigismember (&pending, SIGXFSZ))
     sigwait (&set, &signal);
   pthread_sigmask (SIG_SETMASK, before, NULL);

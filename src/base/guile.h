@@ -32,9 +32,10 @@ int gshm_is_shortage (int err);
 int gshm_collect_and_retry (int err, int *attempts);
 
 /* Between these two a write or resize beyond RLIMIT_FSIZE fails with EFBIG,
-   and SIGXFSZ does not end the process.  The second preserves errno.  */
+   and SIGXFSZ does not end the process.  The second preserves errno; without
+   HAS_FAILED no such call has failed in between.  */
 void gshm_block_sigxfsz (sigset_t *before);
-void gshm_unblock_sigxfsz (const sigset_t *before);
+void gshm_unblock_sigxfsz (const sigset_t *before, int has_failed);
 
 /* Call FINALIZE with OBJECT and DATA once OBJECT is unreachable.  A finalizer
    that Guile sets would also be called if only a guardian refers to

@@ -93,7 +93,7 @@ write_some (int fd, const void *bytes, size_t size)
 
   gshm_block_sigxfsz (&before);
   ssize_t n = write (fd, bytes, size);
-  gshm_unblock_sigxfsz (&before);
+  gshm_unblock_sigxfsz (&before, 1);
   return n;
 }
 

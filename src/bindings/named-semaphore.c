@@ -246,7 +246,7 @@ open_within_limit (const char *name, int flags, mode_t mode, unsigned value)
 
   gshm_block_sigxfsz (&before);
   sem_t *semaphore = open_semaphore (name, flags, mode, value);
-  gshm_unblock_sigxfsz (&before);
+  gshm_unblock_sigxfsz (&before, 1);
   return semaphore;
 }
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,10 +20,14 @@
 #include "base/error.h"
 #include "base/guile.h"
 #include "init.h"
+#include "memory/mapping.h"
 #include "memory/name.h"
 #include "memory/object.h"
+#include "memory/view.h"
 
 #define CREATE "shm-create"
+
+#define MAX_MODE 0777
 
 #if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE && defined __linux__
 # define CAN_LINK 1
@@ -157,6 +162,62 @@ gshm_publish (SCM scm_fd, SCM scm_name)
                      errno == EEXIST ? GSHM_TAKEN : NULL);
 }
 
+#if CAN_LINK
+/* Create and map the object NAME of SIZE bytes.  Return NULL if any step fails;
+   then nothing is left behind.  */
+static struct gshm_mapping *
+create_at_once (const struct gshm_name *name, size_t size, mode_t mode)
+{
+  struct gshm_path path = gshm_path_of (name);
+  struct gshm_mapping *mapping = NULL;
+  int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+
+  if (fd < 0)
+    return NULL;
+  if (gshm_set_size (fd, (off_t) size, 0) == 0)
+    mapping = gshm_map_object (fd, size, name->bytes);
+  if (mapping != NULL && link_object (fd, path.bytes) < 0)
+    {
+      gshm_mapping_release (mapping);
+      mapping = NULL;
+    }
+  close (fd);
+  return mapping;
+}
+#endif
+
+/* (NAME SIZE MODE TYPE) -> bytevector on the new object NAME, all steps in one
+   call; or #f if an argument is wrong or a step fails: the caller goes through
+   the steps one by one, which raise the exception.  */
+static SCM
+gshm_create_at_once (SCM scm_name, SCM scm_size, SCM scm_mode, SCM type)
+{
+#if CAN_LINK
+  struct gshm_name name;
+  size_t element_size = gshm_size_of_type (type);
+
+  if (atomic_load (&known) == 2 && element_size > 0
+      && gshm_convert_name (scm_name, &name) == 0
+      && scm_is_unsigned_integer (scm_size, 1, PTRDIFF_MAX)
+      && scm_is_unsigned_integer (scm_mode, 0, MAX_MODE))
+    {
+      size_t size = scm_to_size_t (scm_size);
+      struct gshm_mapping *mapping
+        = size % element_size == 0
+          ? create_at_once (&name, size, (mode_t) scm_to_uint (scm_mode))
+          : NULL;
+      if (mapping != NULL)
+        return gshm_bytevector_on (mapping, size / element_size, type);
+    }
+#else
+  (void) scm_name;
+  (void) scm_size;
+  (void) scm_mode;
+  (void) type;
+#endif
+  return SCM_BOOL_F;
+}
+
 /* (FROM TO): rename the object FROM to TO, whose object, if any, loses that
    name.  */
 static SCM
@@ -197,6 +258,8 @@ gshm_unlink_own (SCM scm_name, SCM scm_fd)
 static SCM
 gshm_check_mode (SCM scm_subr, SCM mode)
 {
+  if (scm_is_unsigned_integer (mode, 0, MAX_MODE))
+    return SCM_UNSPECIFIED;
   char *subr = scm_to_utf8_string (scm_subr);
 
   scm_dynwind_begin (0);
@@ -210,6 +273,7 @@ void
 gshm_create_init (void)
 {
   gshm_define ("%shm-check-mode", 2, 0, gshm_check_mode);
+  gshm_define ("%shm-create-at-once", 4, 0, gshm_create_at_once);
   gshm_define ("%shm-exists?", 1, 0, gshm_exists_p);
   gshm_define ("%shm-open-unnamed", 3, 0, gshm_open_unnamed);
   gshm_define ("%shm-publish", 2, 0, gshm_publish);

@@ -86,10 +86,12 @@ handle_fault (enum gshm_fault_kind kind, char *address)
     return 0;
   if (mapping.state == GSHM_UNMAPPING)
     {
-      /* Another thread will soon have unmapped it.  Then try the access
-         again.  */
+      /* If another thread will soon have unmapped it, try the access again.
+         This thread must not be kept here: the collector may have stopped the
+         other one, and wait for this one.  */
       const struct timespec pause = { .tv_nsec = 50000 };
-      nanosleep (&pause, NULL);
+      if (!gshm_mapping_replace (&mapping))
+        nanosleep (&pause, NULL);
       return 1;
     }
   /* Run clear_at_exit, also for patches of memory that was unmapped.  */

@@ -38,19 +38,6 @@
 /* So many bytes may always be mapped between two collections.  */
 #define MIN_BYTES ((size_t) 16 << 20)
 
-static void
-release (void *mapping)
-{
-  gshm_mapping_release (mapping);
-}
-
-static void
-finalize (void *pointer, void *mapping)
-{
-  (void) pointer;
-  gshm_mapping_release (mapping);
-}
-
 /* The converted arguments of shm-map.  */
 struct request
 {
@@ -106,19 +93,36 @@ map_pages (const struct request *request)
                flags, request->fd, request->page_offset);
 }
 
-/* Map as REQUEST says; if a seal forbids stores, read-only unless IS_FIXED;
-   and at a shortage, after a collection.  Return the address, or MAP_FAILED
-   and errno.  */
+/* Whether a mapping of FD can only be read, if ERR is why mmap refused one that
+   can be written: FD is not open for writing, or a seal forbids it.  */
+static int
+is_only_readable (int fd, int err)
+{
+  int flags;
+
+  return err == EPERM
+         || (err == EACCES && (flags = fcntl (fd, F_GETFL)) >= 0
+             && (flags & O_ACCMODE) == O_RDONLY);
+}
+
+/* Map as REQUEST says; unless IS_FIXED, read-only if that is all that FD
+   allows; and at a shortage, after a collection.  Return the address, or
+   MAP_FAILED and errno.  */
 static char *
 map_with_retry (struct request *request, int is_fixed)
 {
   char *base = map_pages (request);
 
-  if (base == MAP_FAILED && errno == EPERM && !is_fixed)
+  if (base == MAP_FAILED && !is_fixed)
     {
-      /* The descriptor is open for writing, but a seal forbids it.  */
-      request->protection = PROT_READ;
-      base = map_pages (request);
+      int err = errno;
+      if (is_only_readable (request->fd, err))
+        {
+          request->protection = PROT_READ;
+          base = map_pages (request);
+        }
+      else
+        errno = err;
     }
   for (int attempts = 0;
        base == MAP_FAILED && gshm_collect_and_retry (errno, &attempts);)
@@ -256,33 +260,21 @@ check_range (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type,
   request->size = (size_t) size;
 }
 
-/* The protection for WRITABLE; if that is not a boolean, as the descriptor is
-   open.  */
+/* Whether FD is a file of huge pages (hugetlbfs), the size of which is that of
+   its blocks.  Linux cannot move or replace a part of such a page, so that
+   patches and unmapping would fail.  */
 static int
-protection (int fd, SCM scm_fd, SCM writable)
-{
-  if (!scm_is_bool (writable))
-    {
-      int flags = fcntl (fd, F_GETFL);
-      if (flags < 0)
-        gshm_system_error (MAP, errno, gshm_descriptor_object (scm_fd), NULL);
-      writable = scm_from_bool ((flags & O_ACCMODE) == O_RDWR);
-    }
-  return scm_is_true (writable) ? PROT_READ | PROT_WRITE : PROT_READ;
-}
-
-/* Whether FD is a file of huge pages (hugetlbfs).  Linux cannot move or
-   replace a part of such a page, so that patches and unmapping would fail.  */
-static int
-has_only_huge_pages (int fd)
+has_only_huge_pages (int fd, const struct stat *status)
 {
 #ifdef HAVE_LINUX_MAGIC_H
-  struct statfs status;
+  struct statfs system;
 
-  return fstatfs (fd, &status) == 0
-         && (uint32_t) status.f_type == (uint32_t) HUGETLBFS_MAGIC;
+  return (size_t) status->st_blksize > gshm_page_size ()
+         && fstatfs (fd, &system) == 0
+         && (uint32_t) system.f_type == (uint32_t) HUGETLBFS_MAGIC;
 #else
   (void) fd;
+  (void) status;
   return 0;
 #endif
 }
@@ -295,7 +287,7 @@ check_descriptor (SCM scm_fd, struct request *request)
   if (!S_ISREG (request->status.st_mode))
     gshm_system_error (MAP, ENODEV, scm_fd,
                        "the descriptor is not one of a shared memory object");
-  if (has_only_huge_pages (request->fd))
+  if (has_only_huge_pages (request->fd, &request->status))
     gshm_system_error (MAP, ENODEV, scm_fd,
                        "it is one of a file of huge pages; #:huge-pages? uses "
                        "them for a shared memory object");
@@ -338,9 +330,61 @@ map_request (struct request *request, SCM scm_fd, const char *name,
                      : NULL);
 }
 
+struct gshm_mapping *
+gshm_map_object (int fd, size_t size, const char *name)
+{
+  struct request request
+    = { .fd = fd, .size = size, .protection = PROT_READ | PROT_WRITE };
+  struct gshm_mapping *mapping = NULL;
+
+  collect_if_needed ();
+  if (fstat (fd, &request.status) < 0)
+    return NULL;
+  char *base = map_pages (&request);
+  if (base == MAP_FAILED)
+    return NULL;
+  char *own_name = strdup (name);
+  if (own_name != NULL)
+    mapping = new_mapping (&request, base, own_name);
+  if (mapping == NULL)
+    {
+      free (own_name);
+      munmap (base, size);
+    }
+  return mapping;
+}
+
+static void
+release (void *mapping)
+{
+  gshm_mapping_release (mapping);
+}
+
+static void
+finalize (void *pointer, void *mapping)
+{
+  (void) pointer;
+  gshm_mapping_release (mapping);
+}
+
+SCM
+gshm_bytevector_on (struct gshm_mapping *mapping, size_t count, SCM type)
+{
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (release, mapping, 0);
+  gshm_fault_install ();
+  SCM pointer = scm_from_pointer (mapping->base + mapping->skip, NULL);
+  SCM bytevector = scm_pointer_to_bytevector (pointer, scm_from_size_t (count),
+                                              SCM_INUM0, type);
+  gshm_set_finalizer (pointer, finalize, mapping);
+  scm_dynwind_end ();
+  scm_remember_upto_here_1 (pointer);
+  return bytevector;
+}
+
 /* (FD OFFSET LENGTH TYPE WRITABLE POPULATE LOCK HUGE-PAGES NAME) ->
-   bytevector.  LENGTH #f means up to the end; NAME #f, that it is not
-   known.  */
+   bytevector.  LENGTH #f means up to the end; WRITABLE not a boolean, if FD
+   allows it; NAME #f, that it is not known.  */
 static SCM
 gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
           SCM populate, SCM lock, SCM huge_pages, SCM scm_name)
@@ -352,10 +396,10 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   size_t element_size = gshm_type_size (MAP, type);
   check_descriptor (scm_fd, &request);
   check_range (scm_fd, scm_offset, scm_length, type, element_size, &request);
-  request.protection = protection (request.fd, scm_fd, writable);
+  request.protection = scm_is_false (writable) ? PROT_READ
+                       : PROT_READ | PROT_WRITE;
 
   collect_if_needed ();
-  /* From here on an exception must release what was acquired.  */
   scm_dynwind_begin (0);
   char *name = NULL;
   if (scm_is_true (scm_name))
@@ -365,18 +409,9 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
     }
   struct gshm_mapping *mapping = map_request (&request, scm_fd, name,
                                               scm_is_bool (writable));
-  scm_dynwind_unwind_handler (release, mapping, 0);
-  gshm_fault_install ();
-
-  SCM pointer = scm_from_pointer (mapping->base + mapping->skip, NULL);
-  SCM bytevector
-    = scm_pointer_to_bytevector (pointer,
-                                 scm_from_size_t (request.size / element_size),
-                                 SCM_INUM0, type);
-  gshm_set_finalizer (pointer, finalize, mapping);
   scm_dynwind_end ();
-  scm_remember_upto_here_2 (pointer, scm_fd);
-  return bytevector;
+  scm_remember_upto_here_1 (scm_fd);
+  return gshm_bytevector_on (mapping, request.size / element_size, type);
 }
 
 /* (BYTEVECTOR) -> boolean.  */

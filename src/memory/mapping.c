@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/tls.h"
 #include "init.h"
 #include "memory/fault.h"
 #include "memory/mapping.h"
@@ -85,7 +86,7 @@ static void
 unmap_now (struct range range)
 {
   if (!gshm_unmap_range (range.base, range.length))
-    gshm_put_zeros (range.base, range.length);
+    gshm_put_zeros (range.base, range.length, 0);
 }
 
 /* Unmap RANGE later, with others.  */
@@ -226,10 +227,19 @@ gshm_mapping_name (const struct gshm_mapping *mapping)
 /* How many threads are unmapping.  */
 static atomic_uint unmappers;
 
+/* The serial number of the mapping that this thread is unmapping, or 0.  */
+static GSHM_THREAD_LOCAL volatile uint64_t unmapping;
+
+int
+gshm_mapping_replace (const struct gshm_mapping *copy)
+{
+  return unmapping == copy->serial
+         && gshm_put_zeros (copy->base, copy->length, 1);
+}
+
 /* Unmap MAPPING, if it is mapped, and return whether it was.  If another
    thread is unmapping it, wait for that.  Return -1 and set errno if that
-   fails.  All signals are blocked, since the handler of a fault waits for this
-   thread.  */
+   fails.  */
 static int
 unmap (struct gshm_mapping *mapping)
 {
@@ -244,7 +254,7 @@ unmap (struct gshm_mapping *mapping)
         return 0;
       nanosleep (&pause, NULL);
     }
-  int done = gshm_put_zeros (mapping->base, mapping->length);
+  int done = gshm_put_zeros (mapping->base, mapping->length, 0);
   int err = errno;
   /* See `count' in patch.c.  */
   if (done && atomic_load (&mapping->patches) > 0)
@@ -259,14 +269,12 @@ unmap (struct gshm_mapping *mapping)
 int
 gshm_mapping_unmap (struct gshm_mapping *mapping)
 {
-  sigset_t before;
-
-  gshm_block_signals (&before);
+  /* Before the change of state, for a handler that interrupts this.  */
+  unmapping = mapping->serial;
   atomic_fetch_add (&unmappers, 1);
-  int result = unmap (mapping), err = errno;
+  int result = unmap (mapping);
   atomic_fetch_sub (&unmappers, 1);
-  pthread_sigmask (SIG_SETMASK, &before, NULL);
-  errno = err;
+  unmapping = 0;
   return result;
 }
 
@@ -281,7 +289,7 @@ finish_unmapping (void)
     while ((mapping = gshm_registry_after (mapping)) != NULL)
       if (atomic_load (&mapping->state) == GSHM_UNMAPPING)
         {
-          gshm_put_zeros (mapping->base, mapping->length);
+          gshm_put_zeros (mapping->base, mapping->length, 0);
           atomic_store (&mapping->state, GSHM_UNMAPPED);
           atomic_fetch_sub (&mapped_bytes, mapping->length);
         }

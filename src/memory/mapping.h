@@ -20,9 +20,23 @@ size_t gshm_mapped_bytes (void);
    then the caller still owns the range and the name.  */
 struct gshm_mapping *gshm_mapping_new (const struct gshm_mapping *model);
 
+/* Map the SIZE bytes of the object NAME behind FD, writable.  Return NULL on
+   failure.  */
+struct gshm_mapping *gshm_map_object (int fd, size_t size, const char *name);
+
+/* A bytevector of COUNT elements of TYPE on MAPPING.  It takes over the
+   caller's reference, also if this raises an exception.  */
+SCM gshm_bytevector_on (struct gshm_mapping *mapping, size_t count, SCM type);
+
 /* Unmap MAPPING, if it is mapped, and return whether it was.  Return -1 and
    set errno if that fails.  */
 int gshm_mapping_unmap (struct gshm_mapping *mapping);
+
+/* Also for signal handlers: if this thread is unmapping the mapping of which
+   COPY is a copy, a handler that interrupted it cannot wait for that.  Map
+   zeros over the range, which can be written to, until the thread goes on.
+   Return whether that was done.  */
+int gshm_mapping_replace (const struct gshm_mapping *copy);
 
 /* Release a reference; with the last one, unmap the range.  */
 void gshm_mapping_release (struct gshm_mapping *mapping);

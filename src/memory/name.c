@@ -34,12 +34,11 @@ name_error (const char *name, size_t length)
   return 0;
 }
 
-void
-gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name)
+int
+gshm_convert_name (SCM scm_name, struct gshm_name *name)
 {
   if (!scm_is_string (scm_name))
-    gshm_wrong_type (subr, 1, scm_name, "string");
-
+    return EINVAL;
   size_t length;
   char *bytes = scm_to_utf8_stringn (scm_name, &length);
   int err = name_error (bytes, length);
@@ -50,6 +49,16 @@ gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name)
       name->bytes[length] = '\0';
     }
   free (bytes);
+  return err;
+}
+
+void
+gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name)
+{
+  int err = gshm_convert_name (scm_name, name);
+
+  if (err != 0 && !scm_is_string (scm_name))
+    gshm_wrong_type (subr, 1, scm_name, "string");
   if (err == EINVAL)
     gshm_system_error (subr, err, scm_name,
                        "a name is \"/\" and then one or more bytes, none of "

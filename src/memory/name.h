@@ -33,7 +33,10 @@ struct gshm_path
 struct gshm_path gshm_path_of (const struct gshm_name *name);
 #endif
 
-/* Convert the first argument SCM_NAME of SUBR.  */
+/* Convert SCM_NAME.  Return 0, or the errno for what is not a name.  */
+int gshm_convert_name (SCM scm_name, struct gshm_name *name);
+
+/* Convert the first argument SCM_NAME of SUBR, or raise an exception.  */
 void gshm_to_name (const char *subr, SCM scm_name, struct gshm_name *name);
 
 /* Convert the argument MODE of SUBR, permission bits.  */

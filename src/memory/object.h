@@ -27,6 +27,10 @@ int gshm_open_patiently (const struct gshm_name *name, int flags, mode_t mode);
    and errno.  */
 int gshm_object_status (const struct gshm_name *name, struct stat *status);
 
+/* Set the size of the object behind FD; allocate its memory, if the system can
+   do that, if IS_RESERVED.  Return 0, or -1 and errno.  */
+int gshm_set_size (int fd, off_t size, int is_reserved);
+
 /* Whether NAME is that of a file that is not an object.  This preserves
    errno.  */
 int gshm_is_not_object (const struct gshm_name *name);

@@ -77,11 +77,10 @@ gshm_unmap_range (char *base, size_t length)
 }
 
 int
-gshm_put_zeros (char *base, size_t length)
+gshm_put_zeros (char *base, size_t length, int is_writable)
 {
-  /* Private memory that can be written counts against limits.  */
-  int protection = (gshm_fault_is_guarded () ? PROT_READ
-                    : PROT_READ | PROT_WRITE);
+  int protection = (is_writable || !gshm_fault_is_guarded ()
+                    ? PROT_READ | PROT_WRITE : PROT_READ);
   void *zeros;
 
   do

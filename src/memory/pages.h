@@ -28,10 +28,11 @@ void gshm_fill_reserve (void);
 /* Block all signals, and store the previous mask in BEFORE.  */
 void gshm_block_signals (sigset_t *before);
 
-/* Map zeros over the LENGTH bytes at BASE, read-only if the guard is enabled,
-   which makes them writable at the first store.  Return 0 and set errno if
-   that fails.  */
-int gshm_put_zeros (char *base, size_t length);
+/* Map zeros over the LENGTH bytes at BASE.  Unless IS_WRITABLE they are
+   read-only if the guard is enabled, which makes them writable at the first
+   store: private memory that can be written counts against limits.  Return 0
+   and set errno if that fails.  */
+int gshm_put_zeros (char *base, size_t length, int is_writable);
 
 /* Unmap the LENGTH bytes at BASE.  Return 0 and set errno if that fails.  */
 int gshm_unmap_range (char *base, size_t length);

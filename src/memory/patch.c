@@ -198,7 +198,7 @@ undo (struct patch *patch)
 
   set_state (patch, UNDOING);
   if (patch->aside == NULL)
-    done = gshm_put_zeros (patch->page, patch->length);
+    done = gshm_put_zeros (patch->page, patch->length, 0);
   else
     do
       done = mremap (patch->aside, patch->length, patch->length,
@@ -211,7 +211,7 @@ undo (struct patch *patch)
          move.  It changes the state first: either it puts the zeros over the
          object's pages, or this thread sees the change.  */
       if (patch->aside != NULL && !is_mapped (patch))
-        gshm_put_zeros (patch->page, patch->length);
+        gshm_put_zeros (patch->page, patch->length, 0);
       /* In this order: in the child of a fork in between, the number is one
          too large, and not one too small.  */
       set_state (patch, FREE);
@@ -521,7 +521,7 @@ gshm_patch_forget (const struct gshm_mapping *mapping, int is_unmapped)
         char *aside = table[i].aside;
 
         if (is_unmapped)
-          gshm_put_zeros (table[i].page, table[i].length);
+          gshm_put_zeros (table[i].page, table[i].length, 0);
         /* First, for the child of a fork: the addresses may soon be those of
            another mapping.  */
         atomic_store (&table[i].aside, NULL);

@@ -17,6 +17,7 @@
 #include "base/guile.h"
 #include "init.h"
 #include "memory/name.h"
+#include "memory/object.h"
 
 #define SIZE "shm-size"
 #define RESIZE "shm-resize!"
@@ -116,9 +117,8 @@ reserve (int fd, off_t size)
   return result;
 }
 
-/* Resize the object behind FD.  Return 0, or -1 and errno.  */
-static int
-resize (int fd, off_t size, int is_reserved)
+int
+gshm_set_size (int fd, off_t size, int is_reserved)
 {
   sigset_t before;
   int result = 0;
@@ -130,14 +130,14 @@ resize (int fd, off_t size, int is_reserved)
     do
       result = ftruncate (fd, size);
     while (result < 0 && errno == EINTR);
-  gshm_unblock_sigxfsz (&before);
+  gshm_unblock_sigxfsz (&before, result < 0);
   return result;
 }
 
 static void
 unblock_sigxfsz (void *before)
 {
-  gshm_unblock_sigxfsz (before);
+  gshm_unblock_sigxfsz (before, 1);
 }
 
 /* (THUNK) -> the value of THUNK, called with SIGXFSZ blocked.  */
@@ -164,7 +164,7 @@ gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
   int result, attempts = 0;
 
   do
-    result = resize (fd, size, scm_is_true (scm_reserve));
+    result = gshm_set_size (fd, size, scm_is_true (scm_reserve));
   while (result < 0 && gshm_collect_and_retry (errno, &attempts));
   if (result < 0 && errno == EBADF && fcntl (fd, F_GETFD) >= 0)
     errno = EINVAL;

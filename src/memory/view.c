@@ -5,7 +5,6 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "base/error.h"
 #include "base/guile.h"
@@ -34,13 +33,23 @@ static struct
 #define TYPES (sizeof types / sizeof *types)
 
 size_t
-gshm_type_size (const char *subr, SCM type)
+gshm_size_of_type (SCM type)
 {
-  if (!scm_is_symbol (type))
-    gshm_wrong_type (subr, SCM_ARGn, type, "type, a symbol such as f64");
   for (size_t i = 0; i < TYPES; i++)
     if (scm_is_eq (type, types[i].symbol))
       return types[i].size;
+  return 0;
+}
+
+size_t
+gshm_type_size (const char *subr, SCM type)
+{
+  size_t size = gshm_size_of_type (type);
+
+  if (size > 0)
+    return size;
+  if (!scm_is_symbol (type))
+    gshm_wrong_type (subr, SCM_ARGn, type, "type, a symbol such as f64");
   gshm_out_of_range (subr, type,
                      "Type is not vu8 or one of u8 s8 u16 s16 u32 s32 u64 s64 "
                      "f32 f64 c32 c64");
@@ -222,12 +231,16 @@ gshm_view_bytes (SCM bytevector, char *address, size_t length)
 static SCM
 type_size (SCM subr, SCM type)
 {
-  char *name = scm_to_utf8_string (subr);
-  char copy[32];
+  size_t size = gshm_size_of_type (type);
 
-  snprintf (copy, sizeof copy, "%s", name);
-  free (name);
-  return scm_from_size_t (gshm_type_size (copy, type));
+  if (size > 0)
+    return scm_from_size_t (size);
+  char *name = scm_to_utf8_string (subr);
+  scm_dynwind_begin (0);
+  scm_dynwind_free (name);
+  gshm_type_size (name, type);
+  scm_dynwind_end ();
+  return SCM_BOOL_F;
 }
 
 void

@@ -17,6 +17,9 @@ int gshm_is_unmapped (SCM bytevector);
 /* A description of BYTEVECTOR for messages, a string.  */
 SCM gshm_describe (SCM bytevector);
 
+/* The size of the elements of TYPE, or 0 if it is not a type.  */
+size_t gshm_size_of_type (SCM type);
+
 /* The size of the elements of TYPE, a symbol; if it is not a type, raise an
    exception in the name of SUBR.  */
 size_t gshm_type_size (const char *subr, SCM type);
