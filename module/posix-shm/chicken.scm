@@ -77,8 +77,7 @@
 (define (file-truncate file size)
   "Set the size of FILE, a file descriptor or a string that names a file, to
 SIZE bytes.  Raise system-error where the system refuses."
-  (with-errors-from "file-truncate" file
-    (%call-without-sigxfsz (lambda () (truncate-file file size)))))
+  (%file-truncate file size))
 
 (define* (file-write fd buffer #:optional size)
   "Write the first SIZE bytes of BUFFER, a bytevector or a string of characters
@@ -103,7 +102,7 @@ where the system refuses."
 
 (define (file-close fd)
   "Close the file descriptor FD.  Raise system-error where it is not open."
-  (with-errors-from "file-close" fd (close-fdes fd)))
+  (%file-close fd))
 
 (define (file-size file)
   "Return the size in bytes of FILE, a file descriptor, a port or a string that

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/guile.h"
@@ -113,28 +114,35 @@ gshm_collect_and_retry (int err, int *attempts)
 }
 
 void
-gshm_block_sigxfsz (sigset_t *before)
+gshm_block_sigxfsz (struct gshm_sigxfsz *block)
 {
+  struct rlimit limit;
   sigset_t set;
 
+  block->is_needed = (getrlimit (RLIMIT_FSIZE, &limit) < 0
+                      || limit.rlim_cur != RLIM_INFINITY);
+  if (!block->is_needed)
+    return;
   sigemptyset (&set);
   sigaddset (&set, SIGXFSZ);
-  pthread_sigmask (SIG_BLOCK, &set, before);
+  pthread_sigmask (SIG_BLOCK, &set, &block->before);
 }
 
 void
-gshm_unblock_sigxfsz (const sigset_t *before, int has_failed)
+gshm_unblock_sigxfsz (const struct gshm_sigxfsz *block)
 {
   int saved = errno, signal;
   sigset_t pending, set;
 
+  if (!block->is_needed)
+    return;
   sigemptyset (&set);
   sigaddset (&set, SIGXFSZ);
   /* The kernel sends it to the thread that made the call.  */
-  if (has_failed && !sigismember (before, SIGXFSZ) && sigpending (&pending) == 0
+  if (!sigismember (&block->before, SIGXFSZ) && sigpending (&pending) == 0
       && sigismember (&pending, SIGXFSZ))
     sigwait (&set, &signal);
-  pthread_sigmask (SIG_SETMASK, before, NULL);
+  pthread_sigmask (SIG_SETMASK, &block->before, NULL);
   errno = saved;
 }
 

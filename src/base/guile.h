@@ -32,10 +32,15 @@ int gshm_is_shortage (int err);
 int gshm_collect_and_retry (int err, int *attempts);
 
 /* Between these two a write or resize beyond RLIMIT_FSIZE fails with EFBIG,
-   and SIGXFSZ does not end the process.  The second preserves errno; without
-   HAS_FAILED no such call has failed in between.  */
-void gshm_block_sigxfsz (sigset_t *before);
-void gshm_unblock_sigxfsz (const sigset_t *before, int has_failed);
+   and SIGXFSZ does not end the process.  The second preserves errno.  */
+struct gshm_sigxfsz
+{
+  int is_needed;                /* there is such a limit */
+  sigset_t before;
+};
+
+void gshm_block_sigxfsz (struct gshm_sigxfsz *block);
+void gshm_unblock_sigxfsz (const struct gshm_sigxfsz *block);
 
 /* Call FINALIZE with OBJECT and DATA once OBJECT is unreachable.  A finalizer
    that Guile sets would also be called if only a guardian refers to

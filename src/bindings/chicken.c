@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,9 +19,12 @@
 #include "base/error.h"
 #include "base/guile.h"
 #include "init.h"
+#include "memory/object.h"
 
 #define READ "file-read"
 #define WRITE "file-write"
+#define TRUNCATE "file-truncate"
+#define CLOSE "file-close"
 
 /* Some systems take no more than this at once; all take this much.  */
 #define FILE_CHUNK ((size_t) 1 << 30)
@@ -52,12 +56,11 @@ type_of (int fd)
 static void
 wait_if_needed (int fd, mode_t type, short events)
 {
-  int flags = fcntl (fd, F_GETFL);
-  int wrong_way = events == POLLIN ? O_WRONLY : O_RDONLY;
+  int flags, wrong_way = events == POLLIN ? O_WRONLY : O_RDONLY;
 
   /* Some answer at once, perhaps with an error that poll does not know.  */
-  if (type != S_IFREG && flags >= 0 && !(flags & O_NONBLOCK)
-      && (flags & O_ACCMODE) != wrong_way)
+  if (type != S_IFREG && (flags = fcntl (fd, F_GETFL)) >= 0
+      && !(flags & O_NONBLOCK) && (flags & O_ACCMODE) != wrong_way)
     /* Where it cannot be polled the call itself waits, or says why not.  */
     (void) gshm_wait_until_ready (fd, events);
 }
@@ -89,11 +92,11 @@ read_bytes (int fd, SCM scm_fd, signed char *bytes, size_t size)
 static ssize_t
 write_some (int fd, const void *bytes, size_t size)
 {
-  sigset_t before;
+  struct gshm_sigxfsz block;
 
-  gshm_block_sigxfsz (&before);
+  gshm_block_sigxfsz (&block);
   ssize_t n = write (fd, bytes, size);
-  gshm_unblock_sigxfsz (&before, 1);
+  gshm_unblock_sigxfsz (&block);
   return n;
 }
 
@@ -228,7 +231,8 @@ gshm_file_write (SCM scm_fd, SCM buffer, SCM scm_size)
     {
       check_latin1 (buffer, size);
       scm_dynwind_begin (0);
-      SCM part = scm_c_substring (buffer, 0, size);
+      SCM part = size < scm_c_string_length (buffer)
+                 ? scm_c_substring (buffer, 0, size) : buffer;
       char *bytes = scm_to_latin1_stringn (part, &size);
       scm_dynwind_free (bytes);
       write_bytes (fd, scm_fd, bytes, size);
@@ -238,9 +242,63 @@ gshm_file_write (SCM scm_fd, SCM buffer, SCM scm_size)
   return scm_from_size_t (size);
 }
 
+/* Truncate FILE, a path or a descriptor.  Return 0, or -1 and errno.  */
+static int
+truncate_file (SCM file, off_t size)
+{
+  struct gshm_sigxfsz block;
+  int result;
+
+  if (scm_is_string (file))
+    {
+      char *path = scm_to_locale_string (file);
+      gshm_block_sigxfsz (&block);
+      result = truncate (path, size);
+      gshm_unblock_sigxfsz (&block);
+      int err = errno;
+      free (path);
+      errno = err;
+      return result;
+    }
+  return gshm_set_size (gshm_to_descriptor (TRUNCATE, 1, file), size, 0);
+}
+
+/* (FILE SIZE).  */
+static SCM
+gshm_file_truncate (SCM file, SCM scm_size)
+{
+  int result;
+
+  gshm_check_exact_integer (TRUNCATE, 2, scm_size);
+  if (!scm_is_signed_integer (scm_size, INT64_MIN, INT64_MAX))
+    gshm_system_error (TRUNCATE, EFBIG, file, NULL);
+  off_t size = (off_t) scm_to_int64 (scm_size);
+
+  GSHM_SYSTEM_CALL (result, truncate_file (file, size));
+  if (result < 0)
+    gshm_system_error (TRUNCATE, errno, file, NULL);
+  return SCM_UNSPECIFIED;
+}
+
+/* (FD).  */
+static SCM
+gshm_file_close (SCM scm_fd)
+{
+  int fd = gshm_to_int (CLOSE, 1, scm_fd, INT_MIN, INT_MAX);
+
+  /* As close-fdes does: a port must not close what gets this number next.  */
+  scm_evict_ports (fd);
+  /* Linux has closed it also if a signal interrupted the call.  */
+  if (close (fd) < 0 && errno != EINTR)
+    gshm_system_error (CLOSE, errno, scm_fd, NULL);
+  return SCM_UNSPECIFIED;
+}
+
 void
 gshm_chicken_init (void)
 {
+  gshm_define ("%file-truncate", 2, 0, gshm_file_truncate);
+  gshm_define ("%file-close", 1, 0, gshm_file_close);
   gshm_define ("%file-read", 3, 0, gshm_file_read);
   gshm_define ("%file-write", 3, 0, gshm_file_write);
 }

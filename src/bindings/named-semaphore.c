@@ -242,11 +242,11 @@ open_file (const struct gshm_name *name, SCM scm_name)
 static sem_t *
 open_within_limit (const char *name, int flags, mode_t mode, unsigned value)
 {
-  sigset_t before;
+  struct gshm_sigxfsz block;
 
-  gshm_block_sigxfsz (&before);
+  gshm_block_sigxfsz (&block);
   sem_t *semaphore = open_semaphore (name, flags, mode, value);
-  gshm_unblock_sigxfsz (&before, 1);
+  gshm_unblock_sigxfsz (&block);
   return semaphore;
 }
 

@@ -132,13 +132,11 @@ static int
 accept_object (int fd)
 {
   struct stat status;
-  int flags, is_object = 1;
 
-  if (WITHOUT_WAITING != 0)
-    is_object = (fstat (fd, &status) == 0 && S_ISREG (status.st_mode)
-                 && (flags = fcntl (fd, F_GETFL)) >= 0
-                 && fcntl (fd, F_SETFL, flags & ~WITHOUT_WAITING) == 0);
-  if (is_object)
+  /* FD has no other flag that F_SETFL changes.  */
+  if (WITHOUT_WAITING == 0
+      || (fstat (fd, &status) == 0 && S_ISREG (status.st_mode)
+          && fcntl (fd, F_SETFL, 0) == 0))
     return fd;
   close (fd);
   errno = EINVAL;
@@ -171,6 +169,10 @@ open_object (const struct gshm_name *name, int flags, mode_t mode)
 #if HAVE_SHM_OPEN
   int fd, attempts = 0;
 
+  /* What this call creates is an object.  */
+  if ((flags & O_CREAT)
+      && (fd = shm_open (name->bytes, flags | O_EXCL, mode)) >= 0)
+    return fd;
   do
     GSHM_SYSTEM_CALL (fd, shm_open (name->bytes, flags | WITHOUT_WAITING,
                                     mode));

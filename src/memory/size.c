@@ -120,37 +120,17 @@ reserve (int fd, off_t size)
 int
 gshm_set_size (int fd, off_t size, int is_reserved)
 {
-  sigset_t before;
+  struct gshm_sigxfsz block;
   int result = 0;
 
-  gshm_block_sigxfsz (&before);
+  gshm_block_sigxfsz (&block);
   if (is_reserved)
     result = reserve (fd, size);
   if (result == 0)
     do
       result = ftruncate (fd, size);
     while (result < 0 && errno == EINTR);
-  gshm_unblock_sigxfsz (&before, result < 0);
-  return result;
-}
-
-static void
-unblock_sigxfsz (void *before)
-{
-  gshm_unblock_sigxfsz (before, 1);
-}
-
-/* (THUNK) -> the value of THUNK, called with SIGXFSZ blocked.  */
-static SCM
-call_without_sigxfsz (SCM thunk)
-{
-  sigset_t before;
-
-  gshm_block_sigxfsz (&before);
-  scm_dynwind_begin (0);
-  scm_dynwind_unwind_handler (unblock_sigxfsz, &before, SCM_F_WIND_EXPLICITLY);
-  SCM result = scm_call_0 (thunk);
-  scm_dynwind_end ();
+  gshm_unblock_sigxfsz (&block);
   return result;
 }
 
@@ -183,7 +163,6 @@ gshm_resize (SCM scm_fd, SCM scm_size, SCM scm_reserve)
 void
 gshm_size_init (void)
 {
-  gshm_define ("%call-without-sigxfsz", 1, 0, call_without_sigxfsz);
   gshm_define ("%shm-size", 1, 0, gshm_size);
   gshm_define ("%shm-resize!", 3, 0, gshm_resize);
 }
