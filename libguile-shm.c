@@ -71,6 +71,7 @@ gshm_init (void)
   gshm_address_init ();
   gshm_wait_init ();
   gshm_atomic_init ();
+  gshm_hold_init ();
   gshm_sync_init ();
   gshm_named_semaphore_init ();
   gshm_channel_init ();

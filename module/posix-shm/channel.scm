@@ -15,6 +15,7 @@
                 #:select (make-custom-binary-output-port))
   #:use-module (posix-shm atomic)
   #:use-module (posix-shm exceptions)
+  #:use-module (posix-shm hold)
   #:use-module (posix-shm mapping)
   #:use-module (posix-shm object)
   #:use-module (posix-shm poll)
@@ -303,46 +304,6 @@ Raise out-of-range if BV is too short; the message stays in the channel then."
 
 ;;; Loaned messages.
 
-(define (call-with-loan subr bv sender? borrow proc give-back timeout-value)
-  "Call BORROW.  If it returns a bytevector, the loaned message, call PROC with
-that, then GIVE-BACK, and return what PROC returned.  If it returns #f, return
-TIMEOUT-VALUE, else what it returned.  However PROC is left, the loan has ended
-after that."
-  (define view #f)
-  (define entered? #f)
-  (define (enter)
-    (when entered?
-      (scm-error 'misc-error subr
-                 "A continuation was entered again, where a message was loaned"
-                 '() #f)))
-  (define ended? #f)
-  (define (leave)
-    (unless ended?
-      (%shm-channel-leave! bv view sender?)))
-  (when (%shm-channel-owned? bv sender?)
-    ;; This raises EDEADLK, before there is a loan to end.
-    (borrow))
-  ;; Twice, since a signal's handler may leave by an exception at any point.
-  (dynamic-wind
-    enter
-    (lambda ()
-      (dynamic-wind
-        (const #t)
-        (lambda ()
-          (set! entered? #t)
-          (set! view (borrow))
-          (if (bytevector? view)
-              (call-with-values (lambda () (proc view))
-                (lambda results
-                  (give-back view)
-                  (set! ended? #t)
-                  (apply values results)))
-              (begin
-                (set! ended? #t)
-                (or view timeout-value))))
-        leave))
-    leave))
-
 (define* (call-with-shm-slot ch size proc #:key timeout timeout-value)
   "Send a message of SIZE bytes to the channel CH without copying it: call PROC
 with a bytevector that is the message's slot in the channel, of any contents,
@@ -353,13 +314,19 @@ until TIMEOUT, as for shm-channel-send!, expires.  If PROC does not return,
 nothing is sent.
 
 Raise what shm-channel-send! and PROC raise."
-  (let ((bv (bytevector-of "call-with-shm-slot" ch)))
+  (let ((hold (%shm-hold-slot (bytevector-of "call-with-shm-slot" ch) size)))
     (check-procedure "call-with-shm-slot" proc)
-    (call-with-loan "call-with-shm-slot" bv #t
-                    (lambda () (%shm-channel-begin-slot! bv size timeout))
-                    (lambda (view) (proc view) #t)
-                    (lambda (view) (%shm-channel-end-slot! bv view size))
-                    timeout-value)))
+    (with-hold hold
+      (fill-slot hold proc timeout timeout-value))))
+
+(define (fill-slot hold proc timeout timeout-value)
+  (let ((slot (%shm-hold-begin! hold timeout)))
+    (if slot
+        (end-with hold
+          (begin
+            (proc slot)
+            #t))
+        (list timeout-value))))
 
 (define* (call-with-shm-message ch proc #:key timeout timeout-value)
   "Receive a message from the channel CH without copying it: call PROC with a
@@ -371,13 +338,16 @@ and the end-of-file object if the channel is closed and empty.  If PROC does
 not return, the message stays and is received next.
 
 Raise what shm-channel-receive! and PROC raise."
-  (let ((bv (bytevector-of "call-with-shm-message" ch)))
+  (let ((hold (%shm-hold-message (bytevector-of "call-with-shm-message" ch))))
     (check-procedure "call-with-shm-message" proc)
-    (call-with-loan "call-with-shm-message" bv #f
-                    (lambda () (%shm-channel-begin-message! bv timeout))
-                    proc
-                    (lambda (view) (%shm-channel-end-message! bv view))
-                    timeout-value)))
+    (with-hold hold
+      (use-message hold proc timeout timeout-value))))
+
+(define (use-message hold proc timeout timeout-value)
+  (let ((message (%shm-hold-begin! hold timeout)))
+    (if (bytevector? message)
+        (end-with hold (proc message))
+        (list (or message timeout-value)))))
 
 
 ;;; Data.

@@ -14,6 +14,7 @@
 
 (define-module (posix-shm sync)
   #:use-module (posix-shm exceptions)
+  #:use-module (posix-shm hold)
   #:use-module (posix-shm primitives)
   #:re-export (;; Mutexes.
                shm-mutex-size
@@ -228,86 +229,35 @@ a multiple of 8 or not within BV.")
 
 ;;; Calls with a lock held.
 
-(define-syntax-rule (define-call-with-lock (name subr what)
-                      lock! unlock! leave! owned? make-consistent!)
-  ;; Define NAME, which does as call-with-shm-mutex, with the lock WHAT, a
-  ;; string, in the name of the procedure SUBR.  LOCK! stores its result in a
-  ;; variable, its fourth argument.  LEAVE! does as UNLOCK!, but nothing where
-  ;; the lock is not owned or not accessible; if its third argument is true, it
-  ;; leaves the lock abandoned.
+(define-syntax-rule (define-call-with-lock name hold-lock)
   (define (name bv k thunk on-abandoned timeout timeout-value)
-    ;; What LOCK! returned; or 'unknown before it has returned, or 'left once
-    ;; this thread does not own the lock any more.
-    (define state (make-variable 'unknown))
-    (define (state? value)
-      (eq? value (variable-ref state)))
-    (define (lock)
-      (let ((again? (state? 'left)))
-        (variable-set! state 'unknown)
-        (lock! bv k timeout state)
-        (when (and again? (not (state? #t)))
-          (scm-error 'misc-error subr
-                     "A continuation was entered again, where the ~A at \
-offset ~A of ~A could not be locked as before: ~A"
-                     (list what k (%shm-describe bv) (variable-ref state))
-                     #f))))
-    (define (unlock)
-      (unless (state? 'left)
-        (leave! bv k (state? 'abandoned))
-        (variable-set! state 'left)))
-    (define (recover)
-      (when on-abandoned
-        (on-abandoned))
-      (make-consistent! bv k)
-      (variable-set! state #t)
-      (unless on-abandoned
-        (raise-abandoned subr what (%shm-describe bv) k)))
-    (define (body)
-      (when (state? 'abandoned)
-        (recover))
-      (if (variable-ref state)
-          (call-with-values thunk
-            (lambda results
-              (unlock! bv k)
-              (variable-set! state 'left)
-              ;; `apply' is slow for the usual single value.
-              (if (and (pair? results) (null? (cdr results)))
-                  (car results)
-                  (apply values results))))
-          timeout-value))
-    (check-procedure subr thunk)
-    (when on-abandoned
-      (check-procedure subr on-abandoned))
-    (when (owned? bv k)
-      ;; This raises EDEADLK here, so that UNLOCK does not leave the lock that
-      ;; an outer call owns.
-      (lock! bv k timeout state))
-    ;; A signal's handler may leave by an exception after the lock was taken
-    ;; and before LOCK returns, or before UNLOCK has begun.
-    (dynamic-wind
-      (const #t)
-      (lambda () (dynamic-wind lock body unlock))
-      unlock)))
+    (let ((hold (hold-lock bv k)))
+      (with-hold hold
+        (lock-and-call hold thunk on-abandoned timeout timeout-value)))))
 
-(define-call-with-lock (call-with-mutex "call-with-shm-mutex" "mutex")
-  (lambda (bv k timeout state)
-    (variable-set! state (shm-mutex-lock! bv k timeout)))
-  shm-mutex-unlock!
-  ;; The mutex itself records that it is abandoned.
-  (lambda (bv k abandoned?) (%shm-mutex-leave! bv k))
-  %shm-mutex-owned? %shm-mutex-make-consistent!)
+(define-call-with-lock call-with-mutex %shm-hold-mutex)
+(define-call-with-lock call-with-read-lock %shm-hold-to-read)
+(define-call-with-lock call-with-write-lock %shm-hold-to-write)
 
-(define-call-with-lock (call-with-read-lock "call-with-shm-read-lock"
-                                            "read-write lock")
-  (lambda (bv k timeout state) (%shm-rwlock-lock! bv k timeout #f state))
-  shm-rwlock-unlock! %shm-rwlock-leave!
-  (lambda (bv k) (%shm-rwlock-owned? bv k #f)) (const #t))
+(define (lock-and-call hold thunk on-abandoned timeout timeout-value)
+  (let ((locked (%shm-hold-begin! hold timeout)))
+    (when (eq? locked 'abandoned)
+      (recover hold on-abandoned))
+    (if locked
+        (end-with hold (thunk))
+        (list timeout-value))))
 
-(define-call-with-lock (call-with-write-lock "call-with-shm-write-lock"
-                                             "read-write lock")
-  (lambda (bv k timeout state) (%shm-rwlock-lock! bv k timeout #t state))
-  shm-rwlock-unlock! %shm-rwlock-leave!
-  (lambda (bv k) (%shm-rwlock-owned? bv k #t)) (const #t))
+(define (recover hold on-abandoned)
+  (when on-abandoned
+    (on-abandoned))
+  (%shm-hold-recover! hold)
+  (unless on-abandoned
+    (apply raise-abandoned (%shm-hold-lock hold))))
+
+(define (check-procedures subr thunk on-abandoned)
+  (check-procedure subr thunk)
+  (when on-abandoned
+    (check-procedure subr on-abandoned)))
 
 (define* (call-with-shm-mutex bv k thunk
                               #:key on-abandoned timeout timeout-value)
@@ -323,6 +273,7 @@ stays abandoned for the next owner.  Without ON-ABANDONED, unlock the mutex and
 raise &shm-abandoned.
 
 Raise what shm-mutex-lock!, ON-ABANDONED and THUNK raise."
+  (check-procedures "call-with-shm-mutex" thunk on-abandoned)
   (call-with-mutex bv k thunk on-abandoned timeout timeout-value))
 
 (define* (call-with-shm-read-lock bv k thunk
@@ -334,6 +285,7 @@ last writer died, this thread owns the lock as a writer while it calls
 ON-ABANDONED and THUNK.
 
 Raise what shm-rwlock-read-lock!, ON-ABANDONED and THUNK raise."
+  (check-procedures "call-with-shm-read-lock" thunk on-abandoned)
   (call-with-read-lock bv k thunk on-abandoned timeout timeout-value))
 
 (define* (call-with-shm-write-lock bv k thunk
@@ -343,6 +295,7 @@ call THUNK, a procedure without arguments, and return what it returns.
 ON-ABANDONED, TIMEOUT and TIMEOUT-VALUE are as for call-with-shm-mutex.
 
 Raise what shm-rwlock-write-lock!, ON-ABANDONED and THUNK raise."
+  (check-procedures "call-with-shm-write-lock" thunk on-abandoned)
   (call-with-write-lock bv k thunk on-abandoned timeout timeout-value))
 
 (eval-when (expand load eval)

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/guile.h"
 #include "bindings/channel.h"
+#include "bindings/hold.h"
 #include "bindings/waiting.h"
 #include "init.h"
 #include "memory/address.h"
@@ -361,10 +362,9 @@ make_view (struct gshm_operation *operation)
   return view;
 }
 
-/* (CHANNEL SIZE TIMEOUT) -> bytevector or #f: the slot of a message, with the
-   senders' lock owned.  */
+/* The slot of a message of SIZE bytes, with the senders' lock owned, or #f. */
 static SCM
-gshm_channel_begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
+begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
 {
   struct gshm_operation operation;
 
@@ -377,13 +377,14 @@ gshm_channel_begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
   return view;
 }
 
-/* (CHANNEL TIMEOUT) -> bytevector, #f or the end-of-file object: the next
-   message, with the receivers' lock owned.  */
+/* The next message, with the receivers' lock owned, #f or the end-of-file
+   object.  */
 static SCM
-gshm_channel_begin_message (SCM bytevector, SCM timeout)
+begin_message (SCM bytevector, SCM unused, SCM timeout)
 {
   struct gshm_operation operation;
 
+  (void) unused;
   gshm_operation_begin (&operation, MESSAGE, bytevector, 0);
   enum gshm_result result = gshm_wait_for_message (&operation, timeout);
   if (result != GSHM_DONE)
@@ -393,35 +394,34 @@ gshm_channel_begin_message (SCM bytevector, SCM timeout)
   return view;
 }
 
-/* End the loan in VIEW; check that this thread still owns the lock.  */
+/* Empty VIEW, the message; check that this thread still owns the lock.  */
 static void
 end_loan (struct gshm_operation *operation, SCM view)
 {
-  if (!SCM_BYTEVECTOR_P (view))
-    refuse_bytevector (operation->subr, view);
   gshm_set_empty (view);
   if (!gshm_transfer_has_lock (&operation->transfer, operation->transfer.side))
     gshm_error_at (operation->subr, EPERM, what, operation->bytevector,
                    SCM_INUM0, "this thread no longer owns the message");
 }
 
-/* (CHANNEL VIEW SIZE): publish the message of SIZE bytes in VIEW.  */
+/* Publish the message in VIEW.  */
 static SCM
-gshm_channel_end_slot (SCM bytevector, SCM view, SCM scm_size)
+end_slot (SCM bytevector, SCM view)
 {
   struct gshm_operation operation;
+  size_t size = SCM_BYTEVECTOR_LENGTH (view);
 
   gshm_operation_begin (&operation, SLOT, bytevector, 1);
-  operation.transfer.length = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
+  operation.transfer.length = size;
   end_loan (&operation, view);
   gshm_end_sending (&operation);
   scm_remember_upto_here_1 (bytevector);
-  return SCM_BOOL_T;
+  return SCM_UNSPECIFIED;
 }
 
-/* (CHANNEL VIEW): release the message in VIEW.  */
+/* Release the message in VIEW.  */
 static SCM
-gshm_channel_end_message (SCM bytevector, SCM view)
+end_message (SCM bytevector, SCM view)
 {
   struct gshm_operation operation;
 
@@ -439,13 +439,11 @@ gshm_channel_end_message (SCM bytevector, SCM view)
   return SCM_UNSPECIFIED;
 }
 
-/* (CHANNEL VIEW SENDER?): if this thread still has a loan, abort it.  This
-   raises no exception if there is no channel any more.  VIEW may be #f.  */
-static SCM
-gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
+/* Empty VIEW; if this thread still owns the lock, unlock it.  */
+static void
+leave_loan (SCM bytevector, SCM view, int is_sender)
 {
-  if (SCM_BYTEVECTOR_P (view))
-    gshm_set_empty (view);
+  gshm_set_empty (view);
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
     {
       struct gshm_transfer transfer;
@@ -458,27 +456,54 @@ gshm_channel_leave (SCM bytevector, SCM view, SCM is_sender)
                                   &publisher)
                == GSHM_DONE)
         {
-          gshm_transfer_set_side (&transfer, scm_is_true (is_sender));
+          gshm_transfer_set_side (&transfer, is_sender);
           if (gshm_transfer_has_lock (&transfer, transfer.side))
             gshm_transfer_abort (&transfer);
         }
     }
   scm_remember_upto_here_1 (bytevector);
-  return SCM_UNSPECIFIED;
 }
 
-/* (CHANNEL SENDER?) -> boolean: does this thread have a loan?  */
-static SCM
-gshm_channel_is_owned (SCM bytevector, SCM is_sender)
+static void
+leave_slot (SCM bytevector, SCM view, int unused)
 {
-  struct gshm_operation operation;
+  (void) unused;
+  leave_loan (bytevector, view, 1);
+}
 
-  gshm_operation_begin (&operation, scm_is_true (is_sender) ? SLOT : MESSAGE,
-                        bytevector, scm_is_true (is_sender));
-  int mine
-    = gshm_transfer_has_lock (&operation.transfer, operation.transfer.side);
-  scm_remember_upto_here_1 (bytevector);
-  return scm_from_bool (mine);
+static void
+leave_message (SCM bytevector, SCM view, int unused)
+{
+  (void) unused;
+  leave_loan (bytevector, view, 0);
+}
+
+/* (CHANNEL SIZE) -> hold of the slot of a message.  */
+static SCM
+hold_slot (SCM bytevector, SCM size)
+{
+  static const struct gshm_hold_kind kind = { .subr = SLOT,
+                                              .what = "message",
+                                              .is_loan = 1,
+                                              .begin = begin_slot,
+                                              .end = end_slot,
+                                              .leave = leave_slot };
+
+  return gshm_hold (&kind, bytevector, size);
+}
+
+/* (CHANNEL) -> hold of the next message.  */
+static SCM
+hold_message (SCM bytevector)
+{
+  static const struct gshm_hold_kind kind = { .subr = MESSAGE,
+                                              .what = "message",
+                                              .is_loan = 1,
+                                              .begin = begin_message,
+                                              .end = end_message,
+                                              .leave = leave_message };
+
+  return gshm_hold (&kind, bytevector, SCM_BOOL_F);
 }
 
 
@@ -556,13 +581,8 @@ gshm_channel_init (void)
   gshm_define ("%shm-channel-send!", 5, 0, gshm_channel_send);
   gshm_define ("%shm-channel-receive!", 2, 0, gshm_channel_receive);
   gshm_define ("%shm-channel-receive-into!", 4, 0, gshm_channel_receive_into);
-  gshm_define ("%shm-channel-begin-slot!", 3, 0, gshm_channel_begin_slot);
-  gshm_define ("%shm-channel-end-slot!", 3, 0, gshm_channel_end_slot);
-  gshm_define ("%shm-channel-begin-message!", 2, 0,
-               gshm_channel_begin_message);
-  gshm_define ("%shm-channel-end-message!", 2, 0, gshm_channel_end_message);
-  gshm_define ("%shm-channel-leave!", 3, 0, gshm_channel_leave);
-  gshm_define ("%shm-channel-owned?", 2, 0, gshm_channel_is_owned);
+  gshm_define ("%shm-hold-slot", 2, 0, hold_slot);
+  gshm_define ("%shm-hold-message", 1, 0, hold_message);
   gshm_define ("%shm-channel-size", 2, 0, gshm_channel_size);
   gshm_define ("%shm-channel-close!", 1, 0, gshm_channel_close);
   gshm_define ("%shm-channel-closed?", 1, 0, gshm_channel_closed_p);

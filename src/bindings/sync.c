@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/guile.h"
+#include "bindings/hold.h"
 #include "bindings/waiting.h"
 #include "core/barrier.h"
 #include "core/condition.h"
@@ -188,20 +189,20 @@ unlock_mutex (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K): if this thread owns the mutex, unlock it.  This raises no
-   exception if there is no mutex any more.  */
-static SCM
-leave_mutex (SCM bytevector, SCM k)
+/* If this thread owns the mutex, unlock it, which itself records whether it is
+   abandoned.  */
+static void
+leave_mutex (SCM bytevector, SCM k, int is_abandoned)
 {
+  (void) is_abandoned;
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
     gshm_mutex_unlock_if_owned (gshm_address (
       MUTEX_UNLOCK, bytevector, k, sizeof (struct gshm_mutex), 8, 1));
   scm_remember_upto_here_1 (bytevector);
-  return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K): declare the data consistent that the mutex guards, which
-   this thread owns.  */
+/* Declare the data consistent that the mutex guards, which this thread
+   owns.  */
 static SCM
 make_mutex_consistent (SCM bytevector, SCM k)
 {
@@ -212,16 +213,19 @@ make_mutex_consistent (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K) -> boolean: does this thread own the mutex?  */
+/* (BYTEVECTOR K) -> hold.  */
 static SCM
-is_mutex_owned (SCM bytevector, SCM k)
+hold_mutex (SCM bytevector, SCM k)
 {
-  struct use use = { "call-with-shm-mutex", bytevector, k, GSHM_MUTEX };
-  int mine
-    = gshm_mutex_is_owned (structure (&use, sizeof (struct gshm_mutex)));
+  static const struct gshm_hold_kind kind
+    = { .subr = "call-with-shm-mutex",
+        .what = "mutex",
+        .begin = lock_mutex,
+        .end = unlock_mutex,
+        .leave = leave_mutex,
+        .recover = make_mutex_consistent };
 
-  scm_remember_upto_here_1 (bytevector);
-  return scm_from_bool (mine);
+  return gshm_hold (&kind, bytevector, k);
 }
 
 
@@ -442,17 +446,6 @@ write_lock (SCM bytevector, SCM k, SCM timeout)
                        gshm_rwlock_attempt_to_write);
 }
 
-/* (BYTEVECTOR K TIMEOUT WRITER? RESULT): lock, and store in the variable
-   RESULT what the procedures above return: no async runs in between, so that
-   RESULT is always right.  */
-static SCM
-lock_rwlock (SCM bytevector, SCM k, SCM timeout, SCM is_writer, SCM result)
-{
-  return scm_variable_set_x (
-    result, (scm_is_true (is_writer) ? write_lock : read_lock) (bytevector, k,
-                                                                timeout));
-}
-
 static SCM
 unlock_rwlock (SCM bytevector, SCM k)
 {
@@ -464,34 +457,45 @@ unlock_rwlock (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K ABANDONED?): if this thread owns the lock, unlock it; as the
-   writer and with ABANDONED?, leave it abandoned.  This raises no exception if
-   there is no lock any more.  */
-static SCM
-leave_rwlock (SCM bytevector, SCM k, SCM is_abandoned)
+/* If this thread owns the lock, unlock it; as the writer and with
+   IS_ABANDONED, leave it abandoned.  */
+static void
+leave_rwlock (SCM bytevector, SCM k, int is_abandoned)
 {
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
     gshm_rwlock_unlock_if_owned (gshm_address (RWLOCK_UNLOCK, bytevector, k,
                                                sizeof (struct gshm_rwlock), 8,
                                                1),
-                                 scm_is_true (is_abandoned));
+                                 is_abandoned);
   scm_remember_upto_here_1 (bytevector);
-  return SCM_UNSPECIFIED;
 }
 
-/* (BYTEVECTOR K WRITER?) -> boolean: does this thread own the lock, which it
-   is about to lock as a writer or reader?  */
+/* (BYTEVECTOR K) -> hold as a reader.  */
 static SCM
-is_rwlock_owned (SCM bytevector, SCM k, SCM is_writer)
+hold_to_read (SCM bytevector, SCM k)
 {
-  struct use use = { scm_is_true (is_writer) ? "call-with-shm-write-lock"
-                                             : "call-with-shm-read-lock",
-                     bytevector, k, GSHM_RWLOCK };
-  int mine
-    = gshm_rwlock_is_owned (structure (&use, sizeof (struct gshm_rwlock)));
+  static const struct gshm_hold_kind kind
+    = { .subr = "call-with-shm-read-lock",
+        .what = "read-write lock",
+        .begin = read_lock,
+        .end = unlock_rwlock,
+        .leave = leave_rwlock };
 
-  scm_remember_upto_here_1 (bytevector);
-  return scm_from_bool (mine);
+  return gshm_hold (&kind, bytevector, k);
+}
+
+/* (BYTEVECTOR K) -> hold as a writer.  */
+static SCM
+hold_to_write (SCM bytevector, SCM k)
+{
+  static const struct gshm_hold_kind kind
+    = { .subr = "call-with-shm-write-lock",
+        .what = "read-write lock",
+        .begin = write_lock,
+        .end = unlock_rwlock,
+        .leave = leave_rwlock };
+
+  return gshm_hold (&kind, bytevector, k);
 }
 
 void
@@ -502,9 +506,7 @@ gshm_sync_init (void)
   gshm_define (MUTEX_INIT, 2, 0, init_mutex);
   gshm_define (MUTEX_LOCK, 2, 1, lock_mutex);
   gshm_define (MUTEX_UNLOCK, 2, 0, unlock_mutex);
-  gshm_define ("%shm-mutex-owned?", 2, 0, is_mutex_owned);
-  gshm_define ("%shm-mutex-leave!", 2, 0, leave_mutex);
-  gshm_define ("%shm-mutex-make-consistent!", 2, 0, make_mutex_consistent);
+  gshm_define ("%shm-hold-mutex", 2, 0, hold_mutex);
   gshm_define (CONDITION_INIT, 2, 0, init_condition);
   gshm_define (CONDITION_WAIT, 3, 1, wait_on_condition);
   gshm_define (CONDITION_SIGNAL, 2, 0, signal_condition);
@@ -519,9 +521,8 @@ gshm_sync_init (void)
   gshm_define (READ_LOCK, 2, 1, read_lock);
   gshm_define (WRITE_LOCK, 2, 1, write_lock);
   gshm_define (RWLOCK_UNLOCK, 2, 0, unlock_rwlock);
-  gshm_define ("%shm-rwlock-lock!", 5, 0, lock_rwlock);
-  gshm_define ("%shm-rwlock-owned?", 3, 0, is_rwlock_owned);
-  gshm_define ("%shm-rwlock-leave!", 3, 0, leave_rwlock);
+  gshm_define ("%shm-hold-to-read", 2, 0, hold_to_read);
+  gshm_define ("%shm-hold-to-write", 2, 0, hold_to_write);
   gshm_define_size ("shm-mutex-size", sizeof (struct gshm_mutex));
   gshm_define_size ("shm-condition-variable-size",
                     sizeof (struct gshm_condition));
