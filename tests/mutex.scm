@@ -346,7 +346,16 @@ recovers it" (shm-name bv))
                       (lambda ()
                         (with-shm-mutex bv mutex
                           (set-word! bv 1 (+ 1 (word bv 1))))))))
-        (list result (positive? (word bv 1)) (free? bv))))))
+        (list result (positive? (word bv 1)) (free? bv))))
+    (test-equal "also while an exception unwinds"
+      '((returned stopped) #t)
+      (let ((result (throw-at-any-instant (* 100 rounds)
+                      (lambda ()
+                        (catch 'oops
+                          (lambda ()
+                            (with-shm-mutex bv mutex (throw 'oops)))
+                          (const #f))))))
+        (list result (free? bv))))))
 
 (test-begin "mutex")
 
