@@ -54,6 +54,27 @@
                     (equal? (some-bytes 64 i) (shm-channel-receive! ch))))
              (iota 100)))))
 
+(define (test-large)
+  (test-equal "large ones are kept while referred to, and freed then" '(#t #t)
+    (with-channel (ch 2100000)
+      (define (exchange! size byte)
+        (shm-channel-send! ch (make-bytevector size byte))
+        (shm-channel-receive! ch))
+      (define before (memory-in-use))
+      (define kept
+        (filter-map (lambda (i)
+                      (let ((message (exchange! (+ 1000 (* i 2000))
+                                                (modulo i 256))))
+                        (and (zero? (modulo i 50)) (cons i message))))
+                    (iota 1000)))
+      (gc)
+      (list (every (match-lambda
+                     ((i . message)
+                      (equal? message (make-bytevector (+ 1000 (* i 2000))
+                                                       (modulo i 256)))))
+                   kept)
+            (< (- (memory-in-use) before) 100000000)))))
+
 (define (test-bytevectors)
   (test-equal "part of a bytevector" '("ell" "llo" "" "hello")
     (with-channel (ch 100)
@@ -317,6 +338,7 @@
   (test-group "many" (test-many))
   (test-group "messages"
     (test-ring)
+    (test-large)
     (test-bytevectors)
     (test-statistics))
   (test-group "closing" (test-closing)))

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "bindings/buffer.h"
 #include "bindings/decode.h"
 
 SCM
@@ -284,7 +285,7 @@ gshm_decode_bytes (struct gshm_decoder *decoder,
 
   if (bytes == NULL)
     return SCM_UNDEFINED;
-  SCM bytevector = scm_c_make_bytevector (size);
+  SCM bytevector = gshm_make_buffer (size);
   memcpy (SCM_BYTEVECTOR_CONTENTS (bytevector), bytes, size);
   return bytevector;
 }

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+   buffer.c - new bytevectors for the contents of messages.
+
+   The collector runs whenever a part of its heap has been allocated: for a
+   small heap and messages of 1 MiB, at every third message.  So large buffers
+   are allocated outside of its heap, and some are kept when they are freed,
+   since memory that is new to the process must be cleared page by page.  */
+
+#include <config.h>
+
+#include <gc/gc.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "base/guile.h"
+#include "bindings/buffer.h"
+
+/* Smaller ones take less time in the collector's heap.  */
+#define MIN_SIZE 1024
+
+/* So many bytes may always be allocated between two collections.  */
+#define MIN_BYTES ((size_t) 16 << 20)
+
+/* The number of bytes in buffers, and that at which to collect.  */
+static atomic_size_t allocated, limit = MIN_BYTES;
+
+
+/* Buffers that were freed.  */
+
+#define MAX_KEPT 16
+#define MAX_KEPT_BYTES MIN_BYTES
+
+struct block
+{
+  void *memory;
+  size_t size;
+};
+
+/* Finalizers may run in another thread.  A thread that does not get the lock,
+   as after a fork, goes on without these.  */
+static atomic_flag lock = ATOMIC_FLAG_INIT;
+static struct block kept[MAX_KEPT];
+static size_t kept_count, kept_bytes;
+
+static int
+try_to_lock (void)
+{
+  return !atomic_flag_test_and_set_explicit (&lock, memory_order_acquire);
+}
+
+static void
+unlock (void)
+{
+  atomic_flag_clear_explicit (&lock, memory_order_release);
+}
+
+/* Take a block of at least SIZE bytes, and at most twice as many.  */
+static struct block
+take_kept (size_t size)
+{
+  struct block block = { NULL, 0 };
+
+  if (!try_to_lock ())
+    return block;
+  for (size_t i = kept_count; i > 0 && block.memory == NULL; i--)
+    if (kept[i - 1].size >= size && kept[i - 1].size / 2 <= size)
+      {
+        block = kept[i - 1];
+        kept[i - 1] = kept[--kept_count];
+        kept_bytes -= block.size;
+      }
+  unlock ();
+  return block;
+}
+
+/* Return whether BLOCK is kept.  */
+static int
+keep (struct block block)
+{
+  int is_kept = 0;
+
+  if (!try_to_lock ())
+    return 0;
+  if (kept_count < MAX_KEPT && block.size <= MAX_KEPT_BYTES - kept_bytes)
+    {
+      kept[kept_count++] = block;
+      kept_bytes += block.size;
+      is_kept = 1;
+    }
+  unlock ();
+  return is_kept;
+}
+
+
+static void
+free_buffer (void *pointer, void *size)
+{
+  struct block block
+    = { SCM_POINTER_VALUE (SCM_PACK_POINTER (pointer)), (uintptr_t) size };
+
+  atomic_fetch_sub (&allocated, block.size);
+  if (!keep (block))
+    free (block.memory);
+}
+
+/* Collect when there are twice as many bytes as after the last collection; but
+   not more often than the collector itself would if its heap were as large as
+   it is, or MIN_BYTES.  */
+static void
+collect_if_needed (size_t size)
+{
+  if (atomic_load (&allocated) + size <= atomic_load (&limit))
+    return;
+  gshm_collect ();
+  size_t bytes = atomic_load (&allocated), more = GC_get_heap_size () / 2;
+  if (more < MIN_BYTES)
+    more = MIN_BYTES;
+  atomic_store (&limit, bytes + (bytes > more ? bytes : more));
+}
+
+SCM
+gshm_make_buffer (size_t size)
+{
+  if (size < MIN_SIZE)
+    return scm_c_make_bytevector (size);
+
+  collect_if_needed (size);
+  struct block block = take_kept (size);
+  if (block.memory == NULL)
+    block = (struct block) { malloc (size), size };
+  if (block.memory == NULL)
+    return scm_c_make_bytevector (size);
+  atomic_fetch_add (&allocated, block.size);
+  SCM pointer = scm_from_pointer (block.memory, NULL);
+  gshm_set_finalizer (pointer, free_buffer, (void *) (uintptr_t) block.size);
+  return scm_pointer_to_bytevector (pointer, scm_from_size_t (size), SCM_INUM0,
+                                    SCM_UNDEFINED);
+}
