@@ -88,16 +88,14 @@ refuse (const struct use *use, int err, const char *hint)
                  hint);
 }
 
-/* RESULT as #t, #f or the symbol abandoned, or an exception.  */
+/* The same as result_to_scm for all results but DONE.  */
 static SCM
-result_to_scm (const struct use *use, enum gshm_result result)
+failure_to_scm (const struct use *use, enum gshm_result result)
 {
   switch (result)
     {
     case GSHM_TIMED_OUT:
       return SCM_BOOL_F;
-    case GSHM_DONE:
-      return SCM_BOOL_T;
     case GSHM_OWNER_DIED:
       return abandoned;
     case GSHM_DEADLOCK:
@@ -111,10 +109,17 @@ result_to_scm (const struct use *use, enum gshm_result result)
     }
 }
 
+/* RESULT as #t, #f or the symbol abandoned, or an exception.  */
+static inline SCM
+result_to_scm (const struct use *use, enum gshm_result result)
+{
+  return result == GSHM_DONE ? SCM_BOOL_T : failure_to_scm (use, result);
+}
+
 /* The same for a lock that begins with FORMAT.  If the memory was unmapped
    meanwhile, there are zeros, and the lock that this thread got is not the
    shared one: raise &shm-format-error.  */
-static SCM
+static inline SCM
 locked_to_scm (const struct use *use, const gshm_long_word *format,
                enum gshm_result result)
 {

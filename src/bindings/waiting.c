@@ -17,10 +17,8 @@
 #include "memory/registry.h"
 
 int64_t
-gshm_to_timeout (const char *subr, int pos, SCM timeout)
+gshm_convert_timeout (const char *subr, int pos, SCM timeout)
 {
-  if (SCM_UNBNDP (timeout) || scm_is_false (timeout))
-    return GSHM_FOREVER;
   if (!scm_is_real (timeout))
     gshm_wrong_type (subr, pos, timeout, "real number of seconds, or #f");
 

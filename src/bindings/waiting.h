@@ -9,9 +9,18 @@
 
 #include "core/wait.h"
 
+/* The slow path of gshm_to_timeout.  */
+int64_t gshm_convert_timeout (const char *subr, int pos, SCM timeout);
+
 /* Convert the argument TIMEOUT, a real number of seconds, to nanoseconds; #f
    and absent to FOREVER.  */
-int64_t gshm_to_timeout (const char *subr, int pos, SCM timeout);
+static inline int64_t
+gshm_to_timeout (const char *subr, int pos, SCM timeout)
+{
+  if (SCM_UNBNDP (timeout) || scm_is_false (timeout))
+    return GSHM_FOREVER;
+  return gshm_convert_timeout (subr, pos, timeout);
+}
 
 /* The procedure that waits, and the offset of the structure that it waits
    for.  */

@@ -55,18 +55,6 @@ gshm_cancel_locking (const struct gshm_locking *locking)
     gshm_wake (gshm_low_half (locking->owner), 1);
 }
 
-void
-gshm_unlock (gshm_long_word *owner, uint64_t next)
-{
-  /* [free] Release: the next owner sees what this one stored.  */
-  uint64_t last = atomic_exchange_explicit (owner, next, memory_order_release);
-
-  /* [wake] The lock is free already: if this thread is killed here, the
-     waiters find that when their bounded sleeps end.  */
-  if (last & GSHM_WAITERS)
-    gshm_wake (gshm_low_half (owner), 1);
-}
-
 gshm_long_word *
 gshm_find_slot (gshm_long_word *slots, size_t count, uint64_t owner)
 {

@@ -98,7 +98,17 @@ int gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
 void gshm_cancel_locking (const struct gshm_locking *locking);
 
 /* Unlock: store NEXT, 0 or ABANDONED.  */
-void gshm_unlock (gshm_long_word *owner, uint64_t next);
+static inline void
+gshm_unlock (gshm_long_word *owner, uint64_t next)
+{
+  /* [free] Release: the next owner sees what this one stored.  */
+  uint64_t last = atomic_exchange_explicit (owner, next, memory_order_release);
+
+  /* [wake] The lock is free already: if this thread is killed here, the
+     waiters find that when their bounded sleeps end.  */
+  if (last & GSHM_WAITERS)
+    gshm_wake (gshm_low_half (owner), 1);
+}
 
 /* SLOTS are COUNT words, each an owner or 0.  Return the slot of OWNER, or
    NULL.  */
