@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# peer.py - what Python, or its module posix_ipc, does of the benchmark's rows.
-#
-# Usage: python3 peer.py [posix_ipc]
+# peer.py - what Python's standard library does of the benchmark's rows.
 #
 # Prints a line that names it, then reads lines "ROW COUNT ARGUMENT" and
 # answers each with nanoseconds per operation: one number, or the 50th, 99th
-# and 99.9th percentile; or with "-", "killed" or "wrong WHY".  Exits with 77
-# where there is no posix_ipc.
+# and 99.9th percentile; or with "-", "killed" or "wrong WHY".
 
 import array
 import contextlib
@@ -14,6 +11,7 @@ import itertools
 import mmap
 import multiprocessing
 import os
+import pickle
 import platform
 import resource
 import signal
@@ -141,11 +139,11 @@ def children(bodies, processor=()):
 
 
 @contextlib.contextmanager
-def partner(body, together=False):
-    """Run BODY in a child meanwhile, each on a processor of its own, or both
-    on the first."""
-    here = processors[:1]
-    there = here if together else processors[1:2] or here
+def partner(body, placement='across'):
+    """Run BODY in a child meanwhile, each on a processor of its own, both on
+    the first, or anywhere."""
+    here = processors if placement == 'anywhere' else processors[:1]
+    there = (processors[1:2] or here) if placement == 'across' else here
     try:
         pin(here)
         with children([body], there):
@@ -207,18 +205,6 @@ def life_cycle(count, _):
     return elapsed / count
 
 
-def life_cycle_ipc(count, _):
-    with fresh_name() as name:
-        start = clock()
-        for _ in range(count):
-            memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX)
-            memory.close_fd()
-            memory.unlink()
-        elapsed = clock() - start
-        check(is_gone(name), 'the name is still there')
-    return elapsed / count
-
-
 def egg(count, _):
     same = 0
     with fresh_name() as name:
@@ -233,25 +219,6 @@ def egg(count, _):
             same += os.read(fd, len(TEXT)) == TEXT
             os.close(fd)
             _posixshmem.shm_unlink(name)
-        elapsed = clock() - start
-        check(same == count, 'something else was read')
-        check(is_gone(name), 'the name is still there')
-    return elapsed / count
-
-
-def egg_ipc(count, _):
-    same = 0
-    with fresh_name() as name:
-        start = clock()
-        for _ in range(count):
-            memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREAT,
-                                            mode=0o744, size=len(TEXT))
-            os.write(memory.fd, TEXT)
-            memory.close_fd()
-            memory = posix_ipc.SharedMemory(name, read_only=True)
-            same += os.read(memory.fd, len(TEXT)) == TEXT
-            memory.close_fd()
-            memory.unlink()
         elapsed = clock() - start
         check(same == count, 'something else was read')
         check(is_gone(name), 'the name is still there')
@@ -276,22 +243,6 @@ def create(count, size):
     # The first object starts multiprocessing's resource tracker.
     create_times(1, size)
     return create_times(count, size)
-
-
-def create_ipc(count, size):
-    touch = byte_a_page(size)
-    with fresh_name() as name:
-        start = clock()
-        for _ in range(count):
-            memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, size=size)
-            mapped = mmap.mmap(memory.fd, size)
-            mapped[::PAGE] = touch
-            mapped.close()
-            memory.close_fd()
-            memory.unlink()
-        elapsed = clock() - start
-        check(is_gone(name), 'the name is still there')
-    return elapsed / count
 
 
 # Rows: mappings.
@@ -415,23 +366,9 @@ def fetch_add_contended(count, _):
     return elapsed
 
 
-def ipc_semaphore(value):
-    with fresh_name() as name:
-        semaphore = posix_ipc.Semaphore(name, posix_ipc.O_CREX,
-                                        initial_value=value)
-        semaphore.unlink()
-    return semaphore
-
-
 def is_taken(semaphore):
-    """Take SEMAPHORE unless somebody else has, and say whether it is so."""
-    if not posix_ipc:
-        return not semaphore.acquire(False)
-    try:
-        semaphore.acquire(0)
-    except posix_ipc.BusyError:
-        return True
-    return False
+    """Take SEMAPHORE if it is free.  Return whether it was not."""
+    return not semaphore.acquire(False)
 
 
 def mutex(count, lock):
@@ -491,7 +428,7 @@ def semaphore_contended(count, semaphore):
 
 # Rows: latency.
 
-def ping_pong(count, together):
+def ping_pong(count, placement):
     here, there = context.Pipe()
 
     def answer():
@@ -504,27 +441,9 @@ def ping_pong(count, together):
         got += len(here.recv_bytes())
 
     got = 0
-    with here, there, partner(answer, together):
+    with here, there, partner(answer, placement):
         times = rounds(count, trip)
     check(got == WARMING_UP + count, '%d bytes came back' % got)
-    return times
-
-
-def ping_pong_ipc(count, together):
-    ping, pong = ipc_semaphore(0), ipc_semaphore(0)
-
-    def answer():
-        for _ in range(WARMING_UP + count):
-            ping.acquire()
-            pong.release()
-
-    def trip():
-        ping.release()
-        pong.acquire()
-
-    with partner(answer, together):
-        times = rounds(count, trip)
-    check(is_taken(ping) and is_taken(pong), 'posts are left')
     return times
 
 
@@ -574,7 +493,7 @@ def channel(count, size):
     return elapsed / count
 
 
-def trip(count, size, together):
+def trip(count, size, placement):
     there, back = context.Queue(), context.Queue()
     message = b'x' * size
 
@@ -589,7 +508,7 @@ def trip(count, size, together):
 
     got = None
     try:
-        with partner(answer, together):
+        with partner(answer, placement):
             times = rounds(count, trip)
         check(got == message, 'another message came back')
         check(there.empty() and back.empty(), 'there are more messages')
@@ -597,6 +516,32 @@ def trip(count, size, together):
         there.close()
         there.join_thread()
     return times
+
+
+# Rows: data.
+
+DATA = {
+    'data-small': [1, 'abc', 'foo', 2.5],
+    'data-fixnums': list(range(1000)),
+    'data-strings': {'key %d' % i: 'value %d' % i for i in range(100)},
+    'data-doubles': [i / 3 for i in range(1000)],
+    'data-bytes': bytes(range(256)) * 4096,
+}
+
+
+def data(datum):
+    """Pickle DATUM, copy it into shared memory and out, and unpickle it."""
+    def measure(count, _):
+        with mapping(2 << 20) as memory:
+            start = clock()
+            for _ in range(count):
+                pickled = pickle.dumps(datum)
+                memory[:len(pickled)] = pickled
+                got = pickle.loads(memory[:len(pickled)])
+            elapsed = clock() - start
+        check(got == datum, 'another datum came back')
+        return elapsed / count
+    return measure
 
 
 def senders(count, number):
@@ -661,7 +606,7 @@ def fault_read_only(count, _):
     return elapsed / count
 
 
-IN_COMMON = {
+ROWS = {
     'map': map_object,
     'map-among': map_among,
     'copy': copy,
@@ -670,9 +615,6 @@ IN_COMMON = {
     'sum-view': sum_view,
     'fault-lost': fault_lost,
     'fault-read-only': fault_read_only,
-}
-
-STANDARD = {
     'life-cycle': life_cycle,
     'egg': egg,
     'create': create,
@@ -685,30 +627,17 @@ STANDARD = {
     'semaphore': lambda count, _: post_and_wait(count, context.Semaphore(0)),
     'semaphore-contended':
         lambda count, _: semaphore_contended(count, context.Semaphore(1)),
-    'ping-pong-across': lambda count, _: ping_pong(count, False),
-    'ping-pong-together': lambda count, _: ping_pong(count, True),
+    'ping-pong-across': lambda count, _: ping_pong(count, 'across'),
+    'ping-pong-together': lambda count, _: ping_pong(count, 'together'),
     'wake-across': lambda count, _: wake(count, context.Semaphore),
     'channel': channel,
-    'trip-across': lambda count, size: trip(count, size, False),
-    'trip-together': lambda count, size: trip(count, size, True),
+    'trip-across': lambda count, size: trip(count, size, 'across'),
+    'trip-together': lambda count, size: trip(count, size, 'together'),
+    'trip-anywhere': lambda count, size: trip(count, size, 'anywhere'),
+    'trip-busy': lambda count, size: trip(count, size, 'anywhere'),
     'senders': senders,
+    **{name: data(datum) for name, datum in DATA.items()},
 }
-
-POSIX_IPC = {
-    'life-cycle': life_cycle_ipc,
-    'egg': egg_ipc,
-    'create': create_ipc,
-    'mutex': lambda count, _: mutex(count, ipc_semaphore(1)),
-    'mutex-contended':
-        lambda count, _: mutex_contended(count, ipc_semaphore(1)),
-    'semaphore-named': lambda count, _: post_and_wait(count, ipc_semaphore(0)),
-    'semaphore-contended':
-        lambda count, _: semaphore_contended(count, ipc_semaphore(1)),
-    'ping-pong-across': lambda count, _: ping_pong_ipc(count, False),
-    'ping-pong-together': lambda count, _: ping_pong_ipc(count, True),
-    'wake-across': lambda count, _: wake(count, ipc_semaphore),
-}
-
 
 def answer(row, count, argument):
     if row is None:
@@ -733,21 +662,11 @@ def main():
     # Also who is told to end removes what it made.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGUSR1, child_failed)
-    rows = dict(IN_COMMON, **(POSIX_IPC if posix_ipc else STANDARD))
-    python = 'Python ' + platform.python_version()
-    print('posix_ipc %s (%s)' % (posix_ipc.VERSION, python)
-          if posix_ipc else python, flush=True)
+    print('Python ' + platform.python_version(), flush=True)
     for line in sys.stdin:
         row, count, argument = line.split()
-        print(answer(rows.get(row), int(count), int(argument)), flush=True)
+        print(answer(ROWS.get(row), int(count), int(argument)), flush=True)
 
-
-posix_ipc = None
-if sys.argv[1:] == ['posix_ipc']:
-    try:
-        import posix_ipc
-    except ImportError:
-        sys.exit(77)
 
 if __name__ == '__main__':
     main()

@@ -260,7 +260,7 @@
   (atomic-u32-set! shared k value)
   (atomic-u32-notify! shared k 1))
 
-(define (ping-pong together?)
+(define (ping-pong placement)
   (lambda (count _)
     (say ping 0)
     (say pong 0)
@@ -273,7 +273,7 @@
                (lambda (i)
                  (await ping i)
                  (say pong i))
-               #:together? together?)))
+               #:placement placement)))
 
 (define pause 200)                      ; microseconds
 
@@ -297,17 +297,22 @@
 (define (fresh-channel size)
   (shm-channel-create #f (if (> size 16384) (* 4 size) 65536)))
 
+;; With room for a thousand messages.
+(define (deep-channel size)
+  (shm-channel-create #f (* 1000 (+ size 16))))
+
 ;; The mean of COUNT messages that SEND sends and RECEIVE receives, from the
 ;; first on, since a fork takes long.
-(define* (one-way send receive #:key (whole? #t))
+(define* (one-way send receive #:key (whole? #t) (channel fresh-channel)
+                  (here 0) (there 1))
   (lambda (count size)
-    (let* ((ch (fresh-channel size))
+    (let* ((ch (channel size))
            (message (make-bytevector size 2))
            (target (make-bytevector size))
-           (pid (in-child 1
+           (pid (in-child there
                   (lambda ()
                     (repeat (+ count 1) (send ch message))))))
-      (pin! 0)
+      (pin! here)
       (shm-channel-receive-into! ch target)
       (let ((time (mean count (receive ch target))))
         (finish pid)
@@ -328,7 +333,7 @@
 (define (look-in-place ch _)
   (call-with-shm-message ch (lambda (bv) (array-ref bv 0))))
 
-(define (trips together?)
+(define (trips placement)
   (lambda (count size)
     (let ((there (fresh-channel size))
           (back (fresh-channel size))
@@ -343,9 +348,32 @@
                                (lambda (_)
                                  (shm-channel-receive-into! there target)
                                  (shm-channel-send! back target))
-                               #:together? together?)))
+                               #:placement placement)))
         (check (bytevector=? message target) "message")
         result))))
+
+(define (data datum)
+  (lambda (count _)
+    (let ((ch (shm-channel-create #f 4000000)))
+      (shm-channel-send-datum! ch datum)
+      (check (equal? datum (shm-channel-receive-datum! ch)) "datum")
+      (mean count
+        (shm-channel-send-datum! ch datum)
+        (shm-channel-receive-datum! ch)))))
+
+(define (numbered what i)
+  (string-append what (number->string i)))
+
+(define data-rows
+  `(("data-small" . ,(data '(1 "abc" foo 2.5)))
+    ("data-fixnums" . ,(data (iota 1000)))
+    ("data-strings" . ,(data (map (lambda (i)
+                                    (cons (numbered "key " i)
+                                          (numbered "value " i)))
+                                  (iota 100))))
+    ("data-doubles" . ,(data (list->vector (map (lambda (i) (/ i 3.))
+                                                (iota 1000)))))
+    ("data-bytes" . ,(data (make-bytevector (* 1024 1024) 7)))))
 
 (define (senders count n)
   (let ((ch (fresh-channel 64)) (target (make-bytevector 64)))
@@ -416,6 +444,7 @@
   `(("life-cycle" . ,life-cycle)
     ("egg" . ,egg)
     ("create" . ,create)
+    ("create-whole" . ,create)
     ("map" . ,map-object)
     ("map-among" . ,map-among-and-collect)
     ("copy" . ,copy)
@@ -432,16 +461,23 @@
     ("semaphore" . ,post-and-wait)
     ("semaphore-named" . ,post-and-wait-named)
     ("semaphore-contended" . ,(contending add-with-semaphore))
-    ("ping-pong-across" . ,(ping-pong #f))
-    ("ping-pong-together" . ,(ping-pong #t))
+    ("ping-pong-across" . ,(ping-pong 'across))
+    ("ping-pong-together" . ,(ping-pong 'together))
     ("wake-across" . ,wake-across)
     ("channel" . ,(one-way shm-channel-send! shm-channel-receive-into!))
+    ("channel-anywhere"
+     . ,(one-way shm-channel-send! shm-channel-receive-into!
+                 #:channel deep-channel #:here #f #:there #f))
     ("channel-received"
      . ,(one-way shm-channel-send! (lambda (ch _) (shm-channel-receive! ch))))
     ("channel-in-place" . ,(one-way send-in-place look-in-place #:whole? #f))
-    ("trip-across" . ,(trips #f))
-    ("trip-together" . ,(trips #t))
+    ("trip-across" . ,(trips 'across))
+    ("trip-together" . ,(trips 'together))
+    ("trip-anywhere" . ,(trips 'anywhere))
+    ("trip-busy" . ,(trips 'anywhere))
+    ("trip-sparse" . ,(trips 'sparse))
     ("senders" . ,senders)
+    ,@data-rows
     ("fault-lost" . ,(if-caught fault-lost))
     ("fault-read-only" . ,(if-caught fault-read-only))))
 

@@ -69,25 +69,58 @@
            (vector-ref sorted (quotient (* n thousandths) 1000)))
          '(500 990 999))))
 
-(define* (latencies count serve answer #:key together?)
+(define sparse-pause 500)               ; microseconds
+
+;; The processors of this process and of its child; #f is for all.
+(define (processors placement)
+  (case placement
+    ((across) '(0 1))
+    ((together) '(0 0))
+    ((anywhere sparse) '(#f #f))))
+
+(define (processor-time)
+  (* (get-internal-run-time)
+     (quotient 1000000000 internal-time-units-per-second)))
+
+(define* (latencies count serve answer #:key (placement 'across))
   "Have a child call ANSWER, and this process SERVE, COUNT times, with the
-number of the time from 1 on; each on its own processor, or both on one.  SERVE
-returns the nanoseconds that it took; return three percentiles of these."
+number of the time from 1 on, on the processors that PLACEMENT says.  SERVE
+returns the nanoseconds that it took; return three percentiles of these or, if
+PLACEMENT is sparse, pause before each, and return two percentiles and the
+processor time of both processes for one time."
+  (define sparse? (eq? placement 'sparse))
   (define last-one (+ warming-up count))
+  (define times (make-vector count 0))
   (define (each proc)
-    (let next ((i 1))
-      (when (<= i last-one)
-        (proc i)
-        (next (+ i 1)))))
-  (let ((pid (in-child (if together? 0 1) (lambda () (each answer))))
-        (times (make-vector count 0)))
-    (pin! 0)
-    (each (lambda (i)
-            (let ((time (serve i)))
-              (when (> i warming-up)
-                (vector-set! times (- i warming-up 1) time)))))
-    (finish pid)
-    (percentiles (vector->list times))))
+    "Call PROC, and return the processor time of the last COUNT times."
+    (let next ((i 1) (start 0))
+      (cond ((> i last-one) (- (processor-time) start))
+            (else
+             (let ((start (if (= i (+ warming-up 1)) (processor-time) start)))
+               (proc i)
+               (next (+ i 1) start))))))
+  (define (measure i)
+    (when sparse?
+      (usleep sparse-pause))
+    (let ((time (serve i)))
+      (when (> i warming-up)
+        (vector-set! times (- i warming-up 1) time))))
+  (let* ((pipe (pipe))
+         (pid (in-child (second (processors placement))
+                (lambda ()
+                  (write (each answer) (cdr pipe))
+                  (force-output (cdr pipe))))))
+    (pin! (first (processors placement)))
+    (let ((time (each measure)))
+      (close-port (cdr pipe))
+      (finish pid)
+      (let ((child-time (read (car pipe)))
+            (percentiles (percentiles (vector->list times))))
+        (close-port (car pipe))
+        (if sparse?
+            (list (first percentiles) (second percentiles)
+                  (quotient (+ time child-time) count))
+            percentiles)))))
 
 
 (define all-processors (getaffinity 0))

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   twin.c - in C what bench/peer.scm measures in Guile.  Usage: twin [pipe]
-
-   A peer of bench/run, which see for what it reads and writes; with the
-   argument, one that has pipes only.  */
+   twin.c - in C what bench/peer.scm measures in Guile: a peer of bench/run.  */
 
 #include <config.h>
 
@@ -26,81 +23,7 @@
 #include <unistd.h>
 #include <linux/futex.h>
 
-#define PAGE 4096
-
-static char name[64];
-
-static void
-check (int good, const char *what)
-{
-  if (!good)
-    {
-      printf ("wrong %s: %s\n", what, strerror (errno));
-      shm_unlink (name);
-      exit (EXIT_FAILURE);
-    }
-}
-
-static int64_t
-now (void)
-{
-  struct timespec time;
-
-  clock_gettime (CLOCK_MONOTONIC, &time);
-  return (int64_t) time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
-static void
-pause_for (long nanoseconds)
-{
-  nanosleep (&(struct timespec) { .tv_nsec = nanoseconds }, NULL);
-}
-
-static void *
-share (size_t size)
-{
-  void *memory = mmap (NULL, size, PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  check (memory != MAP_FAILED, "mmap");
-  memset (memory, 0, size);
-  return memory;
-}
-
-static void *
-buffer (size_t size)
-{
-  char *bytes = malloc (size);
-
-  check (bytes != NULL, "malloc");
-  memset (bytes, 1, size);
-  return bytes;
-}
-
-
-/* Answers.  */
-
-static void
-answer (int64_t time, long count)
-{
-  printf ("%.3f\n", (double) time / (double) count);
-}
-
-static int
-compare (const void *a, const void *b)
-{
-  int64_t x = *(const int64_t *) a, y = *(const int64_t *) b;
-
-  return (x > y) - (x < y);
-}
-
-static void
-answer_percentiles (int64_t *times, long count)
-{
-  qsort (times, (size_t) count, sizeof *times, compare);
-  printf ("%lld %lld %lld\n", (long long) times[count / 2],
-          (long long) times[count * 99 / 100],
-          (long long) times[count * 999 / 1000]);
-}
+#include "support.h"
 
 #define TIMED(count, statement)                         \
   do                                                    \
@@ -111,57 +34,6 @@ answer_percentiles (int64_t *times, long count)
       answer (now () - timed_start, count);             \
     }                                                   \
   while (0)
-
-
-/* Processors and processes.  */
-
-static cpu_set_t all_processors;
-
-/* Stay on the Nth of the processors, or the last.  */
-static void
-pin (int n)
-{
-  cpu_set_t one;
-
-  CPU_ZERO (&one);
-  for (size_t i = 0; i < CPU_SETSIZE && n >= 0; i++)
-    if (CPU_ISSET (i, &all_processors))
-      {
-        CPU_ZERO (&one);
-        CPU_SET (i, &one);
-        n--;
-      }
-  sched_setaffinity (0, sizeof one, &one);
-}
-
-static void
-unpin (void)
-{
-  sched_setaffinity (0, sizeof all_processors, &all_processors);
-}
-
-static pid_t
-start (int processor)
-{
-  fflush (stdout);
-  pid_t child = fork ();
-  check (child >= 0, "fork");
-  if (child == 0 && processor >= 0)
-    pin (processor);
-  return child;
-}
-
-static void
-finish (pid_t child)
-{
-  int status;
-
-  check (waitpid (child, &status, 0) == child && status == 0, "child");
-  unpin ();
-}
-
-/* What a fork makes slow at first is not what is measured.  */
-#define WARMING_UP 200
 
 
 /* Objects and mappings.  */
@@ -259,6 +131,34 @@ static void
 create (long count, long size)
 {
   TIMED (count, create_once ((size_t) size));
+}
+
+/* Others see the object only when it has its size.  */
+static void
+create_whole_once (size_t size)
+{
+  char path[80];
+  int fd = open ("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+  snprintf (path, sizeof path, "/dev/shm%s", name);
+  check (fd >= 0, "open");
+  check (ftruncate (fd, (off_t) size) == 0, "ftruncate");
+  if (linkat (fd, "", AT_FDCWD, path, AT_EMPTY_PATH) < 0)
+    {
+      char from[64];
+      snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
+      check (linkat (AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0,
+             "linkat");
+    }
+  map_and_touch (fd, size);
+  check (close (fd) == 0, "close");
+  unlink_object ();
+}
+
+static void
+create_whole (long count, long size)
+{
+  TIMED (count, create_whole_once ((size_t) size));
 }
 
 static void
@@ -375,7 +275,7 @@ static struct shared
   _Alignas (64) _Atomic uint32_t pong;
   _Alignas (64) _Atomic int ready;
   _Atomic int go;
-  int64_t end;
+  int64_t end, processor_time;
 } *shared;
 
 static sem_t *named;
@@ -558,35 +458,48 @@ say (_Atomic uint32_t *word, uint32_t value)
   syscall (SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-static int64_t *
-times_for (long count)
+static void
+say_back (long count, long size, const char *bytes, int spin)
 {
-  return buffer ((size_t) (WARMING_UP + count) * sizeof (int64_t));
+  char *copy = buffer ((size_t) size + 1);
+  char *back = (char *) (uintptr_t) bytes + size;
+
+  int64_t start = 0;
+
+  for (long i = 1; i <= WARMING_UP + count; i++)
+    {
+      await (&shared->ping, (uint32_t) i, spin);
+      if (i == WARMING_UP + 1)
+        start = processor_time ();
+      memcpy (copy, bytes, (size_t) size);
+      memcpy (back, copy, (size_t) size);
+      say (&shared->pong, (uint32_t) i);
+    }
+  shared->processor_time = processor_time () - start;
 }
 
+/* Both on processors HERE and THERE.  */
 static void
-trips (long count, long size, int processor, int spin)
+trips (long count, long size, int here, int there, int spin, int is_sparse)
 {
-  int64_t *times = times_for (count);
+  int64_t *times = times_for (count), time = 0;
   char *bytes = share (2 * (size_t) size + PAGE);
   char *copy = buffer ((size_t) size + 1);
 
   shared->ping = shared->pong = 0;
-  pid_t child = start (processor);
+  pid_t child = start (there);
   if (child == 0)
     {
-      for (long i = 1; i <= WARMING_UP + count; i++)
-        {
-          await (&shared->ping, (uint32_t) i, spin);
-          memcpy (copy, bytes, (size_t) size);
-          memcpy (bytes + size, copy, (size_t) size);
-          say (&shared->pong, (uint32_t) i);
-        }
+      say_back (count, size, bytes, spin);
       _exit (0);
     }
-  pin (0);
+  pin (here);
   for (long i = 1; i <= WARMING_UP + count; i++)
     {
+      if (i == WARMING_UP + 1)
+        time = processor_time ();
+      if (is_sparse)
+        pause_for (SPARSE_PAUSE);
       int64_t begin = now ();
       memcpy (bytes, copy, (size_t) size);
       say (&shared->ping, (uint32_t) i);
@@ -594,10 +507,14 @@ trips (long count, long size, int processor, int spin)
       memcpy (copy, bytes + size, (size_t) size);
       times[i - 1] = now () - begin;
     }
+  time = processor_time () - time;
   finish (child);
   for (long i = 0; i < size; i++)
     check (copy[i] == 1, "bytes");
-  answer_percentiles (times + WARMING_UP, count);
+  if (is_sparse)
+    answer_sparse (times + WARMING_UP, count, time + shared->processor_time);
+  else
+    answer_percentiles (times + WARMING_UP, count);
   munmap (bytes, 2 * (size_t) size + PAGE);
   free (times);
   free (copy);
@@ -606,16 +523,26 @@ trips (long count, long size, int processor, int spin)
 static void
 trip_across (long count, long size)
 {
-  trips (count, size, 1, SPIN);
+  trips (count, size, 0, 1, SPIN, 0);
 }
 
 static void
 trip_together (long count, long size)
 {
-  trips (count, size, 0, 0);
+  trips (count, size, 0, 0, 0, 0);
 }
 
-#define PAUSE 200000
+static void
+trip_anywhere (long count, long size)
+{
+  trips (count, size, ANYWHERE, ANYWHERE, 0, 0);
+}
+
+static void
+trip_sparse (long count, long size)
+{
+  trips (count, size, ANYWHERE, ANYWHERE, 0, 1);
+}
 
 static void
 wake_across (long count, long unused)
@@ -630,7 +557,7 @@ wake_across (long count, long unused)
       for (long i = 1; i <= WARMING_UP + count; i++)
         {
           await (&shared->pong, (uint32_t) i, 0);
-          pause_for (PAUSE);
+          pause_for (WAKE_PAUSE);
           shared->end = now ();
           say (&shared->ping, (uint32_t) i);
         }
@@ -670,19 +597,27 @@ struct end
 
 #define SKIP UINT64_MAX
 
+static struct ring *
+make_ring (size_t size)
+{
+  struct ring *ring = share (sizeof *ring + size);
+
+  ring->size = size;
+  return ring;
+}
+
+/* Room for four large messages, or many small ones.  */
 static size_t
-ring_size (size_t size)
+shallow (size_t size)
 {
   return size > 16384 ? 4 * size : 65536;
 }
 
-static struct ring *
-make_ring (size_t size)
+/* Room for a thousand.  */
+static size_t
+deep (size_t size)
 {
-  struct ring *ring = share (sizeof *ring + ring_size (size));
-
-  ring->size = ring_size (size);
-  return ring;
+  return 1000 * (size + 16);
 }
 
 static void
@@ -755,21 +690,21 @@ ring_receive (struct end *end, char *bytes)
 
 /* From the first message on, since a fork takes long.  */
 static void
-one_way (long count, long size, int fresh)
+one_way (long count, long size, size_t room, int here, int there, int fresh)
 {
   char *from = buffer ((size_t) size), *to = buffer ((size_t) size);
-  struct ring *ring = make_ring ((size_t) size);
-  struct end end = { .ring = ring };
+  struct ring *ring = make_ring (room / 8 * 8);
+  struct end end = { .ring = ring, .yields = here == ANYWHERE };
 
   memset (from, 2, (size_t) size);
-  pid_t child = start (1);
+  pid_t child = start (there);
   if (child == 0)
     {
       for (long i = 0; i <= count; i++)
         ring_send (&end, from, (uint64_t) size);
       _exit (0);
     }
-  pin (0);
+  pin (here);
   ring_receive (&end, to);
   int64_t begin = now ();
   for (long i = 0; i < count; i++)
@@ -786,13 +721,19 @@ one_way (long count, long size, int fresh)
 static void
 channel (long count, long size)
 {
-  one_way (count, size, 0);
+  one_way (count, size, shallow ((size_t) size), 0, 1, 0);
 }
 
 static void
 channel_received (long count, long size)
 {
-  one_way (count, size, 1);
+  one_way (count, size, shallow ((size_t) size), 0, 1, 1);
+}
+
+static void
+channel_anywhere (long count, long size)
+{
+  one_way (count, size, deep ((size_t) size), ANYWHERE, ANYWHERE, 0);
 }
 
 #define MESSAGE 64
@@ -814,7 +755,7 @@ start_senders (long count, long n, void (*send) (void *to, long count),
 {
   shared->ready = shared->go = 0;
   for (long i = 0; i < n; i++)
-    if ((children[i] = start (-1)) == 0)
+    if ((children[i] = start (ANYWHERE)) == 0)
       {
         atomic_fetch_add (&shared->ready, 1);
         while (!shared->go)
@@ -855,7 +796,7 @@ send_to_ring (void *to, long count)
 static void
 senders (long count, long n)
 {
-  struct ring *ring = make_ring (MESSAGE);
+  struct ring *ring = make_ring (shallow (MESSAGE));
   struct end end = { .ring = ring, .yields = 1 };
   char message[MESSAGE];
 
@@ -939,202 +880,13 @@ fault_read_only (long count, long unused)
 }
 
 
-/* Pipes.  */
-
-static void
-write_all (int fd, const char *bytes, size_t size)
-{
-  for (size_t done = 0; done < size;)
-    {
-      ssize_t n = write (fd, bytes + done, size - done);
-      check (n > 0, "write");
-      done += (size_t) n;
-    }
-}
-
-static void
-read_all (int fd, char *bytes, size_t size)
-{
-  for (size_t done = 0; done < size;)
-    {
-      ssize_t n = read (fd, bytes + done, size - done);
-      check (n > 0, "read");
-      done += (size_t) n;
-    }
-}
-
-struct pipes
-{
-  int there[2], back[2];
-};
-
-static struct pipes
-make_pipes (void)
-{
-  struct pipes pipes;
-
-  check (pipe (pipes.there) == 0 && pipe (pipes.back) == 0, "pipe");
-  return pipes;
-}
-
-static void
-close_pipes (struct pipes *pipes)
-{
-  for (int i = 0; i < 2; i++)
-    {
-      close (pipes->there[i]);
-      close (pipes->back[i]);
-    }
-}
-
-static void
-pipe_channel (long count, long size)
-{
-  char *from = buffer ((size_t) size), *to = buffer ((size_t) size);
-  struct pipes pipes = make_pipes ();
-
-  memset (from, 2, (size_t) size);
-  pid_t child = start (1);
-  if (child == 0)
-    {
-      for (long i = 0; i <= count; i++)
-        write_all (pipes.there[1], from, (size_t) size);
-      _exit (0);
-    }
-  pin (0);
-  read_all (pipes.there[0], to, (size_t) size);
-  int64_t begin = now ();
-  for (long i = 0; i < count; i++)
-    read_all (pipes.there[0], to, (size_t) size);
-  int64_t time = now () - begin;
-  finish (child);
-  check (memcmp (from, to, (size_t) size) == 0, "message");
-  answer (time, count);
-  close_pipes (&pipes);
-  free (from);
-  free (to);
-}
-
-static void
-pipe_trips (long count, long size, int processor)
-{
-  int64_t *times = times_for (count);
-  char *bytes = buffer ((size_t) size + 1);
-  struct pipes pipes = make_pipes ();
-
-  /* A pipe has no messages without bytes.  */
-  if (size == 0)
-    size = 1;
-  pid_t child = start (processor);
-  if (child == 0)
-    {
-      for (long i = 0; i < WARMING_UP + count; i++)
-        {
-          read_all (pipes.there[0], bytes, (size_t) size);
-          write_all (pipes.back[1], bytes, (size_t) size);
-        }
-      _exit (0);
-    }
-  pin (0);
-  for (long i = 0; i < WARMING_UP + count; i++)
-    {
-      int64_t begin = now ();
-      write_all (pipes.there[1], bytes, (size_t) size);
-      read_all (pipes.back[0], bytes, (size_t) size);
-      times[i] = now () - begin;
-    }
-  finish (child);
-  answer_percentiles (times + WARMING_UP, count);
-  close_pipes (&pipes);
-  free (times);
-  free (bytes);
-}
-
-static void
-pipe_trip_across (long count, long size)
-{
-  pipe_trips (count, size, 1);
-}
-
-static void
-pipe_trip_together (long count, long size)
-{
-  pipe_trips (count, size, 0);
-}
-
-static void
-pipe_wake_across (long count, long unused)
-{
-  int64_t *times = times_for (count), sent;
-  struct pipes pipes = make_pipes ();
-
-  (void) unused;
-  pid_t child = start (1);
-  if (child == 0)
-    {
-      for (long i = 0; i < WARMING_UP + count; i++)
-        {
-          read_all (pipes.back[0], (char *) &sent, 1);
-          pause_for (PAUSE);
-          sent = now ();
-          write_all (pipes.there[1], (char *) &sent, sizeof sent);
-        }
-      _exit (0);
-    }
-  pin (0);
-  for (long i = 0; i < WARMING_UP + count; i++)
-    {
-      write_all (pipes.back[1], "", 1);
-      read_all (pipes.there[0], (char *) &sent, sizeof sent);
-      times[i] = now () - sent;
-    }
-  finish (child);
-  answer_percentiles (times + WARMING_UP, count);
-  close_pipes (&pipes);
-  free (times);
-}
-
-static void
-send_to_pipe (void *to, long count)
-{
-  const int *pipe = to;
-  char message[MESSAGE] = { 1 };
-
-  for (long i = 0; i < count; i++)
-    write_all (pipe[1], message, MESSAGE);
-}
-
-static void
-pipe_senders (long count, long n)
-{
-  char message[MESSAGE];
-  struct pipes pipes = make_pipes ();
-
-  start_senders (count, n, send_to_pipe, pipes.there);
-  for (long i = 0; i < count; i++)
-    read_all (pipes.there[0], message, MESSAGE);
-  int64_t begin = now ();
-  for (long i = 0; i < count; i++)
-    read_all (pipes.there[0], message, MESSAGE);
-  int64_t time = now () - begin;
-  finish_senders (n);
-  answer (time, count);
-  close_pipes (&pipes);
-}
-
-
 /* What there is.  */
 
-struct row
-{
-  const char *name;
-  void (*measure) (long count, long argument);
-};
-
-static const struct row in_memory[] = {
+static const struct row rows[] = {
   { "life-cycle", life_cycle },
   { "egg", egg },
   { "create", create },
+  { "create-whole", create_whole },
   { "map", map },
   { "map-among", map_among },
   { "copy", copy },
@@ -1154,55 +906,29 @@ static const struct row in_memory[] = {
   { "ping-pong-together", trip_together },
   { "wake-across", wake_across },
   { "channel", channel },
+  { "channel-anywhere", channel_anywhere },
   { "channel-received", channel_received },
   { "channel-in-place", channel },
   { "trip-across", trip_across },
   { "trip-together", trip_together },
+  { "trip-anywhere", trip_anywhere },
+  { "trip-busy", trip_anywhere },
+  { "trip-sparse", trip_sparse },
   { "senders", senders },
   { "fault-lost", fault_lost },
   { "fault-read-only", fault_read_only },
   { NULL, NULL }
 };
 
-static const struct row through_pipes[] = {
-  { "ping-pong-across", pipe_trip_across },
-  { "ping-pong-together", pipe_trip_together },
-  { "wake-across", pipe_wake_across },
-  { "channel", pipe_channel },
-  { "channel-received", pipe_channel },
-  { "trip-across", pipe_trip_across },
-  { "trip-together", pipe_trip_together },
-  { "senders", pipe_senders },
-  { NULL, NULL }
-};
-
 int
-main (int argc, char **argv)
+main (void)
 {
-  const struct row *rows
-    = argc > 1 && strcmp (argv[1], "pipe") == 0 ? through_pipes : in_memory;
-  char wanted[32];
-  long count, argument;
-
-  snprintf (name, sizeof name, "/gshm-bench-%ld", (long) getpid ());
-  sched_getaffinity (0, sizeof all_processors, &all_processors);
+  prepare ();
   make_shared ();
 #ifdef __clang__
-  printf (__VERSION__ "\n");
+  serve (__VERSION__, rows);
 #else
-  printf ("gcc " __VERSION__ "\n");
+  serve ("gcc " __VERSION__, rows);
 #endif
-  fflush (stdout);
-  while (scanf ("%31s %ld %ld", wanted, &count, &argument) == 3)
-    {
-      const struct row *row = rows;
-      while (row->name != NULL && strcmp (row->name, wanted) != 0)
-        row++;
-      if (row->name == NULL)
-        printf ("-\n");
-      else
-        row->measure (count, argument);
-      fflush (stdout);
-    }
   return EXIT_SUCCESS;
 }

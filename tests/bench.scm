@@ -41,11 +41,13 @@
     (found (positive? (string->number (match:substring found 1))))))
 
 (define names
-  '("life-cycle" "egg" "create" "map" "map-among" "copy" "sum-ordinary"
+  '("life-cycle" "egg" "create" "create-whole" "map" "map-among" "copy" "sum-ordinary"
     "sum-mapped" "sum-view" "nothing" "fetch-add" "fetch-add-contended" "mutex"
     "mutex-around" "mutex-contended" "semaphore" "semaphore-named" "semaphore-contended"
     "ping-pong-across" "ping-pong-together" "wake-across" "channel"
-    "channel-received" "channel-in-place" "trip-across" "trip-together" "senders"
+    "channel-anywhere" "channel-received" "channel-in-place" "trip-across"
+    "trip-together" "trip-anywhere" "trip-busy" "trip-sparse" "data-small"
+    "data-fixnums" "data-strings" "data-doubles" "data-bytes" "senders"
     "fault-lost" "fault-read-only"))
 
 (define (test-rows)
