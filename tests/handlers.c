@@ -27,6 +27,7 @@ void install_once (int signal);
 int blocked_in_handler (int signal);
 int start_touching (const char *address, long nanoseconds);
 void touch_once (void);
+void touch_there (const char *address);
 int touch_is_wanted (void);
 int refuse_reading_memory (void);
 
@@ -139,6 +140,14 @@ static _Thread_local volatile sig_atomic_t is_wanted;
 void
 touch_once (void)
 {
+  is_wanted = 1;
+}
+
+/* The same, at ADDRESS from now on.  */
+void
+touch_there (const char *address)
+{
+  touched = address;
   is_wanted = 1;
 }
 

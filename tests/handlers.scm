@@ -24,6 +24,7 @@
      (define install-once (c void "install_once" int))
      (define start-touching (c int "start_touching" '* long))
      (define touch-once (c void "touch_once"))
+     (define touch-there (c void "touch_there" '*))
      (define touch-wanted? (c int "touch_is_wanted"))
      (define refuse-reading-memory (c int "refuse_reading_memory"))
      (define (address bv k)
@@ -225,7 +226,23 @@
           (('read-only . _)
            (when (zero? (touch-wanted?))
              (touch-once)))
-          (('lost . _) (bytevector-u8-ref named 4096)))))))
+          (('lost . _) (bytevector-u8-ref named 4096))))))
+  (test-equal "while its thread unmaps the very mapping" #t
+    (process
+     handlers
+     '(define refused (start-touching (address bv 0) 100000))
+     '(define (unmap-touched)
+        (shm-resize! fd 4096)
+        (let ((lost (shm-map fd)))
+          (shm-resize! fd 0)
+          (touch-there (address lost 0))
+          (shm-unmap! lost)))
+     '(say (or (positive? refused)
+               (every (lambda (_)
+                        (match (fault (unmap-touched))
+                          (((or 'returned 'lost) . _) #t)
+                          (other (say other) #f)))
+                      (iota 20000)))))))
 
 
 ;;; What is not the guard's.

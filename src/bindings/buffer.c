@@ -15,6 +15,7 @@
 
 #include "base/guile.h"
 #include "bindings/buffer.h"
+#include "core/wait.h"
 
 /* Smaller ones take less time in the collector's heap.  */
 #define MIN_SIZE 1024
@@ -104,18 +105,31 @@ free_buffer (void *pointer, void *size)
     free (block.memory);
 }
 
-/* Collect when there are twice as many bytes as after the last collection; but
-   not more often than the collector itself would if its heap were as large as
-   it is, or MIN_BYTES.  */
+/* How many bytes to allocate until the next collection, if the last one took
+   NANOSECONDS: so many that it takes 0.1 ns a byte; but no fewer than
+   MIN_BYTES, and no more than the collector, whose heap is as large as it is,
+   would.  */
+static size_t
+next_bytes (int64_t nanoseconds)
+{
+  size_t bytes = 10 * (size_t) nanoseconds, most = GC_get_heap_size () / 2;
+
+  if (bytes > most)
+    bytes = most;
+  return bytes > MIN_BYTES ? bytes : MIN_BYTES;
+}
+
+/* Collect if there are too many bytes: at least twice as many as after the
+   last collection.  */
 static void
 collect_if_needed (size_t size)
 {
   if (atomic_load (&allocated) + size <= atomic_load (&limit))
     return;
+  int64_t start = gshm_now ();
   gshm_collect ();
-  size_t bytes = atomic_load (&allocated), more = GC_get_heap_size () / 2;
-  if (more < MIN_BYTES)
-    more = MIN_BYTES;
+  size_t more = next_bytes (gshm_now () - start);
+  size_t bytes = atomic_load (&allocated);
   atomic_store (&limit, bytes + (bytes > more ? bytes : more));
 }
 

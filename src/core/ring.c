@@ -12,8 +12,6 @@
 #include "core/lock.h"
 #include "core/ring.h"
 
-#define FORMAT GSHM_FORMAT (GSHM_CHANNEL, GSHM_CHANNEL_LAYOUT)
-
 /* How often other threads may change the flags of a position while this one
    moves it.  Only a hostile process does so more often.  */
 #define MAX_TRIES 64
@@ -41,13 +39,8 @@ gshm_ring_init (void *memory, size_t length, uint32_t namespace)
   atomic_store (&channel->namespace, namespace);
   atomic_store (&channel->size, (length - sizeof *channel) & ~UINT64_C (7));
   /* Release: a thread that sees the format sees all of this.  */
-  atomic_store_explicit (&channel->format, FORMAT, memory_order_release);
-}
-
-int
-gshm_ring_is_valid (const struct gshm_ring *ring)
-{
-  return acquire (&ring->channel->format) == FORMAT;
+  atomic_store_explicit (&channel->format, GSHM_RING_FORMAT,
+                         memory_order_release);
 }
 
 int

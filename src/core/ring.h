@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/format.h"
 #include "core/host.h"
 
 #define GSHM_CHANNEL_LAYOUT 1
@@ -72,6 +73,8 @@ struct gshm_channel
 _Static_assert (sizeof (struct gshm_channel) == 1664,
                 "a layout that processes share");
 
+#define GSHM_RING_FORMAT GSHM_FORMAT (GSHM_CHANNEL, GSHM_CHANNEL_LAYOUT)
+
 #define GSHM_RECORD_HEADER 8
 #define GSHM_SKIP UINT64_MAX
 
@@ -96,8 +99,14 @@ void gshm_ring_init (void *memory, size_t length, uint32_t namespace);
    Return whether there is a valid one.  */
 int gshm_ring_open (struct gshm_ring *ring, void *memory, size_t length);
 
-/* Whether it is still valid.  */
-int gshm_ring_is_valid (const struct gshm_ring *ring);
+/* Whether it is still valid.  Acquire: this thread sees what was stored before
+   the format.  */
+static inline int
+gshm_ring_is_valid (const struct gshm_ring *ring)
+{
+  return atomic_load_explicit (&ring->channel->format, memory_order_acquire)
+         == GSHM_RING_FORMAT;
+}
 
 enum gshm_ring_state
 {
