@@ -37,9 +37,6 @@ struct frame
 struct stack
 {
   struct gshm_decoder decoder;
-  /* Elements that containers still need, at most one for each byte left, so
-     that claims are limited together.  */
-  uint64_t needed;
   size_t depth, max_depth;
   struct frame *frames; /* where libgc finds what they refer to */
   struct frame small[SMALL_DEPTH];
@@ -66,8 +63,8 @@ push (struct stack *stack, enum kind kind, const struct gshm_cbor_head *head)
     return gshm_decode_fail (&stack->decoder, GSHM_TRUNCATED);
   if (kind == TABLE)
     frame.left *= 2;
-  stack->needed += frame.left;
-  if (stack->needed > bytes_left)
+  stack->decoder.needed += frame.left;
+  if (stack->decoder.needed > bytes_left)
     return gshm_decode_fail (&stack->decoder, GSHM_TRUNCATED);
   if (kind == DOTTED_LIST && frame.is_open)
     return gshm_decode_fail_with (&stack->decoder, GSHM_INVALID_TAG,
@@ -88,7 +85,7 @@ push (struct stack *stack, enum kind kind, const struct gshm_cbor_head *head)
 
 /* Add the next element, a VALUE, to FRAME.  */
 static void
-add_element (struct frame *frame, SCM value)
+add_element (struct gshm_decoder *decoder, struct frame *frame, SCM value)
 {
   frame->count++;
   switch (frame->kind)
@@ -111,7 +108,7 @@ add_element (struct frame *frame, SCM value)
           SCM_SETCDR (frame->last, value);
           break;
         }
-      SCM pair = scm_cons (value, SCM_EOL);
+      SCM pair = gshm_decode_pair (decoder, value, SCM_EOL);
       if (frame->count == 1)
         frame->object = pair;
       else
@@ -298,7 +295,7 @@ decode_next (struct stack *stack)
   if (top != NULL && !top->is_open)
     {
       top->left--;
-      stack->needed--;
+      stack->decoder.needed--;
     }
   else if (top != NULL && head.major == GSHM_CBOR_SIMPLE
            && head.info == GSHM_CBOR_INDEFINITE)
@@ -330,7 +327,7 @@ gshm_decode (const unsigned char *bytes, size_t size,
           struct frame *top = &stack.frames[stack.depth - 1];
 
           if (!SCM_UNBNDP (datum))
-            add_element (top, datum);
+            add_element (&stack.decoder, top, datum);
           datum = SCM_UNDEFINED;
           if (top->is_open || top->left > 0)
             break;

@@ -18,6 +18,10 @@ struct gshm_decoder
   const unsigned char *bytes;
   size_t size, offset;
   struct gshm_decoding_error *error;
+  /* Elements that containers still need, at most one for each byte left, so
+     that claims are limited together.  */
+  uint64_t needed;
+  void *pairs, *numbers; /* see gshm_decode_pair */
 };
 
 #define GSHM_TRUNCATED "it ends before the datum does"
@@ -31,6 +35,11 @@ SCM gshm_decode_fail_with (struct gshm_decoder *decoder, const char *message,
 /* Load the next head.  Return 0 if there is none.  */
 int gshm_decode_head (struct gshm_decoder *decoder,
                       struct gshm_cbor_head *head);
+
+/* As scm_cons and scm_from_double, but if many elements are needed, libgc
+   allocates many at once, and the rest is linked at PAIRS and NUMBERS.  */
+SCM gshm_decode_pair (struct gshm_decoder *decoder, SCM car, SCM cdr);
+SCM gshm_decode_double (struct gshm_decoder *decoder, double number);
 
 /* Return the datum with HEAD, or SCM_UNDEFINED after an error.  */
 SCM gshm_decode_integer (uint64_t argument, int is_negative);
