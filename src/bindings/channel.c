@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/guile.h"
-#include "bindings/buffer.h"
+#include "bindings/bytevector.h"
 #include "bindings/channel.h"
 #include "bindings/hold.h"
 #include "bindings/waiting.h"
@@ -254,7 +254,7 @@ static void
 make_copy (SCM *copy, uint64_t length)
 {
   if (scm_is_false (*copy) || SCM_BYTEVECTOR_LENGTH (*copy) != length)
-    *copy = gshm_make_buffer ((size_t) length);
+    *copy = gshm_make_bytevector ((size_t) length);
 }
 
 /* Before this thread locks, so that it usually does not allocate while it owns

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "bindings/buffer.h"
+#include "bindings/bytevector.h"
 #include "bindings/decode.h"
 
 SCM
@@ -330,7 +330,7 @@ gshm_decode_bytes (struct gshm_decoder *decoder,
 
   if (bytes == NULL)
     return SCM_UNDEFINED;
-  SCM bytevector = gshm_make_buffer (size);
+  SCM bytevector = gshm_make_bytevector (size);
   memcpy (SCM_BYTEVECTOR_CONTENTS (bytevector), bytes, size);
   return bytevector;
 }

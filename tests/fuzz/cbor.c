@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "bindings/bytevector.h"
 #include "bindings/cbor.h"
 #include "init.h"
 
@@ -18,6 +19,12 @@ check (int condition)
 {
   if (!condition)
     abort ();
+}
+
+SCM
+gshm_make_bytevector (size_t size)
+{
+  return scm_c_make_bytevector (size);
 }
 
 int

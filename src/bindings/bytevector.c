@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   buffer.c - new bytevectors for the contents of messages.
+   bytevector.c - new bytevectors for the contents of messages.
 
    The collector runs whenever a part of its heap has been allocated: for a
-   small heap and messages of 1 MiB, at every third message.  So large buffers
-   are allocated outside of its heap, and some are kept when they are freed,
-   since memory that is new to the process must be cleared page by page.  */
+   small heap and messages of 1 MiB, at every third message.  So large ones
+   are allocated outside of its heap, and some of their memory is kept when they
+   are freed: the system clears memory that is new to the process.  */
 
 #include <config.h>
 
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #include "base/guile.h"
-#include "bindings/buffer.h"
+#include "bindings/bytevector.h"
 #include "core/wait.h"
 
 /* Smaller ones take less time in the collector's heap.  */
@@ -23,11 +23,11 @@
 /* So many bytes may always be allocated between two collections.  */
 #define MIN_BYTES ((size_t) 16 << 20)
 
-/* The number of bytes in buffers, and that at which to collect.  */
+/* The number of bytes of large ones, and that at which to collect.  */
 static atomic_size_t allocated, limit = MIN_BYTES;
 
 
-/* Buffers that were freed.  */
+/* Memory that was freed.  */
 
 #define MAX_KEPT 16
 #define MAX_KEPT_BYTES MIN_BYTES
@@ -95,7 +95,7 @@ keep (struct block block)
 
 
 static void
-free_buffer (void *pointer, void *size)
+free_contents (void *pointer, void *size)
 {
   struct block block
     = { SCM_POINTER_VALUE (SCM_PACK_POINTER (pointer)), (uintptr_t) size };
@@ -134,7 +134,7 @@ collect_if_needed (size_t size)
 }
 
 SCM
-gshm_make_buffer (size_t size)
+gshm_make_bytevector (size_t size)
 {
   if (size < MIN_SIZE)
     return scm_c_make_bytevector (size);
@@ -147,7 +147,7 @@ gshm_make_buffer (size_t size)
     return scm_c_make_bytevector (size);
   atomic_fetch_add (&allocated, block.size);
   SCM pointer = scm_from_pointer (block.memory, NULL);
-  gshm_set_finalizer (pointer, free_buffer, (void *) (uintptr_t) block.size);
+  gshm_set_finalizer (pointer, free_contents, (void *) (uintptr_t) block.size);
   return scm_pointer_to_bytevector (pointer, scm_from_size_t (size), SCM_INUM0,
                                     SCM_UNDEFINED);
 }
