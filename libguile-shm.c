@@ -38,6 +38,7 @@ start (void)
   gshm_view_start ();
   gshm_named_semaphore_start ();
   gshm_channel_port_start ();
+  gshm_bytevector_start ();
   gshm_encode_start ();
 }
 

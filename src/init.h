@@ -34,6 +34,7 @@ void gshm_address_init (void);
 /* bindings */
 void gshm_wait_init (void);
 void gshm_atomic_init (void);
+void gshm_bytevector_start (void);
 void gshm_hold_init (void);
 void gshm_sync_init (void);
 void gshm_named_semaphore_start (void);

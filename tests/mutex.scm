@@ -8,6 +8,7 @@
              (posix-shm atomic)
              (posix-shm sync)
              (rnrs bytevectors)
+             (srfi srfi-1)
              (srfi srfi-64)
              (tests support)
              (tests sync-support))
@@ -309,6 +310,68 @@ recovers it" (shm-name bv))
           (shm-mutex-unlock! bv mutex)
           locked)))))
 
+(define (test-entering-again)
+  (with-structures (bv)
+    (test-equal "entered again after it returned" '(misc-error #t 1)
+      (let ((again #f) (times 0))
+        (let ((result (catch #t
+                        (lambda ()
+                          (with-shm-mutex bv mutex
+                            (call/cc (lambda (k) (set! again k)))
+                            (set! times (+ times 1)))
+                          (again #f))
+                        (lambda (key . _) key))))
+          (list result (free? bv) times))))
+    (test-equal "entered again after it was left, nested, and in a thread"
+      '(misc-error (misc-error misc-error) #t)
+      (let* ((tag (make-prompt-tag))
+             (enter (call-with-prompt tag
+                      (lambda ()
+                        (with-shm-mutex bv mutex ((abort-to-prompt tag))))
+                      (lambda (k) k)))
+             (kind-of (lambda (thunk)
+                        (catch #t thunk (lambda (key . _) key)))))
+        (list (kind-of (lambda () (enter (const #t))))
+              (list (kind-of (lambda () (enter (lambda () (enter (const #t))))))
+                    (join-thread
+                     (call-with-new-thread
+                      (lambda ()
+                        (kind-of (lambda () (enter (const #t))))))))
+              (free? bv))))
+    (test-equal "suspended and resumed by asyncs before it is locked" '(() #t)
+      (let ((tag (make-prompt-tag)) (main (current-thread)) (stop? #f))
+        (define (run thunk)
+          (call-with-prompt tag thunk
+            (lambda (k) (run (lambda () (k))))))
+        (define suspender
+          (call-with-new-thread
+           (lambda ()
+             (let loop ()
+               (unless stop?
+                 ;; Without the prompt, as between two times, this raises.
+                 (system-async-mark
+                  (lambda ()
+                    (catch 'misc-error
+                      (lambda () (abort-to-prompt tag))
+                      (const #f)))
+                  main)
+                 (usleep 100)
+                 (loop))))))
+        ;; What was suspended with the mutex locked cannot go on, nor what was
+        ;; suspended in C.
+        (define kinds
+          (filter-map (lambda (_)
+                        (catch #t
+                          (lambda ()
+                            (run (lambda () (with-shm-mutex bv mutex 1)))
+                            #f)
+                          (lambda (key . _)
+                            (and (eq? key 'system-error) key))))
+                      (iota 20000)))
+        (set! stop? #t)
+        (join-thread suspender)
+        (list kinds (free? bv))))))
+
 (define (test-leaving)
   (with-structures (bv)
     (test-equal "an exception passes, whatever became of the memory"
@@ -331,15 +394,6 @@ recovers it" (shm-name bv))
       (let ((kind (kind (with-shm-mutex bv mutex
                           (shm-mutex-unlock! bv mutex)))))
         (list kind (free? bv))))
-    (test-equal "entered again, it is locked again" '((#f #t #f #t) #t)
-      (let ((again #f) (held '()) (times 0))
-        (with-shm-mutex bv mutex
-          (call/cc (lambda (k) (set! again k)))
-          (set! held (cons (free? bv) held)))
-        (set! held (cons (free? bv) held))
-        (set! times (+ times 1))
-        (when (= times 1) (again #f))
-        (list (reverse held) (free? bv))))
     (test-equal "asyncs that throw at any instant leave it unlocked"
       '((returned stopped) #t #t)
       (let ((result (throw-at-any-instant (* 100 rounds)
@@ -371,7 +425,8 @@ recovers it" (shm-name bv))
          (test-with-mutex)
          (test-mending)
          (test-waiting-while-mending)
-         (test-leaving)))
+         (test-leaving)
+         (test-entering-again)))
       (else
        (test-group "without shared memory" (test-in-bytevector))))
 

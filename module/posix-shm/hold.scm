@@ -8,12 +8,16 @@
 
 (define-syntax-rule (with-hold hold results)
   ;; Evaluate RESULTS, which begins HOLD and returns a list, and return the
-  ;; values in that.  However RESULTS is left, HOLD has ended after that.
+  ;; values in that.  However RESULTS is left, HOLD has ended after that.  If it
+  ;; was left with HOLD begun, it cannot be entered again.
   ;;
   ;; A list passes through dynamic-wind faster than values do, and a single
   ;; value is returned faster without `apply'.
   (let* ((guard hold)
-         (list (dynamic-wind guard (lambda () results) guard)))
+         (list (dynamic-wind
+                 (lambda () (%shm-hold-enter! guard))
+                 (lambda () results)
+                 guard)))
     (if (and (pair? list) (null? (cdr list)))
         (car list)
         (apply values list))))

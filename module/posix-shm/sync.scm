@@ -263,9 +263,9 @@ a multiple of 8 or not within BV.")
                               #:key on-abandoned timeout timeout-value)
   "Lock the mutex at byte offset K of the bytevector BV, call THUNK, a
 procedure without arguments, and return what it returns.  However THUNK is
-left, the mutex is unlocked; if a continuation enters it again, it is locked
-again, without a timeout.  TIMEOUT is as for shm-mutex-lock!; if it expires,
-return TIMEOUT-VALUE, by default #f, and do not call THUNK.
+left, the mutex is unlocked, and a continuation that enters it again raises
+misc-error.  TIMEOUT is as for shm-mutex-lock!; if it expires, return
+TIMEOUT-VALUE, by default #f, and do not call THUNK.
 
 If the last owner of the mutex died, call ON-ABANDONED first, a procedure
 without arguments that recovers the data.  If it does not return, the mutex

@@ -8,14 +8,18 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <gc/gc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/guile.h"
 #include "bindings/bytevector.h"
 #include "core/wait.h"
+#include "init.h"
 
 /* Smaller ones take less time in the collector's heap.  */
 #define MIN_SIZE 1024
@@ -24,7 +28,8 @@
 #define MIN_BYTES ((size_t) 16 << 20)
 
 /* The number of bytes of large ones, and that at which to collect.  */
-static atomic_size_t allocated, limit = MIN_BYTES;
+static atomic_size_t allocated;
+static _Atomic uint64_t limit = MIN_BYTES;
 
 
 /* Memory that was freed.  */
@@ -38,8 +43,8 @@ struct block
   size_t size;
 };
 
-/* Finalizers may run in another thread.  A thread that does not get the lock,
-   as after a fork, goes on without these.  */
+/* Finalizers may run in another thread.  A thread that does not get the lock
+   goes on without these.  */
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 static struct block kept[MAX_KEPT];
 static size_t kept_count, kept_bytes;
@@ -75,22 +80,38 @@ take_kept (size_t size)
   return block;
 }
 
-/* Return whether BLOCK is kept.  */
-static int
-keep (struct block block)
+/* Keep BLOCK in place of older ones, which are freed.  */
+static void
+keep_or_free (struct block block)
 {
-  int is_kept = 0;
-
-  if (!try_to_lock ())
-    return 0;
-  if (kept_count < MAX_KEPT && block.size <= MAX_KEPT_BYTES - kept_bytes)
+  if (block.size > MAX_KEPT_BYTES || !try_to_lock ())
     {
-      kept[kept_count++] = block;
-      kept_bytes += block.size;
-      is_kept = 1;
+      free (block.memory);
+      return;
     }
+  size_t old = 0;
+  for (; kept_count - old == MAX_KEPT
+         || kept_bytes > MAX_KEPT_BYTES - block.size;
+       old++)
+    {
+      kept_bytes -= kept[old].size;
+      free (kept[old].memory);
+    }
+  kept_count -= old;
+  memmove (kept, kept + old, kept_count * sizeof *kept);
+  kept[kept_count++] = block;
+  kept_bytes += block.size;
   unlock ();
-  return is_kept;
+}
+
+/* In the child of a fork: another thread may have been changing what is
+   kept.  */
+static void
+reset_in_child (void)
+{
+  if (!try_to_lock ())
+    kept_count = kept_bytes = 0;
+  unlock ();
 }
 
 
@@ -101,8 +122,7 @@ free_contents (void *pointer, void *size)
     = { SCM_POINTER_VALUE (SCM_PACK_POINTER (pointer)), (uintptr_t) size };
 
   atomic_fetch_sub (&allocated, block.size);
-  if (!keep (block))
-    free (block.memory);
+  keep_or_free (block);
 }
 
 /* How many bytes to allocate until the next collection, if the last one took
@@ -124,12 +144,12 @@ next_bytes (int64_t nanoseconds)
 static void
 collect_if_needed (size_t size)
 {
-  if (atomic_load (&allocated) + size <= atomic_load (&limit))
+  if ((uint64_t) atomic_load (&allocated) + size <= atomic_load (&limit))
     return;
   int64_t start = gshm_now ();
   gshm_collect ();
   size_t more = next_bytes (gshm_now () - start);
-  size_t bytes = atomic_load (&allocated);
+  uint64_t bytes = atomic_load (&allocated);
   atomic_store (&limit, bytes + (bytes > more ? bytes : more));
 }
 
@@ -141,8 +161,11 @@ gshm_make_bytevector (size_t size)
 
   collect_if_needed (size);
   struct block block = take_kept (size);
+  int attempts = 0;
   if (block.memory == NULL)
-    block = (struct block) { malloc (size), size };
+    do
+      block = (struct block) { malloc (size), size };
+    while (block.memory == NULL && gshm_collect_and_retry (ENOMEM, &attempts));
   if (block.memory == NULL)
     return scm_c_make_bytevector (size);
   atomic_fetch_add (&allocated, block.size);
@@ -150,4 +173,10 @@ gshm_make_bytevector (size_t size)
   gshm_set_finalizer (pointer, free_contents, (void *) (uintptr_t) block.size);
   return scm_pointer_to_bytevector (pointer, scm_from_size_t (size), SCM_INUM0,
                                     SCM_UNDEFINED);
+}
+
+void
+gshm_bytevector_start (void)
+{
+  pthread_atfork (NULL, NULL, reset_in_child);
 }

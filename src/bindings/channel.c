@@ -365,12 +365,12 @@ make_view (struct gshm_operation *operation)
 
 /* The slot of a message of SIZE bytes, with the senders' lock owned, or #f. */
 static SCM
-begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
+begin_slot (const char *subr, SCM bytevector, SCM scm_size, SCM timeout)
 {
   struct gshm_operation operation;
 
-  gshm_operation_begin (&operation, SLOT, bytevector, 1);
-  size_t size = gshm_to_size (SLOT, 2, scm_size, SIZE_MAX);
+  gshm_operation_begin (&operation, subr, bytevector, 1);
+  size_t size = gshm_to_size (subr, 2, scm_size, SIZE_MAX);
   if (gshm_wait_for_space (&operation, size, timeout) != GSHM_DONE)
     return SCM_BOOL_F;
   SCM view = make_view (&operation);
@@ -381,12 +381,12 @@ begin_slot (SCM bytevector, SCM scm_size, SCM timeout)
 /* The next message, with the receivers' lock owned, #f or the end-of-file
    object.  */
 static SCM
-begin_message (SCM bytevector, SCM unused, SCM timeout)
+begin_message (const char *subr, SCM bytevector, SCM unused, SCM timeout)
 {
   struct gshm_operation operation;
 
   (void) unused;
-  gshm_operation_begin (&operation, MESSAGE, bytevector, 0);
+  gshm_operation_begin (&operation, subr, bytevector, 0);
   enum gshm_result result = gshm_wait_for_message (&operation, timeout);
   if (result != GSHM_DONE)
     return gshm_no_message (result);
@@ -406,27 +406,26 @@ end_loan (struct gshm_operation *operation, SCM view)
 }
 
 /* Publish the message in VIEW.  */
-static SCM
-end_slot (SCM bytevector, SCM view)
+static void
+end_slot (const char *subr, SCM bytevector, SCM view)
 {
   struct gshm_operation operation;
   size_t size = SCM_BYTEVECTOR_LENGTH (view);
 
-  gshm_operation_begin (&operation, SLOT, bytevector, 1);
+  gshm_operation_begin (&operation, subr, bytevector, 1);
   operation.transfer.length = size;
   end_loan (&operation, view);
   gshm_end_sending (&operation);
   scm_remember_upto_here_1 (bytevector);
-  return SCM_UNSPECIFIED;
 }
 
 /* Release the message in VIEW.  */
-static SCM
-end_message (SCM bytevector, SCM view)
+static void
+end_message (const char *subr, SCM bytevector, SCM view)
 {
   struct gshm_operation operation;
 
-  gshm_operation_begin (&operation, MESSAGE, bytevector, 0);
+  gshm_operation_begin (&operation, subr, bytevector, 0);
   end_loan (&operation, view);
   struct gshm_transfer *transfer = &operation.transfer;
   if (gshm_ring_peek (&transfer->ring, &transfer->bytes, &transfer->length)
@@ -437,7 +436,6 @@ end_message (SCM bytevector, SCM view)
     }
   gshm_end_receiving (&operation);
   scm_remember_upto_here_1 (bytevector);
-  return SCM_UNSPECIFIED;
 }
 
 /* Empty VIEW; if this thread still owns the lock, unlock it.  */

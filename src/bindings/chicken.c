@@ -286,8 +286,6 @@ gshm_file_close (SCM scm_fd)
 {
   int fd = gshm_to_int (CLOSE, 1, scm_fd, INT_MIN, INT_MAX);
 
-  /* As close-fdes does: a port must not close what gets this number next.  */
-  scm_evict_ports (fd);
   /* Linux has closed it also if a signal interrupted the call.  */
   if (close (fd) < 0 && errno != EINTR)
     gshm_system_error (CLOSE, errno, scm_fd, NULL);

@@ -4,7 +4,7 @@
 
 #include <config.h>
 
-#include <gc/gc_inline.h>
+#include <gc/gc.h>
 #include <limits.h>
 #include <math.h>
 #include <string.h>
@@ -225,48 +225,23 @@ gshm_decode_bignum (struct gshm_decoder *decoder,
                                   scm_from_size_t (size));
 }
 
-/* If so many elements are needed, most of those that libgc allocates at once
-   will be used.  */
+/* If so many elements are needed, most of the pairs that libgc allocates at
+   once will be used.  */
 #define MANY 128
-
-/* Take from LIST an object of two words, of KIND, or return NULL.  */
-static void *
-take_cell (const struct gshm_decoder *decoder, void **list, int kind)
-{
-  if (*list == NULL && decoder->needed >= MANY)
-    GC_generic_malloc_many (sizeof (scm_t_cell), kind, list);
-  void *cell = *list;
-  if (cell != NULL)
-    *list = GC_NEXT (cell);
-  return cell;
-}
 
 SCM
 gshm_decode_pair (struct gshm_decoder *decoder, SCM car, SCM cdr)
 {
-  void *cell = take_cell (decoder, &decoder->pairs, GC_I_NORMAL);
-
+  if (decoder->pairs == NULL && decoder->needed >= MANY)
+    decoder->pairs = GC_malloc_many (sizeof (scm_t_cell));
+  void *cell = decoder->pairs;
   if (cell == NULL)
     return scm_cons (car, cdr);
+  decoder->pairs = GC_NEXT (cell);
   SCM pair = SCM_PACK_POINTER (cell);
   SCM_SET_CELL_OBJECT_1 (pair, cdr);
   SCM_SET_CELL_OBJECT_0 (pair, car);
   return pair;
-}
-
-SCM
-gshm_decode_double (struct gshm_decoder *decoder, double number)
-{
-  void *cell = NULL;
-
-  if (sizeof (scm_t_double) == sizeof (scm_t_cell))
-    cell = take_cell (decoder, &decoder->numbers, GC_I_PTRFREE);
-  if (cell == NULL)
-    return scm_from_double (number);
-  SCM flonum = SCM_PACK_POINTER (cell);
-  SCM_SET_CELL_TYPE (flonum, scm_tc16_real);
-  SCM_REAL_VALUE (flonum) = number;
-  return flonum;
 }
 
 static double
@@ -303,13 +278,13 @@ gshm_decode_simple (struct gshm_decoder *decoder,
     case GSHM_CBOR_UNDEFINED:
       return SCM_UNSPECIFIED;
     case GSHM_CBOR_2_BYTES:
-      return gshm_decode_double (decoder, half_to_double (bits));
+      return scm_from_double (half_to_double (bits));
     case GSHM_CBOR_4_BYTES:
       memcpy (&single, &bits, sizeof single);
-      return gshm_decode_double (decoder, (double) single);
+      return scm_from_double ((double) single);
     case GSHM_CBOR_8_BYTES:
       memcpy (&number, &head->argument, sizeof number);
-      return gshm_decode_double (decoder, number);
+      return scm_from_double (number);
     case GSHM_CBOR_INDEFINITE:
       return gshm_decode_fail (decoder, "there is a break that ends nothing");
     default:

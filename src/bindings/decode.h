@@ -21,7 +21,7 @@ struct gshm_decoder
   /* Elements that containers still need, at most one for each byte left, so
      that claims are limited together.  */
   uint64_t needed;
-  void *pairs, *numbers; /* see gshm_decode_pair */
+  void *pairs; /* see gshm_decode_pair */
 };
 
 #define GSHM_TRUNCATED "it ends before the datum does"
@@ -36,10 +36,10 @@ SCM gshm_decode_fail_with (struct gshm_decoder *decoder, const char *message,
 int gshm_decode_head (struct gshm_decoder *decoder,
                       struct gshm_cbor_head *head);
 
-/* As scm_cons and scm_from_double, but if many elements are needed, libgc
-   allocates many at once, and the rest is linked at PAIRS and NUMBERS.  */
+/* As scm_cons; but if many elements are needed, libgc allocates many pairs at
+   once, and the others are linked at PAIRS, on the stack, where it finds
+   them.  (Of objects without pointers it would find only the first.)  */
 SCM gshm_decode_pair (struct gshm_decoder *decoder, SCM car, SCM cdr);
-SCM gshm_decode_double (struct gshm_decoder *decoder, double number);
 
 /* Return the datum with HEAD, or SCM_UNDEFINED after an error.  */
 SCM gshm_decode_integer (uint64_t argument, int is_negative);

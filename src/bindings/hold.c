@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    hold.c - locks and loans that end however a procedure is left.
 
-   A hold is an object that can be called without arguments, and serves as both
-   guards of one dynamic-wind.  It begins and ends within that; the guards end
-   it only if the procedure was left in another way.  Guards in Scheme would
-   not do: Guile runs asyncs before Scheme code calls a procedure, and an async
-   that leaves by an exception there would leave the lock locked.  This code
-   calls nothing before it has ended the hold.  */
+   A hold is an object that can be called without arguments, and serves as the
+   last guard of a dynamic-wind.  It begins and ends within that; the guard
+   ends it only if the procedure was left in another way.  A guard in Scheme
+   would not do: Guile runs asyncs before Scheme code calls a procedure, and an
+   async that leaves by an exception there would leave the lock locked.  This
+   code calls nothing before it has ended the hold.  */
 
 #include <config.h>
 
@@ -16,15 +16,12 @@
 #include "init.h"
 #include "memory/view.h"
 
-/* The guards are called by turns: one at each entry, one at each exit.  */
 enum state
 {
-  NEW,
-  ENTERED, /* and not begun */
+  IDLE, /* not begun */
   HELD,
   ABANDONED, /* held, but the data have not been recovered */
-  ENDED,
-  LEFT
+  ENDED      /* by the procedure's return, or by the guard */
 };
 
 static scm_t_bits tag;
@@ -55,6 +52,24 @@ gshm_hold (const struct gshm_hold_kind *kind, SCM bytevector, SCM datum)
                               (scm_t_bits) kind);
 }
 
+/* (HOLD): the first guard.  A continuation may enter the procedure again,
+   after it was left or in another thread.  If it has held something, others
+   may have changed that since.  */
+static SCM
+enter (SCM hold)
+{
+  scm_assert_smob_type (tag, hold);
+  const struct gshm_hold_kind *kind = kind_of (hold);
+
+  if (state_of (hold) == IDLE)
+    return SCM_UNSPECIFIED;
+  scm_misc_error (kind->subr,
+                  "A continuation entered a procedure again that has held the "
+                  "~A of ~A",
+                  scm_list_2 (scm_from_utf8_string (kind->what),
+                              gshm_describe (SCM_SMOB_OBJECT_1 (hold))));
+}
+
 /* (HOLD TIMEOUT) -> as gshm_hold_kind says.  No async runs between the
    beginning and the change of state.  */
 static SCM
@@ -62,8 +77,8 @@ begin_hold (SCM hold, SCM timeout)
 {
   scm_assert_smob_type (tag, hold);
   const struct gshm_hold_kind *kind = kind_of (hold);
-  SCM result = kind->begin (SCM_SMOB_OBJECT_1 (hold), SCM_SMOB_OBJECT_2 (hold),
-                            timeout);
+  SCM result = kind->begin (kind->subr, SCM_SMOB_OBJECT_1 (hold),
+                            SCM_SMOB_OBJECT_2 (hold), timeout);
 
   if (scm_is_false (result) || SCM_EOF_OBJECT_P (result))
     return result;
@@ -78,7 +93,9 @@ static SCM
 end_hold (SCM hold)
 {
   scm_assert_smob_type (tag, hold);
-  kind_of (hold)->end (SCM_SMOB_OBJECT_1 (hold), SCM_SMOB_OBJECT_2 (hold));
+  const struct gshm_hold_kind *kind = kind_of (hold);
+
+  kind->end (kind->subr, SCM_SMOB_OBJECT_1 (hold), SCM_SMOB_OBJECT_2 (hold));
   set_state (hold, ENDED);
   return SCM_UNSPECIFIED;
 }
@@ -91,43 +108,25 @@ recover (SCM hold)
   const struct gshm_hold_kind *kind = kind_of (hold);
 
   if (kind->recover != NULL)
-    kind->recover (SCM_SMOB_OBJECT_1 (hold), SCM_SMOB_OBJECT_2 (hold));
+    kind->recover (kind->subr, SCM_SMOB_OBJECT_1 (hold),
+                   SCM_SMOB_OBJECT_2 (hold));
   set_state (hold, HELD);
   return SCM_UNSPECIFIED;
 }
 
-static void
+/* The last guard.  */
+static SCM
 leave (SCM hold)
 {
   enum state state = state_of (hold);
 
   if (state == HELD || state == ABANDONED)
-    kind_of (hold)->leave (SCM_SMOB_OBJECT_1 (hold), SCM_SMOB_OBJECT_2 (hold),
-                           state == ABANDONED);
-  set_state (hold, LEFT);
-}
-
-/* A continuation enters the procedure again, which was left.  */
-static void
-begin_again (SCM hold)
-{
-  const struct gshm_hold_kind *kind = kind_of (hold);
-
-  if (kind->is_loan)
-    scm_misc_error (kind->subr,
-                    "A continuation was entered again, where a message was "
-                    "loaned",
-                    SCM_EOL);
-  begin_hold (hold, SCM_BOOL_F);
-  if (state_of (hold) == HELD)
-    return;
-  leave (hold);
-  scm_misc_error (kind->subr,
-                  "A continuation was entered again, where the last owner of "
-                  "the ~A at offset ~A of ~A died",
-                  scm_list_3 (scm_from_utf8_string (kind->what),
-                              SCM_SMOB_OBJECT_2 (hold),
-                              gshm_describe (SCM_SMOB_OBJECT_1 (hold))));
+    {
+      kind_of (hold)->leave (SCM_SMOB_OBJECT_1 (hold),
+                             SCM_SMOB_OBJECT_2 (hold), state == ABANDONED);
+      set_state (hold, ENDED);
+    }
+  return SCM_UNSPECIFIED;
 }
 
 /* (HOLD) -> list of the procedure, what the lock is, a description of the
@@ -143,24 +142,13 @@ lock_of (SCM hold)
     gshm_describe (SCM_SMOB_OBJECT_1 (hold)), SCM_SMOB_OBJECT_2 (hold));
 }
 
-static SCM
-guard (SCM hold)
-{
-  if (state_of (hold) == NEW)
-    set_state (hold, ENTERED);
-  else if (state_of (hold) == LEFT)
-    begin_again (hold);
-  else
-    leave (hold);
-  return SCM_UNSPECIFIED;
-}
-
 void
 gshm_hold_init (void)
 {
   abandoned = gshm_symbol ("abandoned");
   tag = scm_make_smob_type ("shm-hold", 0);
-  scm_set_smob_apply (tag, guard, 0, 0, 0);
+  scm_set_smob_apply (tag, leave, 0, 0, 0);
+  gshm_define ("%shm-hold-enter!", 1, 0, enter);
   gshm_define ("%shm-hold-begin!", 2, 0, begin_hold);
   gshm_define ("%shm-hold-end!", 1, 0, end_hold);
   gshm_define ("%shm-hold-lock", 1, 0, lock_of);

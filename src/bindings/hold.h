@@ -7,7 +7,8 @@
 #include <libguile.h>
 
 /* What a hold is of: a lock, or a loan of a message.  DATUM is the offset of
-   the lock; for a loan, what the hold was made with, then the message.  */
+   the lock; for a loan, what the hold was made with, then the message.  All
+   but LEAVE may raise exceptions, in the name of SUBR.  */
 struct gshm_hold_kind
 {
   const char *subr, *what;
@@ -15,17 +16,17 @@ struct gshm_hold_kind
 
   /* Return a true value, or #f or the end-of-file object if there is nothing
      to hold.  */
-  SCM (*begin) (SCM bytevector, SCM datum, SCM timeout);
+  SCM (*begin) (const char *subr, SCM bytevector, SCM datum, SCM timeout);
 
-  SCM (*end) (SCM bytevector, SCM datum);
+  void (*end) (const char *subr, SCM bytevector, SCM datum);
 
   /* If this thread has it, end it as if nothing had been done; with
-     IS_ABANDONED, leave the lock abandoned.  This raises no exception.  */
+     IS_ABANDONED, leave the lock abandoned.  */
   void (*leave) (SCM bytevector, SCM datum, int is_abandoned);
 
   /* Of a lock that its owner abandoned: the data have been recovered.  NULL if
      there is nothing to do.  */
-  SCM (*recover) (SCM bytevector, SCM datum);
+  void (*recover) (const char *subr, SCM bytevector, SCM datum);
 };
 
 /* A hold of KIND in BYTEVECTOR, which has not begun.  */

@@ -160,12 +160,12 @@ init_mutex (SCM bytevector, SCM k)
   return SCM_UNSPECIFIED;
 }
 
-static SCM
-lock_mutex (SCM bytevector, SCM k, SCM scm_timeout)
+static inline SCM
+lock_mutex_for (const char *subr, SCM bytevector, SCM k, SCM scm_timeout)
 {
-  struct use use = { MUTEX_LOCK, bytevector, k, GSHM_MUTEX };
+  struct use use = { subr, bytevector, k, GSHM_MUTEX };
   struct gshm_mutex *mutex = structure (&use, sizeof *mutex);
-  int64_t timeout = gshm_to_timeout (MUTEX_LOCK, 3, scm_timeout);
+  int64_t timeout = gshm_to_timeout (subr, 3, scm_timeout);
   struct gshm_mutex_locking locking;
   enum gshm_result result = GSHM_DONE;
 
@@ -180,17 +180,29 @@ lock_mutex (SCM bytevector, SCM k, SCM scm_timeout)
   return value;
 }
 
-/* Unlocking declares the data consistent.  */
 static SCM
-unlock_mutex (SCM bytevector, SCM k)
+lock_mutex (SCM bytevector, SCM k, SCM timeout)
 {
-  struct use use = { MUTEX_UNLOCK, bytevector, k, GSHM_MUTEX };
+  return lock_mutex_for (MUTEX_LOCK, bytevector, k, timeout);
+}
+
+/* Unlocking declares the data consistent.  */
+static inline void
+unlock_mutex_for (const char *subr, SCM bytevector, SCM k)
+{
+  struct use use = { subr, bytevector, k, GSHM_MUTEX };
   struct gshm_mutex *mutex = structure (&use, sizeof *mutex);
 
   enum gshm_result result = gshm_mutex_unlock (mutex);
   if (result != GSHM_DONE)
     result_to_scm (&use, result);
   scm_remember_upto_here_1 (bytevector);
+}
+
+static SCM
+unlock_mutex (SCM bytevector, SCM k)
+{
+  unlock_mutex_for (MUTEX_UNLOCK, bytevector, k);
   return SCM_UNSPECIFIED;
 }
 
@@ -208,14 +220,13 @@ leave_mutex (SCM bytevector, SCM k, int is_abandoned)
 
 /* Declare the data consistent that the mutex guards, which this thread
    owns.  */
-static SCM
-make_mutex_consistent (SCM bytevector, SCM k)
+static void
+make_mutex_consistent (const char *subr, SCM bytevector, SCM k)
 {
-  struct use use = { "call-with-shm-mutex", bytevector, k, GSHM_MUTEX };
+  struct use use = { subr, bytevector, k, GSHM_MUTEX };
 
   gshm_mutex_make_consistent (structure (&use, sizeof (struct gshm_mutex)));
   scm_remember_upto_here_1 (bytevector);
-  return SCM_UNSPECIFIED;
 }
 
 /* (BYTEVECTOR K) -> hold.  */
@@ -225,8 +236,8 @@ hold_mutex (SCM bytevector, SCM k)
   static const struct gshm_hold_kind kind
     = { .subr = "call-with-shm-mutex",
         .what = "mutex",
-        .begin = lock_mutex,
-        .end = unlock_mutex,
+        .begin = lock_mutex_for,
+        .end = unlock_mutex_for,
         .leave = leave_mutex,
         .recover = make_mutex_consistent };
 
@@ -438,27 +449,45 @@ enter_rwlock (const char *subr, SCM bytevector, SCM k, SCM scm_timeout,
 }
 
 static SCM
+read_lock_for (const char *subr, SCM bytevector, SCM k, SCM timeout)
+{
+  return enter_rwlock (subr, bytevector, k, timeout,
+                       gshm_rwlock_attempt_to_read);
+}
+
+static SCM
+write_lock_for (const char *subr, SCM bytevector, SCM k, SCM timeout)
+{
+  return enter_rwlock (subr, bytevector, k, timeout,
+                       gshm_rwlock_attempt_to_write);
+}
+
+static SCM
 read_lock (SCM bytevector, SCM k, SCM timeout)
 {
-  return enter_rwlock (READ_LOCK, bytevector, k, timeout,
-                       gshm_rwlock_attempt_to_read);
+  return read_lock_for (READ_LOCK, bytevector, k, timeout);
 }
 
 static SCM
 write_lock (SCM bytevector, SCM k, SCM timeout)
 {
-  return enter_rwlock (WRITE_LOCK, bytevector, k, timeout,
-                       gshm_rwlock_attempt_to_write);
+  return write_lock_for (WRITE_LOCK, bytevector, k, timeout);
+}
+
+static void
+unlock_rwlock_for (const char *subr, SCM bytevector, SCM k)
+{
+  struct use use = { subr, bytevector, k, GSHM_RWLOCK };
+  struct gshm_rwlock *rwlock = structure (&use, sizeof *rwlock);
+
+  result_to_scm (&use, gshm_rwlock_unlock (rwlock));
+  scm_remember_upto_here_1 (bytevector);
 }
 
 static SCM
 unlock_rwlock (SCM bytevector, SCM k)
 {
-  struct use use = { RWLOCK_UNLOCK, bytevector, k, GSHM_RWLOCK };
-  struct gshm_rwlock *rwlock = structure (&use, sizeof *rwlock);
-
-  result_to_scm (&use, gshm_rwlock_unlock (rwlock));
-  scm_remember_upto_here_1 (bytevector);
+  unlock_rwlock_for (RWLOCK_UNLOCK, bytevector, k);
   return SCM_UNSPECIFIED;
 }
 
@@ -482,8 +511,8 @@ hold_to_read (SCM bytevector, SCM k)
   static const struct gshm_hold_kind kind
     = { .subr = "call-with-shm-read-lock",
         .what = "read-write lock",
-        .begin = read_lock,
-        .end = unlock_rwlock,
+        .begin = read_lock_for,
+        .end = unlock_rwlock_for,
         .leave = leave_rwlock };
 
   return gshm_hold (&kind, bytevector, k);
@@ -496,8 +525,8 @@ hold_to_write (SCM bytevector, SCM k)
   static const struct gshm_hold_kind kind
     = { .subr = "call-with-shm-write-lock",
         .what = "read-write lock",
-        .begin = write_lock,
-        .end = unlock_rwlock,
+        .begin = write_lock_for,
+        .end = unlock_rwlock_for,
         .leave = leave_rwlock };
 
   return gshm_hold (&kind, bytevector, k);

@@ -13,9 +13,8 @@ gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
 {
   uint64_t owner = gshm_load (locking->owner), waiters;
 
-  locking->self = gshm_self (atomic_load_explicit (locking->namespace,
-                                                   memory_order_relaxed));
-  locking->announced |= sleep->announce;
+  locking->self = gshm_self (
+    atomic_load_explicit (locking->namespace, memory_order_relaxed));
   waiters = locking->announced ? GSHM_WAITERS : 0;
   if (owner == 0)
     {
@@ -39,6 +38,9 @@ gshm_attempt_to_lock (struct gshm_locking *locking, uint64_t taken_over,
     }
   else if (owner == 0)
     owner = GSHM_NO_OWNER_VALUE;
+  /* Only now: a thread that has not slept for this lock need not wake others
+     that do.  */
+  locking->announced |= sleep->announce;
   if (owner == GSHM_NO_OWNER_VALUE)
     gshm_sleep_on_half (sleep, locking->owner, owner);
   else

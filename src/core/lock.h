@@ -82,8 +82,8 @@ struct gshm_locking
   gshm_long_word *owner;        /* 0: free */
   const gshm_word *namespace;
   uint64_t self;
-  /* An attempt was told to announce that this thread will sleep.  From then on
-     it locks with WAITERS, since others may sleep, too.  */
+  /* This thread has announced that it will sleep.  From then on it locks with
+     WAITERS, since others may sleep, too.  */
   int announced;
 };
 

@@ -163,26 +163,40 @@ gshm_publish (SCM scm_fd, SCM scm_name)
 }
 
 #if CAN_LINK
-/* Create and map the object NAME of SIZE bytes.  Return NULL if any step fails;
-   then nothing is left behind.  */
-static struct gshm_mapping *
-create_at_once (const struct gshm_name *name, size_t size, mode_t mode)
+static void
+close_descriptor (void *fd)
+{
+  close (*(int *) fd);
+}
+
+/* A bytevector of COUNT elements of TYPE, SIZE bytes, on the new object NAME;
+   #f if a step fails, and then nothing is left behind.  */
+static SCM
+create_at_once (const struct gshm_name *name, mode_t mode, size_t size,
+                size_t count, SCM type)
 {
   struct gshm_path path = gshm_path_of (name);
   struct gshm_mapping *mapping = NULL;
-  int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+  SCM bytevector = SCM_BOOL_F;
 
+  gshm_prepare_mapping ();
+  int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
   if (fd < 0)
-    return NULL;
+    return SCM_BOOL_F;
+  scm_dynwind_begin (0);
+  scm_dynwind_unwind_handler (close_descriptor, &fd, SCM_F_WIND_EXPLICITLY);
   if (gshm_set_size (fd, (off_t) size, 0) == 0)
     mapping = gshm_map_object (fd, size, name->bytes);
+  if (mapping != NULL)
+    bytevector = gshm_bytevector_on (mapping, count, type);
   if (mapping != NULL && link_object (fd, path.bytes) < 0)
     {
-      gshm_mapping_release (mapping);
-      mapping = NULL;
+      gshm_mapping_unmap (mapping);
+      scm_remember_upto_here_1 (bytevector);
+      bytevector = SCM_BOOL_F;
     }
-  close (fd);
-  return mapping;
+  scm_dynwind_end ();
+  return bytevector;
 }
 #endif
 
@@ -202,12 +216,9 @@ gshm_create_at_once (SCM scm_name, SCM scm_size, SCM scm_mode, SCM type)
       && scm_is_unsigned_integer (scm_mode, 0, MAX_MODE))
     {
       size_t size = scm_to_size_t (scm_size);
-      struct gshm_mapping *mapping
-        = size % element_size == 0
-          ? create_at_once (&name, size, (mode_t) scm_to_uint (scm_mode))
-          : NULL;
-      if (mapping != NULL)
-        return gshm_bytevector_on (mapping, size / element_size, type);
+      if (size % element_size == 0)
+        return create_at_once (&name, (mode_t) scm_to_uint (scm_mode), size,
+                               size / element_size, type);
     }
 #else
   (void) scm_name;

@@ -179,8 +179,8 @@ next_limit (size_t mapped)
    of mappings, and their memory is the system's.  So collect when twice as
    many mappings, or bytes, are mapped as at the minimum since the last
    collection.  */
-static void
-collect_if_needed (void)
+void
+gshm_prepare_mapping (void)
 {
   static atomic_size_t max_count = 8192, max_bytes = SIZE_MAX;
   size_t bytes = gshm_mapped_bytes (), limit = next_limit (bytes);
@@ -337,7 +337,6 @@ gshm_map_object (int fd, size_t size, const char *name)
     = { .fd = fd, .size = size, .protection = PROT_READ | PROT_WRITE };
   struct gshm_mapping *mapping = NULL;
 
-  collect_if_needed ();
   if (fstat (fd, &request.status) < 0)
     return NULL;
   char *base = map_pages (&request);
@@ -399,7 +398,7 @@ gshm_map (SCM scm_fd, SCM scm_offset, SCM scm_length, SCM type, SCM writable,
   request.protection = scm_is_false (writable) ? PROT_READ
                        : PROT_READ | PROT_WRITE;
 
-  collect_if_needed ();
+  gshm_prepare_mapping ();
   scm_dynwind_begin (0);
   char *name = NULL;
   if (scm_is_true (scm_name))

@@ -20,6 +20,9 @@ size_t gshm_mapped_bytes (void);
    then the caller still owns the range and the name.  */
 struct gshm_mapping *gshm_mapping_new (const struct gshm_mapping *model);
 
+/* Before a mapping is made: collect, if there are too many.  */
+void gshm_prepare_mapping (void);
+
 /* Map the SIZE bytes of the object NAME behind FD, writable.  Return NULL on
    failure.  */
 struct gshm_mapping *gshm_map_object (int fd, size_t size, const char *name);

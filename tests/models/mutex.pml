@@ -137,6 +137,7 @@ proctype process (byte me)
   byte seen;            /* the owner when this thread looked */
   byte then;            /* what it leaves there */
   bool look, last;
+  bool slept;           /* or is about to, for this mutex */
   bool told;            /* that it took over, and has not mended yet */
 
 start:
@@ -170,7 +171,7 @@ attempt:
        /* [take] */
        if
        :: owner == 0 ->
-          owner = OWNER (me) | ANNOUNCED;
+          owner = OWNER (me) | (slept -> ANNOUNCED : 0);
           held (false);
           goto locked
        :: else
@@ -193,7 +194,7 @@ taken:
     assert (seen < 4 || OWNER_ID (seen) != me);
     if
     :: CAN_TAKE_OVER (seen) -> goto take_over
-    :: !CAN_TAKE_OVER (seen) && (seen & WAITERS) -> goto sleep
+    :: !CAN_TAKE_OVER (seen) && (seen & WAITERS) -> slept = true; goto sleep
     :: else
     fi
   };
@@ -205,7 +206,8 @@ taken:
        :: owner == seen -> owner = seen | WAITERS
        :: else
        fi;
-       seen = seen | WAITERS
+       seen = seen | WAITERS;
+       slept = true
      }
   OR_DIE
   fi;
@@ -339,7 +341,7 @@ give_up:
   fi;
 #endif
 next:
-  atomic { seen = 0; last = false; look = false; goto start };
+  atomic { seen = 0; last = false; look = false; slept = false; goto start };
 #ifndef NO_KILLS
 die:
   atomic {

@@ -183,8 +183,7 @@ inline held (side)
 /* Have the lock and go to LOCKED, or sleep.  */
 inline lock (side)
 {
-  STEP (told_lock = told_lock || announce;
-        word = owner[side];
+  STEP (word = owner[side];
         if
         :: word == 0 ->
            /* [take] */
@@ -194,7 +193,7 @@ inline lock (side)
         :: word >= 8 && OWNER_ID (word) == me ->
            assert (side == SEND && (word & TURN)); goto locked
         :: word >= 8 && OWNER_ID (word) != me && look && IS_DEAD (word)
-        :: else -> goto taken
+        :: else -> told_lock = told_lock || announce; goto taken
         fi);
   STEP (/* [take over] */
         if
