@@ -188,6 +188,7 @@ inline lock (side)
         :: word == 0 ->
            /* [take] */
            owner[side] = OWNER (me) | (told_lock -> WAITERS : 0);
+           told_lock = false;
            held (side);
            goto locked
         :: word >= 8 && OWNER_ID (word) == me ->
@@ -198,7 +199,10 @@ inline lock (side)
   STEP (/* [take over] */
         if
         :: IS_OWNER (side) ->
-           owner[side] = OWNER (me) | WAITERS; held (side); goto locked
+           owner[side] = OWNER (me) | WAITERS;
+           told_lock = false;
+           held (side);
+           goto locked
         :: else -> goto again
         fi);
 taken:
