@@ -107,7 +107,8 @@ bytevector nor a view of it is reachable.
 Raise out-of-range for a range that the object does not have or that does not
 suit TYPE or DIMENSIONS, and system-error if the system refuses: EACCES
 (WRITABLE?, but FD is not open for writing), ENOMEM, EAGAIN or EPERM (LOCK?),
-ENOTSUP (HUGE-PAGES?), ENODEV (FD is not that of an object).  See mmap(2)."
+ENOTSUP (HUGE-PAGES?), ENODEV (FD is not that of an object or of another regular
+file).  See mmap(2)."
   (require-shm "shm-map" fd)
   (let ((length (agreed-size "shm-map" length type dimensions)))
     (in-shape (%shm-map fd offset length type
