@@ -277,6 +277,8 @@ gshm_file_truncate (SCM file, SCM scm_size)
   GSHM_SYSTEM_CALL (result, truncate_file (file, size));
   if (result < 0)
     gshm_system_error (TRUNCATE, errno, file, NULL);
+  /* A port closes its descriptor when it is collected.  */
+  scm_remember_upto_here_1 (file);
   return SCM_UNSPECIFIED;
 }
 
