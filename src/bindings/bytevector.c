@@ -129,10 +129,11 @@ free_contents (void *pointer, void *size)
    NANOSECONDS: so many that it takes 0.1 ns a byte; but no fewer than
    MIN_BYTES, and no more than the collector, whose heap is as large as it is,
    would.  */
-static size_t
+static uint64_t
 next_bytes (int64_t nanoseconds)
 {
-  size_t bytes = 10 * (size_t) nanoseconds, most = GC_get_heap_size () / 2;
+  uint64_t bytes = 10 * (uint64_t) nanoseconds;
+  uint64_t most = GC_get_heap_size () / 2;
 
   if (bytes > most)
     bytes = most;
@@ -148,7 +149,7 @@ collect_if_needed (size_t size)
     return;
   int64_t start = gshm_now ();
   gshm_collect ();
-  size_t more = next_bytes (gshm_now () - start);
+  uint64_t more = next_bytes (gshm_now () - start);
   uint64_t bytes = atomic_load (&allocated);
   atomic_store (&limit, bytes + (bytes > more ? bytes : more));
 }
