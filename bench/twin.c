@@ -118,13 +118,19 @@ egg (long count, long unused)
 }
 
 static void
+use_and_unlink (int fd, size_t size)
+{
+  map_and_touch (fd, size);
+  check (close (fd) == 0, "close");
+  unlink_object ();
+}
+
+static void
 create_once (size_t size)
 {
   int fd = create_object (size);
 
-  map_and_touch (fd, size);
-  check (close (fd) == 0, "close");
-  unlink_object ();
+  use_and_unlink (fd, size);
 }
 
 static void
@@ -150,9 +156,7 @@ create_whole_once (size_t size)
       check (linkat (AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0,
              "linkat");
     }
-  map_and_touch (fd, size);
-  check (close (fd) == 0, "close");
-  unlink_object ();
+  use_and_unlink (fd, size);
 }
 
 static void
