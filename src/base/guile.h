@@ -32,7 +32,8 @@ int gshm_is_shortage (int err);
 int gshm_collect_and_retry (int err, int *attempts);
 
 /* Between these two a write or resize beyond RLIMIT_FSIZE fails with EFBIG,
-   and SIGXFSZ does not end the process.  The second preserves errno.  */
+   and SIGXFSZ does not end the process, unless the limit is set in between.
+   The second preserves errno.  */
 struct gshm_sigxfsz
 {
   int is_needed;                /* there is such a limit */
