@@ -8,7 +8,7 @@
   #:use-module (posix-shm object)
   #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
-  #:use-module ((srfi srfi-1) #:select (every fold))
+  #:use-module (posix-shm shape)
   #:export (;; Mappings.
             shm-map
             shm-view
@@ -31,20 +31,6 @@
 
 ;;; Shapes.
 
-(define (check-dimensions subr dimensions)
-  (unless (and (list? dimensions)
-               (pair? dimensions)
-               (every exact-integer? dimensions))
-    (wrong-type subr "dimensions, a list of lengths such as (480 640)"
-                dimensions))
-  (unless (every positive? dimensions)
-    (scm-error 'out-of-range subr "A dimension is not positive: ~A"
-               (list (shown dimensions)) (list dimensions))))
-
-(define (elements dimensions)
-  "Return how many elements an array of DIMENSIONS has."
-  (apply * dimensions))
-
 (define (size-of subr type dimensions)
   "Return the size in bytes of an array of DIMENSIONS and TYPE, or #f if
 DIMENSIONS is #f."
@@ -65,15 +51,6 @@ type ~A, which need ~A bytes"
                  (list (shown size) (shown dimensions) type (shown needed))
                  (list size)))
     (or size needed)))
-
-(define (in-shape bv dimensions)
-  "Return BV, or an array of DIMENSIONS on its elements, row by row."
-  (define (index . indices)
-    (list (fold (lambda (i length sum) (+ (* sum length) i))
-                0 indices dimensions)))
-  (if dimensions
-      (apply make-shared-array bv index dimensions)
-      bv))
 
 (define (root-of object)
   "Return the bytevector below OBJECT, if it is an array, else OBJECT."
