@@ -16,6 +16,7 @@
 (define-module (posix-shm)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm fault)
+  #:use-module (posix-shm layout)
   #:use-module (posix-shm mapping)
   #:use-module (posix-shm object)
   #:re-export (;; The CHICKEN egg's three names.
@@ -45,6 +46,13 @@
                shm-create
                shm-attach
                call-with-shm
+
+               ;; Layouts.
+               define-shm-layout
+               shm-layout-size
+               shm-layout-fields
+               shm-layout->c
+               shm-layout->ctypes
 
                ;; Faults.
                &shm-fault

@@ -28,6 +28,7 @@
             check-procedure
             raise-abandoned
             raise-format
+            raise-format-error
             raise-no-datum
             raise-system-error
             shown
@@ -169,22 +170,27 @@ that a channel is closed, so that nothing can be sent to it."
                    (make-exception-with-message
                     (apply format #f message arguments)))))
 
+(define (raise-format-error procedure message . arguments)
+  "Raise &shm-format-error with MESSAGE, for format with ARGUMENTS."
+  (apply raise-with make-shm-format-error procedure message arguments))
+
 (define (raise-format procedure what where offset)
   "Raise &shm-format-error: there is no WHAT at OFFSET of WHERE, both strings."
-  (raise-with make-shm-format-error procedure
-              "There is no ~a at offset ~a of ~a: make one with shm-~a-init!, \
-unless other data was stored there"
-              what offset where
-              (cond ((string=? what "read-write lock") "rwlock")
-                    ((string=? what "condition variable") "condition-variable")
-                    (else what))))
+  (raise-format-error
+   procedure
+   "There is no ~a at offset ~a of ~a: make one with shm-~a-init!, unless other \
+data was stored there"
+   what offset where
+   (cond ((string=? what "read-write lock") "rwlock")
+         ((string=? what "condition variable") "condition-variable")
+         (else what))))
 
 (define (raise-no-datum procedure size reason offset)
   "Raise &shm-format-error: a message of SIZE bytes is not a datum, for REASON,
 found before byte OFFSET."
-  (raise-with make-shm-format-error procedure
-              "There is no datum in a message of ~a bytes: ~a, before byte ~a"
-              size reason offset))
+  (raise-format-error
+   procedure "There is no datum in a message of ~a bytes: ~a, before byte ~a"
+   size reason offset))
 
 (define (raise-closed procedure where)
   (raise-with make-shm-closed procedure

@@ -5,6 +5,8 @@
   #:use-module (posix-shm create)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm fault)
+  #:use-module (posix-shm layout)
+  #:use-module (posix-shm layout-header)
   #:use-module (posix-shm object)
   #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
@@ -40,17 +42,24 @@ DIMENSIONS is #f."
            (check-dimensions subr dimensions)
            (* element-size (elements dimensions))))))
 
-(define (agreed-size subr size type dimensions)
-  "Return SIZE or, if that is #f, the size in bytes that DIMENSIONS give.  If
-both are given they must agree."
-  (let ((needed (size-of subr type dimensions)))
+(define* (agreed-size subr size type dimensions #:optional layout)
+  "Return SIZE or, if that is #f, the size in bytes that DIMENSIONS or LAYOUT
+give, if any.  What is given must agree."
+  (define (agree size needed message . arguments)
     (when (and size needed (not (eqv? size needed)))
       (scm-error 'out-of-range subr
-                 "A size of ~A bytes does not agree with dimensions ~A of \
-type ~A, which need ~A bytes"
-                 (list (shown size) (shown dimensions) type (shown needed))
-                 (list size)))
-    (or size needed)))
+                 (string-append "A size of ~A bytes does not agree with " message)
+                 (cons (shown size) arguments) (list size)))
+    (or size needed))
+  (when layout
+    (check-layout subr layout))
+  (let* ((for-array (size-of subr type dimensions))
+         (size (agree size for-array
+                      "dimensions ~A of type ~A, which need ~A bytes"
+                      (shown dimensions) type (shown for-array)))
+         (for-layout (and layout (shm-layout-size layout))))
+    (agree size for-layout "layout ~A, which needs ~A bytes"
+           (and layout (layout-name layout)) for-layout)))
 
 (define (root-of object)
   "Return the bytevector below OBJECT, if it is an array, else OBJECT."
@@ -142,19 +151,24 @@ shm-attach it is the name that they were given, also if that was unlinked."
 ;;; The calls that most programs need.
 
 (define* (shm-create name size #:key (mode #o600) (exists 'error) (type 'vu8)
-                     dimensions reserve? populate? lock? huge-pages? initialize
-                     timeout)
+                     dimensions reserve? populate? lock? huge-pages? layout
+                     initialize timeout)
   "Create the shared memory object NAME of SIZE bytes, map it writable, and
 return a bytevector on it or, with DIMENSIONS, an array.  If NAME is #f, the
 object is anonymous: only children of this process share it.  SIZE may be #f
-with DIMENSIONS.
+with DIMENSIONS or LAYOUT.
+
+LAYOUT, which define-shm-layout defined, says what is in the memory.  Locks and
+channels in it are initialized, before INITIALIZE is called.  The object begins
+with a header of 64 bytes, which says that it has this layout, and which is not
+part of the bytevector.
 
 EXISTS says what to do if there is an object NAME: error raises EEXIST; attach
 attaches to it, writable, without calling INITIALIZE; replace puts the new one
 in its place atomically, and processes that are attached to the old one keep
 that.  Of any number of processes that attach at once exactly one creates the
-object, the others attach to it; they wait until it has a size, and return #f
-if TIMEOUT, a real number of seconds, expires.
+object, the others attach to it; they wait until it has a size and, with LAYOUT,
+a header, and return #f if TIMEOUT, a real number of seconds, expires.
 
 INITIALIZE is a procedure that is called with what this will return, before
 other processes can attach to the object (if the system allows that, as Linux
@@ -168,24 +182,37 @@ If anything fails, or INITIALIZE does not return, no object is left behind.
 Raise system-error with EEXIST if NAME is taken, ENOSPC if RESERVE? and there
 is not enough memory, and others as shm-open and shm-map do; out-of-range for a
 SIZE that is not positive, that is not a multiple of the size of TYPE, that
-does not agree with DIMENSIONS, or that is larger than an existing object."
+does not agree with DIMENSIONS or LAYOUT, or that is larger than an existing
+object; and &shm-format-error for an existing object that has another LAYOUT or
+none."
   (require-shm "shm-create" name)
   (create-memory "shm-create" name size
                  #:mode mode #:exists exists #:type type
                  #:dimensions dimensions #:reserve? reserve?
                  #:populate? populate? #:lock? lock? #:huge-pages? huge-pages?
-                 #:initialize initialize #:timeout timeout))
+                 #:layout layout #:initialize initialize #:timeout timeout))
 
-(define lease-patience #e1e8)           ; nanoseconds
+;; How long to try, in nanoseconds, without a timeout: an object under a lease,
+;; and one whose creator has not written the header of its layout.  If objects
+;; are published atomically, none is seen without its header.
+(define (patient? reason began)
+  "Return whether to try again, for REASON, what was tried from BEGAN on."
+  (let ((limit (assq-ref '((leased . #e1e8) (unfinished . #e1e9)) reason)))
+    (or (not limit)
+        (< (%shm-now) (+ began limit)))))
+
+(define (offset-in-object layout)
+  "Return the offset of the memory in an object with LAYOUT or #f."
+  (if layout layout-header-size 0))
 
 (define* (create-memory subr name size
                         #:key keep (mode #o600) (exists 'error) (type 'vu8)
                         dimensions reserve? populate? lock? huge-pages?
-                        initialize timeout)
+                        layout initialize timeout)
   "Do as shm-create does, in the name of SUBR.  Before asyncs can run after the
 object got its name, call KEEP, if that is a procedure, with its bytevector and
 #t, or with that of an existing object and #f."
-  (let ((bytes (agreed-size subr size type dimensions)))
+  (let ((bytes (agreed-size subr size type dimensions layout)))
     (unless (memq exists '(error attach replace))
       (scm-error (if (symbol? exists) 'out-of-range 'wrong-type-arg) subr
                  "exists is not one of error, attach and replace: ~A"
@@ -195,14 +222,14 @@ object got its name, call KEEP, if that is a procedure, with its bytevector and
     (when initialize
       (check-procedure subr initialize))
     (let ((bv (and (eq? exists 'error)
-                   (not (or reserve? populate? lock? huge-pages? initialize
-                            timeout))
+                   (not (or reserve? populate? lock? huge-pages? layout
+                            initialize timeout))
                    (create-at-once name bytes mode type keep))))
       (if bv
           (in-shape bv dimensions)
           (create-in-steps subr name bytes keep mode exists type dimensions
-                           reserve? populate? lock? huge-pages? initialize
-                           (deadline-after subr timeout))))))
+                           reserve? populate? lock? huge-pages? layout
+                           initialize (deadline-after subr timeout))))))
 
 (define (create-at-once name size mode type keep)
   "Return a bytevector on the new object NAME, or #f if it cannot be created
@@ -216,32 +243,32 @@ thus, for any reason."
       (%shm-create-at-once name size mode type)))
 
 (define (create-in-steps subr name-given size keep mode exists type dimensions
-                         reserve? populate? lock? huge-pages? initialize
-                         deadline)
+                         reserve? populate? lock? huge-pages? layout
+                         initialize deadline)
   "Do as create-memory does, for checked arguments, until DEADLINE."
   ;; INITIALIZE may change a string that it was given as well.
   (define name
     (if (string? name-given) (string-copy name-given) name-given))
-  (define patience (+ (%shm-now) lease-patience))
+  (define began (%shm-now))
   (define (map-object fd length new?)
-    (let ((bv (%shm-map fd 0 length type #t populate? lock? huge-pages? name)))
+    (let ((bv (%shm-map fd (offset-in-object layout) length type #t populate?
+                        lock? huge-pages? name)))
       (unless (or new? (not keep))
         (keep bv #f))
       bv))
   (define (create-new)
-    (create-object subr name size keep mode exists dimensions reserve?
-                   (lambda (fd) (map-object fd #f #t)) initialize))
-  (define (retry? reason)
-    (or deadline
-        (not (eq? reason 'leased))
-        (< (%shm-now) patience)))
+    (create-object subr name size keep mode exists dimensions reserve? layout
+                   (lambda (fd) (map-object fd (and layout size) #t))
+                   initialize))
   (define (attach-or-create tries)
     (let ((found
            (without-asyncs
-            (try-attach subr name #t size
+            (try-attach subr name #t size layout
                         (lambda (fd)
-                          (map-object fd (and dimensions size) #f))
-                        retry?))))
+                          (map-object fd (and (or dimensions layout) size) #f))
+                        (lambda (reason)
+                          (or deadline (patient? reason began)))
+                        "#:timeout waits for that"))))
       (cond ((not (symbol? found)) (in-shape found dimensions))
             ((not (eq? found 'missing)) #f)
             ((catch taken create-new (const #f)))
@@ -271,7 +298,7 @@ thus, for any reason."
 (define taken (make-symbol "taken"))
 
 (define (create-object subr name size keep mode exists dimensions reserve?
-                       map-object initialize)
+                       layout map-object initialize)
   "Do as create-memory does, without attaching; MAP-OBJECT maps what is behind
 a descriptor.  If EXISTS is attach and NAME is taken, throw to TAKEN."
   (let ((draft #f)
@@ -297,8 +324,11 @@ a descriptor.  If EXISTS is attach and NAME is taken, throw to TAKEN."
          (set! draft (open-draft name mode #:replace? (eq? exists 'replace)
                                  #:early? (->bool initialize))))
         (let ((fd (draft-fd draft)))
-          (shm-resize! fd size #:reserve? reserve?)
-          (set! bv (map-object fd))))
+          (shm-resize! fd (if layout (object-size layout) size)
+                       #:reserve? reserve?)
+          (set! bv (map-object fd)))
+        (when layout
+          (initialize-fields! layout bv)))
       (set! array (in-shape bv dimensions))
       (when initialize
         (initialize array))
@@ -308,6 +338,8 @@ a descriptor.  If EXISTS is attach and NAME is taken, throw to TAKEN."
                    "The object was discarded when initialize was left: ~A"
                    (list (shown name)) #f))
       (with-errors-from subr name
+        (when (and draft layout)
+          (write-header! (draft-fd draft) layout))
         (when draft
           (if-free (publish-draft! draft)))
         (set! done? #t)
@@ -315,12 +347,13 @@ a descriptor.  If EXISTS is attach and NAME is taken, throw to TAKEN."
           (keep bv #t)))
       array)))
 
-(define* (try-attach subr name writable? needed map-object retry?
+(define* (try-attach subr name writable? needed layout map-object retry? hint
                      #:optional (raise-empty (const #f)))
   "Open the object NAME, and return what MAP-OBJECT returns for its descriptor.
 If it cannot be attached yet, for a reason for which RETRY? returns true,
-return that: missing, empty or leased.  Raise out-of-range if the object has
-fewer than NEEDED bytes."
+return that: missing, empty, unfinished or leased.  Raise out-of-range if the
+object has fewer than NEEDED bytes, and &shm-format-error if it has another
+LAYOUT or none.  HINT says how to wait."
   (define (open)
     (catch 'system-error
       (lambda () (%shm-open name (list (if writable? O_RDWR O_RDONLY)) 0 #f))
@@ -335,6 +368,12 @@ fewer than NEEDED bytes."
       (cond
        ((and (zero? size) (retry? 'empty))
         'empty)
+       ((and layout (not (has-layout? subr name fd layout)))
+        (if (retry? 'unfinished)
+            'unfinished
+            (raise-without-layout subr name layout hint)))
+       (layout
+        (map-object fd))
        ((zero? size)
         (raise-empty)
         (refuse-empty subr "The object ~A is empty; with #:wait this waits \
@@ -355,44 +394,49 @@ needed"
             (lambda () (map-whole fd))
             (lambda () (close-fdes fd)))))))
 
-(define* (shm-attach name #:key (type 'vu8) dimensions writable? wait)
+(define* (shm-attach name #:key (type 'vu8) dimensions writable? wait layout)
   "Map the whole shared memory object NAME, read-only unless WRITABLE?, and
 return a bytevector on it.  TYPE is as for shm-map.  With DIMENSIONS, as for
 shm-map, map as many bytes as an array of that shape needs, and return that.
+With LAYOUT, map what that describes, and only if the object was created with
+it.
 
 WAIT is a real number of seconds to wait for the object to exist and to have a
-size; if it expires, return #f.
+size and, with LAYOUT, a header; if it expires, return #f.
 
 Raise system-error as shm-open does, with ENOENT if there is no such object and
-no WAIT, and out-of-range if its size is 0 and there is no WAIT, if it is not a
-multiple of the size of TYPE, or less than DIMENSIONS need."
+no WAIT; out-of-range if its size is 0 and there is no WAIT, if it is not a
+multiple of the size of TYPE, or less than DIMENSIONS need; and
+&shm-format-error if it has another LAYOUT or none."
   (require-shm "shm-attach" name)
   (attach-memory "shm-attach" name #:type type #:dimensions dimensions
-                 #:writable? writable? #:wait wait))
+                 #:writable? writable? #:wait wait #:layout layout))
 
 (define* (attach-memory subr name #:key (type 'vu8) dimensions writable? wait
-                        (raise-empty (const #f)))
+                        layout (raise-empty (const #f)))
   "Do as shm-attach does, in the name of SUBR.  Call RAISE-EMPTY if the object
 is empty and there is no WAIT."
-  (let ((needed (size-of subr type dimensions))
+  (let ((needed (agreed-size subr #f type dimensions layout))
         (deadline (deadline-after subr wait))
-        (patience (+ (%shm-now) lease-patience)))
+        (began (%shm-now)))
     (define (map-object fd)
-      (%shm-map fd 0 needed type (->bool writable?) #f #f #f name))
+      (%shm-map fd (offset-in-object layout) needed type (->bool writable?)
+                #f #f #f name))
     (define (retry? reason)
       (or wait
-          (and (eq? reason 'leased) (< (%shm-now) patience))))
+          (and (eq? reason 'leased) (patient? reason began))))
     (poll-until deadline
       (lambda ()
         (let ((result (without-asyncs
-                       (try-attach subr name writable? (or needed 0) map-object
-                                   retry? raise-empty))))
+                       (try-attach subr name writable? (or needed 0) layout
+                                   map-object retry? "#:wait waits for that"
+                                   raise-empty))))
           (and (not (symbol? result))
                (in-shape result dimensions)))))))
 
 (define* (call-with-shm name size proc
                         #:key (mode #o600) (exists 'error) (type 'vu8)
-                        dimensions reserve? populate? lock? huge-pages?
+                        dimensions reserve? populate? lock? huge-pages? layout
                         initialize timeout timeout-value)
   "Create the shared memory object NAME of SIZE bytes, call PROC with a
 bytevector on it or, with DIMENSIONS, an array, and return what PROC returns.
@@ -421,8 +465,8 @@ Raise what shm-create and PROC raise."
                     #:mode mode #:exists exists #:type type
                     #:dimensions dimensions #:reserve? reserve?
                     #:populate? populate? #:lock? lock?
-                    #:huge-pages? huge-pages? #:initialize initialize
-                    #:timeout timeout)))
+                    #:huge-pages? huge-pages? #:layout layout
+                    #:initialize initialize #:timeout timeout)))
         (if array
             (proc array)
             timeout-value)))))

@@ -4,7 +4,6 @@
 (define-module (posix-shm object)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm primitives)
-  #:use-module ((srfi srfi-13) #:select (string-unfold))
   #:export (;; The CHICKEN egg's three names.
             posix-shm?
             shm-open
@@ -154,12 +153,10 @@ Raise system-error with ENOSYS if there is no POSIX shared memory here."
   (let* ((state (random-state-from-platform))
          (name (string-append
                 "/gshm-"
-                (string-unfold (lambda (i) (= i 8))
-                               (lambda (i)
-                                 (string-ref fresh-characters
-                                             (random 36 state)))
-                               1+
-                               0))))
+                (list->string
+                 (map (lambda (i)
+                        (string-ref fresh-characters (random 36 state)))
+                      (iota 8))))))
     (if (%shm-exists? name)
         (shm-fresh-name)
         name)))

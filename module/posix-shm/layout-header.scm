@@ -1,0 +1,147 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; (posix-shm layout-header) - which layout is in an object.
+
+;;; A header of 64 bytes precedes the memory that a layout describes: words of
+;;; 64 bits for the format (core/format.h), the hash of the layout's text, the
+;;; size that it describes, and the length of the text, which is at the end of
+;;; the object; the rest is 0.  The format is stored last.
+
+(define-module (posix-shm layout-header)
+  #:use-module (ice-9 match)
+  #:use-module (posix-shm exceptions)
+  #:use-module (posix-shm layout)
+  #:use-module (posix-shm primitives)
+  #:use-module (rnrs bytevectors)
+  #:export (has-layout?
+            layout-header-size
+            object-size
+            raise-without-layout
+            text-in-object
+            write-header!))
+
+(define layout-header-size 64)
+
+(define kind #x00074d485347)            ; "GSHM" and 7
+(define version 1)
+
+(define (object-size layout)
+  "Return the size of an object with LAYOUT, its header and its text."
+  (+ layout-header-size (shm-layout-size layout)
+     (bytevector-length (string->utf8 (layout-text layout)))))
+
+(define (call-with-memory fd offset size writable? proc)
+  "Call PROC with the SIZE bytes from OFFSET on of the object behind FD."
+  (let ((bv (%shm-map fd offset size 'vu8 writable? #f #f #f #f)))
+    (dynamic-wind
+      (const #t)
+      (lambda () (proc bv))
+      (lambda () (%shm-unmap! bv)))))
+
+(define (write-header! fd layout)
+  "Write the text and the header of LAYOUT to the object behind FD."
+  (let* ((size (shm-layout-size layout))
+         (text (string->utf8 (layout-text layout)))
+         (n (bytevector-length text)))
+    (call-with-memory fd (+ layout-header-size size) n #t
+      (lambda (bv)
+        (bytevector-copy! text 0 bv 0 n)))
+    (call-with-memory fd 0 layout-header-size #t
+      (lambda (bv)
+        (bytevector-u64-native-set! bv 8 (layout-hash layout))
+        (bytevector-u64-native-set! bv 16 size)
+        (bytevector-u64-native-set! bv 24 n)
+        ;; Sequentially consistent: who sees the format sees what precedes it.
+        (atomic-u64-set! bv 0 (logior kind (ash version 48)))))))
+
+(define (read-header fd)
+  "Return what the object behind FD has for a header: #f if none yet, other if
+something else, its version if that is another one, or else a list of the hash,
+the size and the length of the text."
+  (if (< (%shm-size fd) layout-header-size)
+      #f
+      (call-with-memory fd 0 layout-header-size #f
+        (lambda (bv)
+          (let ((format (atomic-u64-ref bv 0)))
+            (cond
+             ((zero? format) #f)
+             ((not (= kind (logand format #xffffffffffff))) 'other)
+             ((not (= version (ash format -48))) (ash format -48))
+             (else (map (lambda (k) (bytevector-u64-native-ref bv k))
+                        '(8 16 24)))))))))
+
+(define max-text 65536)
+
+(define (read-text fd size n)
+  "Return the text, N bytes behind SIZE others, or #f if there is none."
+  (and (<= 1 n max-text)
+       (<= (+ layout-header-size size n) (%shm-size fd))
+       (call-with-memory fd (+ layout-header-size size) n #f
+         (lambda (bv)
+           (false-if-exception (utf8->string bv))))))
+
+(define (text-in-object fd)
+  "Return the text of the layout in the object behind FD, or #f."
+  (let ((header (read-header fd)))
+    (and (pair? header)
+         (apply read-text fd (cdr header)))))
+
+(define (lines text)
+  (string-split (string-trim-right text #\newline) #\newline))
+
+(define (first-difference there expected)
+  "Return the first two fields, of the texts THERE and EXPECTED, that differ, as
+the end of a message; or nothing if only the names do."
+  (let next ((there (cdr (lines there))) (expected (cdr (lines expected))))
+    (define (first lines)
+      (if (pair? lines) (shown (string-trim (car lines))) "nothing"))
+    (cond ((and (null? there) (null? expected)) "")
+          ((string=? (first there) (first expected))
+           (next (cdr there) (cdr expected)))
+          (else
+           (format #f "; the first difference is ~a, where ~a is expected"
+                   (first there) (first expected))))))
+
+(define (refuse subr name layout there end)
+  "Raise &shm-format-error: the object NAME has what THERE says instead of
+LAYOUT."
+  (raise-format-error subr "The object ~a has ~a; layout ~a of ~a bytes is \
+expected~a"
+                      (shown name) there (layout-name layout)
+                      (shm-layout-size layout) end))
+
+(define (has-layout? subr name fd layout)
+  "Return #t if the object NAME, behind FD, has LAYOUT, or #f if it has no
+header yet; if it has anything else, raise &shm-format-error in the name of
+SUBR."
+  (define (refuse-other size n)
+    (let* ((text (read-text fd size n))
+           (title (and text (string-split (car (lines text)) #\space))))
+      (refuse subr name layout
+              (format #f "layout ~a of ~a bytes"
+                      (if text (shown (string->symbol (car title))) "(unknown)") size)
+              (if text (first-difference text (layout-text layout)) ""))))
+  (match (read-header fd)
+    (#f #f)
+    ('other (refuse subr name layout "no layout" ""))
+    ((hash size n)
+     (cond
+      ((not (and (= hash (layout-hash layout))
+                 (= size (shm-layout-size layout))))
+       (refuse-other size n))
+      ((< (%shm-size fd) (+ layout-header-size size))
+       (refuse subr name layout
+               (format #f "only ~a bytes, the header among them"
+                       (%shm-size fd))
+               ""))
+      (else #t)))
+    (other-version
+     (refuse subr name layout
+             (format #f "a layout of format ~a, which is not known here"
+                     other-version)
+             ""))))
+
+(define (raise-without-layout subr name layout hint)
+  "Raise &shm-format-error in the name of SUBR: the object NAME has no header
+yet.  HINT says what to do."
+  (refuse subr name layout "no layout yet"
+          (string-append "; if its creator is not done, " hint)))
