@@ -7,6 +7,7 @@
   #:use-module (ice-9 rdelim)
   #:use-module ((ice-9 textual-ports) #:select (get-string-all))
   #:use-module (posix-shm exceptions)
+  #:use-module (posix-shm layout-header)
   #:use-module (posix-shm object)
   #:use-module ((posix-shm primitives) #:select (%shm-list %shm-unused?))
   #:use-module (srfi srfi-1)
@@ -24,6 +25,7 @@
             object-group
             object-changed
             object-kind
+            object-layout
 
             ;; Unused objects.
             matches-any?
@@ -89,6 +91,22 @@ permission to open it."
   (if (string-prefix? "/sem." (object-name object))
       "semaphore"
       "object"))
+
+(define (object-layout object)
+  "Return a list of the name of the layout in OBJECT, its size in bytes, and a
+string for each field; or #f if there is none, or if it cannot be read."
+  (false-if-exception
+   (let ((fd (shm-open (object-name object) (list O_RDONLY))))
+     (dynamic-wind
+       (const #t)
+       (lambda ()
+         (match (layout-lines (text-in-object fd))
+           ((title . fields)
+            (let ((space (string-rindex title #\space)))
+              (match (string->number (string-drop title (+ space 1)))
+                ((? exact-integer? size)
+                 (cons* (string-take title space) size fields)))))))
+       (lambda () (close-fdes fd))))))
 
 
 ;;; Unused objects.

@@ -14,7 +14,8 @@
   #:use-module (rnrs bytevectors)
   #:export (has-layout?
             layout-header-size
-            object-size
+            layout-lines
+            size-with-layout
             raise-without-layout
             text-in-object
             write-header!))
@@ -24,7 +25,7 @@
 (define kind #x00074d485347)            ; "GSHM" and 7
 (define version 1)
 
-(define (object-size layout)
+(define (size-with-layout layout)
   "Return the size of an object with LAYOUT, its header and its text."
   (+ layout-header-size (shm-layout-size layout)
      (bytevector-length (string->utf8 (layout-text layout)))))
@@ -85,13 +86,14 @@ the size and the length of the text."
     (and (pair? header)
          (apply read-text fd (cdr header)))))
 
-(define (lines text)
+(define (layout-lines text)
   (string-split (string-trim-right text #\newline) #\newline))
 
 (define (first-difference there expected)
   "Return the first two fields, of the texts THERE and EXPECTED, that differ, as
 the end of a message; or nothing if only the names do."
-  (let next ((there (cdr (lines there))) (expected (cdr (lines expected))))
+  (let next ((there (cdr (layout-lines there)))
+             (expected (cdr (layout-lines expected))))
     (define (first lines)
       (if (pair? lines) (shown (string-trim (car lines))) "nothing"))
     (cond ((and (null? there) (null? expected)) "")
@@ -115,7 +117,7 @@ header yet; if it has anything else, raise &shm-format-error in the name of
 SUBR."
   (define (refuse-other size n)
     (let* ((text (read-text fd size n))
-           (title (and text (string-split (car (lines text)) #\space))))
+           (title (and text (string-split (car (layout-lines text)) #\space))))
       (refuse subr name layout
               (format #f "layout ~a of ~a bytes"
                       (if text (shown (string->symbol (car title))) "(unknown)") size)

@@ -224,7 +224,7 @@ compiled, or #f."
   (define layout (syntax->datum name))
   (define lines (field-lines fields))
   (define text
-    (string-join (cons (format #f "~a ~a" layout size) lines) "\n" 'suffix))
+    (string-join (cons (format #f "~s ~a" layout size) lines) "\n" 'suffix))
   (define defined '())
   (define (claim! id part . field)
     (let* ((source (cons layout (map syntax->datum field)))

@@ -324,7 +324,7 @@ a descriptor.  If EXISTS is attach and NAME is taken, throw to TAKEN."
          (set! draft (open-draft name mode #:replace? (eq? exists 'replace)
                                  #:early? (->bool initialize))))
         (let ((fd (draft-fd draft)))
-          (shm-resize! fd (if layout (object-size layout) size)
+          (shm-resize! fd (if layout (size-with-layout layout) size)
                        #:reserve? reserve?)
           (set! bv (map-object fd)))
         (when layout
