@@ -14,50 +14,41 @@
              (posix-shm)
              (posix-shm atomic)
              (posix-shm sync)
-             (rnrs bytevectors))
+             (srfi srfi-4))
+
+(define-shm-layout counter
+  (lock mutex)
+  (total u64)                           ; guarded by the lock
+  (own u64 4)                           ; likewise: what each worker counted
+  (recoveries u64)                      ; likewise
+  (said u64)                            ; what the workers say that they counted
+  (stop u64))                           ; whether to stop
 
 (define workers 4)
 
-;; Offsets of the mutex; of the data that it guards: the total, the number of
-;; recoveries, and a number for each worker; and of data that it does not guard:
-;; how much the workers say that they counted, and whether to stop.
-(define mutex-k 0)
-(define total-k shm-mutex-size)
-(define recovered-k (+ total-k 8))
-(define said-k (+ recovered-k 8))
-(define stop-k (+ said-k 8))
-(define (own-k i) (+ stop-k 8 (* 8 i)))
-(define size (own-k workers))
-
-(define (make-shared)
-  "Return anonymous shared memory with a mutex in it."
-  (shm-create #f size #:initialize (lambda (bv) (shm-mutex-init! bv mutex-k))))
-
-(define (value bv k) (bytevector-u64-native-ref bv k))
-(define (add-1! bv k) (bytevector-u64-native-set! bv k (+ 1 (value bv k))))
-
 (define (sum bv)
-  (apply + (map (lambda (i) (value bv (own-k i))) (iota workers))))
+  (apply + (u64vector->list (counter-own bv))))
 
 (define (recover! bv)
   ;; The dead owner may have counted its own number and not yet the total.
-  (bytevector-u64-native-set! bv total-k (sum bv))
-  (add-1! bv recovered-k))
+  (set-counter-total! bv (sum bv))
+  (set-counter-recoveries! bv (+ 1 (counter-recoveries bv))))
 
 (define (count! bv i)
-  (with-shm-mutex bv mutex-k
+  (with-shm-mutex bv counter-lock-offset
     #:on-abandoned (lambda () (recover! bv))
-    (add-1! bv (own-k i))
+    (let ((own (counter-own bv)))
+      (u64vector-set! own i (+ 1 (u64vector-ref own i))))
     (usleep 100)                        ; a good time to be killed
-    (add-1! bv total-k)))
+    (set-counter-total! bv (+ 1 (counter-total bv)))))
 
 (define (work bv i parent)
   (let again ()
     ;; Nor go on for a parent that was killed itself.
-    (when (and (zero? (atomic-u64-ref bv stop-k))
+    (when (and (zero? (atomic-u64-ref bv counter-stop-offset))
                (= parent (getppid)))
       (count! bv i)
-      (atomic-u64-fetch-add! bv said-k 1)
+      (atomic-u64-fetch-add! bv counter-said-offset 1)
       (again))))
 
 (define (start-worker bv i)
@@ -72,7 +63,7 @@
       (pid pid))))
 
 (define (main kills)
-  (let* ((bv (make-shared))
+  (let* ((bv (shm-create #f #f #:layout counter))
          (pids (make-vector workers)))
     (define (start! i)
       (vector-set! pids i (start-worker bv i)))
@@ -86,18 +77,18 @@
         (kill pid SIGKILL)
         (waitpid pid)
         (start! i)))
-    (atomic-u64-set! bv stop-k 1)
+    (atomic-u64-set! bv counter-stop-offset 1)
     (for-each waitpid (vector->list pids))
     (report bv kills)))
 
 (define (report bv kills)
-  (with-shm-mutex bv mutex-k
+  (with-shm-mutex bv counter-lock-offset
     #:on-abandoned (lambda () (recover! bv))
-    (let ((total (value bv total-k))
-          (said (atomic-u64-ref bv said-k)))
+    (let ((total (counter-total bv))
+          (said (counter-said bv)))
       (format #t "~d worker~:p ~:*~[were~;was~:;were~] killed, ~
                   ~d of them while counting.~%"
-              kills (value bv recovered-k))
+              kills (counter-recoveries bv))
       (format #t "They said that they counted ~d; the total is ~d.~%"
               said total)
       ;; Each that was killed may have counted one of which it said nothing.

@@ -25,22 +25,18 @@
 
 ;;; Shared memory.
 
-(define (make-shared size)
-  "Return a bytevector of SIZE bytes that the children of this process share.
-It has no name, so nothing is left behind, however this program ends."
-  (let* ((fd (shm-open-anonymous #:size size))
-         (bv (shm-map fd)))
-    (close-fdes fd)
-    bv))
+;; None has a name, so that nothing is left behind, however this program ends:
+;; the picture; how far all are; and how many rows each worker has painted.
 
-;; Numbers of 32 bits: the next row to take, how many are done, and how many each
-;; worker has painted.
-(define (make-counts n)
-  (make-shared (rows-of n)))
-(define next-row 0)
-(define rows-done 4)
-(define (rows-of worker)
-  (+ 8 (* 4 worker)))
+(define (make-picture width height)
+  (shm-create #f (* height (+ 1 (* 3 width)))))
+
+(define-shm-layout progress
+  (next u32)                            ; the next row to take
+  (done u32))                           ; how many rows are done
+
+(define (make-row-counts workers)
+  (shm-create #f #f #:type 'u32 #:dimensions (list workers)))
 
 
 ;;; Painting.
@@ -121,15 +117,15 @@ or #f if it stays."
                                     (u8vector-ref palette (+ d i)))
                                  4))))))
 
-(define (work picture width height counts worker)
-  (let next ()
-    (let ((row (atomic-u32-fetch-add! counts next-row 1)))
+(define (work picture width height shared row-counts worker)
+  (let next ((painted 0))
+    (array-set! row-counts painted worker)
+    (let ((row (atomic-u32-fetch-add! shared progress-next-offset 1)))
       (when (< row height)
         (paint-row! picture width height row)
-        (atomic-u32-fetch-add! counts (rows-of worker) 1)
-        (atomic-u32-fetch-add! counts rows-done 1)
-        (atomic-u32-notify! counts rows-done)
-        (next)))))
+        (atomic-u32-fetch-add! shared progress-done-offset 1)
+        (atomic-u32-notify! shared progress-done-offset)
+        (next (+ painted 1))))))
 
 
 ;;; Workers.
@@ -165,22 +161,23 @@ and this program."
 (define (paint! picture width height n)
   "Paint PICTURE with N workers, and return a list of each one's process id and
 how many rows it painted."
-  (let* ((counts (make-counts n))
+  (let* ((shared (shm-create #f #f #:layout progress))
+         (row-counts (make-row-counts n))
          (workers (map (lambda (i)
                          (start-worker
-                          (lambda () (work picture width height counts i))))
+                          (lambda ()
+                            (work picture width height shared row-counts i))))
                        (iota n))))
     ;; Go on when there is another row, but look at the workers ten times in a
     ;; second at least: a row that one took which is dead is never done.
     (let again ((running workers))
-      (let ((done (atomic-u32-ref counts rows-done)))
+      (let ((done (atomic-u32-ref shared progress-done-offset)))
         (show-progress done height)
         (cond ((< done height)
-               (atomic-u32-wait counts rows-done done 0.1)
+               (atomic-u32-wait shared progress-done-offset done 0.1)
                (again (still-running running)))
               (else (for-each waitpid running)))))
-    (map (lambda (pid i) (list pid (atomic-u32-ref counts (rows-of i))))
-         workers (iota n))))
+    (map list workers (array->list row-counts))))
 
 (define (show-progress done total)
   (when (isatty? (current-output-port))
@@ -300,7 +297,7 @@ how many rows it painted."
                ("output" . "mandelbrot.png"))))
 
 (define (main n width height file)
-  (let ((picture (make-shared (* height (+ 1 (* 3 width))))))
+  (let ((picture (make-picture width height)))
     (for-each (match-lambda
                 ((pid rows)
                  (format #t "process ~d painted ~d row~:p~%" pid rows)))

@@ -10,15 +10,6 @@
 (use-modules (ice-9 match)
              (posix-shm))
 
-(define (make-shared-matrix rows columns)
-  "Return an array of floats that the children of this process share."
-  (let* ((fd (shm-open-anonymous #:size (* 8 rows columns)))
-         (elements (shm-map fd #:type 'f64)))
-    (close-fdes fd)
-    (make-shared-array elements
-                       (lambda (i j) (list (+ (* columns i) j)))
-                       rows columns)))
-
 (define (submatrix matrix top left rows columns)
   "Return a part of MATRIX, on the same memory."
   (make-shared-array matrix
@@ -40,7 +31,7 @@
     (pid pid)))
 
 (define (main n)
-  (let* ((matrix (make-shared-matrix n n))
+  (let* ((matrix (shm-create #f #f #:type 'f64 #:dimensions (list n n)))
          (half (quotient n 2))
          (pids (list (start-process (lambda () (fill-rows! matrix 0 half)))
                      (start-process (lambda () (fill-rows! matrix half n)))))

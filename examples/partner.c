@@ -4,8 +4,7 @@
    Usage: partner NAME
 
    It puts the square root of each number in the shared memory object NAME in
-   its place.  See partner.scm, which makes that object and starts this, for
-   what is where.  To build it by hand: cc -o partner partner.c  (with older C
+   its place.  partner.scm creates that object, and starts this.  To build it by hand: cc -o partner partner.c  (with older C
    libraries also -lrt).  */
 
 #include <fcntl.h>
@@ -24,19 +23,24 @@
 # include <sys/syscall.h>
 #endif
 
-#define MAGIC 0x50415254
-
-struct shared
+/* What (shm-layout->c partner) returns, with an atomic state.  */
+struct partner
 {
-  uint32_t magic;
-  uint32_t count;
   _Atomic uint32_t state;
-  uint32_t unused;
-  double numbers[];
+  _Alignas (8) double numbers[4];
 };
+_Static_assert (sizeof (struct partner) == 40, "the size of partner");
+#define HASH UINT64_C (0x5415d72522e01810)
 
-_Static_assert (offsetof (struct shared, numbers) == 16,
-                "as partner.scm has it");
+/* What an object with a layout begins with.  */
+struct object
+{
+  uint64_t format, hash, size, text_length, unused[4];
+  struct partner partner;
+};
+_Static_assert (offsetof (struct object, partner) == 64,
+                "the size of the header");
+#define FORMAT (UINT64_C (0x4d485347) | UINT64_C (7) << 32 | UINT64_C (1) << 48)
 
 static int
 fail (const char *name, const char *message)
@@ -84,28 +88,26 @@ main (int argc, char **argv)
       return EXIT_FAILURE;
     }
   size_t size = (size_t) status.st_size;
-  if (size < sizeof (struct shared))
+  if (size < sizeof (struct object))
     return fail (name, "too small");
-  struct shared *shared
+  struct object *object
     = mmap (NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (shared == MAP_FAILED)
+  if (object == MAP_FAILED)
     {
       perror (name);
       return EXIT_FAILURE;
     }
   close (fd);
 
-  /* Read once what decides how far to go: others can change it.  */
-  uint32_t count = shared->count;
-  if (shared->magic != MAGIC
-      || count > (size - sizeof (struct shared)) / sizeof (double))
+  if (object->format != FORMAT || object->hash != HASH)
     return fail (name, "not what partner.scm makes");
 
-  for (uint32_t i = 0; i < count; i++)
-    shared->numbers[i] = square_root (shared->numbers[i]);
+  struct partner *partner = &object->partner;
+  for (int i = 0; i < 4; i++)
+    partner->numbers[i] = square_root (partner->numbers[i]);
 
   /* A process that loads 1 here sees the numbers, too.  */
-  atomic_store (&shared->state, 1);
-  notify (&shared->state);
+  atomic_store (&partner->state, 1);
+  notify (&partner->state);
   return EXIT_SUCCESS;
 }

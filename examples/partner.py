@@ -4,15 +4,28 @@
 Usage: python3 partner.py NAME
 
 It puts the square root of each number in the shared memory object NAME in its
-place.  See partner.scm, which makes that object and starts this, for what is
-where.  It needs nothing but Python, and Linux, where objects are files.
+place.  partner.scm creates that object, and starts this.  It needs nothing but
+Python, and Linux, where objects are files.
 """
 
+import ctypes
 import math
 import mmap
 import sys
 
-MAGIC = 0x50415254
+HASH = 0x5415d72522e01810
+
+
+# What (shm-layout->ctypes partner) returns.
+class partner(ctypes.Structure):
+    _layout_ = "ms"
+    _pack_ = 1
+    _fields_ = [
+        ("state", ctypes.c_uint32),
+        ("_pad_4", ctypes.c_uint8 * 4),
+        ("numbers", ctypes.c_double * 4),
+    ]
+
 
 if len(sys.argv) != 2:
     sys.exit("Usage: python3 partner.py NAME")
@@ -22,14 +35,13 @@ if len(sys.argv) != 2:
 with open("/dev/shm" + sys.argv[1], "r+b") as file:
     memory = mmap.mmap(file.fileno(), 0)
 
-header = memoryview(memory)[:16].cast("I")
-magic, count = header[0], header[1]
-if magic != MAGIC:
+# The header's second word says which layout follows it.
+if len(memory) < 64 or memoryview(memory)[:64].cast("Q")[1] != HASH:
     sys.exit("partner.py: not what partner.scm makes")
 
-numbers = memoryview(memory)[16 : 16 + 8 * count].cast("d")
-for i in range(count):
-    numbers[i] = math.sqrt(numbers[i])
+shared = partner.from_buffer(memory, 64)
+for i in range(4):
+    shared.numbers[i] = math.sqrt(shared.numbers[i])
 
 # The last thing: say that it is done.
-header[2] = 1
+shared.state = 1

@@ -11,13 +11,8 @@
 ;;;   cc -o partner partner.c && guile partner.scm ./partner
 ;;;   guile partner.scm python3 partner.py
 ;;;
-;;; The object holds, in the machine's own byte order,
-;;;
-;;;    0  u32  the magic number 0x50415254
-;;;    4  u32  how many numbers there are
-;;;    8  u32  the state: 0, then 1 when the partner is done
-;;;   12  u32  unused
-;;;   16  f64  the numbers, one after the other
+;;; What they have of the object is what (shm-layout->c partner) and
+;;; (shm-layout->ctypes partner) return.
 
 (use-modules ((ice-9 format) #:select (format))
              (ice-9 match)
@@ -25,9 +20,9 @@
              (posix-shm atomic)
              (srfi srfi-4))
 
-(define magic #x50415254)
-(define state-k 8)
-(define numbers-k 16)
+(define-shm-layout partner
+  (state u32)                           ; 1 when the partner is done
+  (numbers f64 4))
 
 (define (fail message . arguments)
   (format (current-error-port) "partner.scm: ~?~%" message arguments)
@@ -42,7 +37,7 @@
     (pid pid)))
 
 (define (done? bv)
-  (= (atomic-u32-ref bv state-k) 1))
+  (= (atomic-u32-ref bv partner-state-offset) 1))
 
 (define (wait-until-done bv pid)
   "Wait until the process PID says in BV that it is done, or has ended without
@@ -53,30 +48,27 @@ that.  Return whether it is done."
            (else
             ;; The timeout is for a process that ended, or that cannot notify,
             ;; as in Python.
-            (atomic-u32-wait bv state-k 0 0.1)
+            (atomic-u32-wait bv partner-state-offset 0 0.1)
             (wait-until-done bv pid))))
     (_ (done? bv))))
 
 (define (main command numbers)
-  (let ((name (format #f "/partner-~a" (getpid)))
-        (n (length numbers)))
+  (let ((name (format #f "/partner-~a" (getpid))))
     ;; However this is left, the object is removed.
-    (call-with-shm name (+ numbers-k (* 8 n))
+    (call-with-shm name #f
       (lambda (bv)
         (unless (wait-until-done bv (start (append command (list name))))
           (fail "~a ended and is not done" (car command)))
         (for-each (lambda (number root)
                     (format #t "The square root of ~a is ~a.~%" number root))
                   numbers
-                  (f64vector->list (shm-view bv 'f64 numbers-k))))
+                  (f64vector->list (partner-numbers bv))))
+      #:layout partner
       #:initialize
       (lambda (bv)
-        (let ((header (shm-view bv 'u32 0 4))
-              (places (shm-view bv 'f64 numbers-k)))
-          (u32vector-set! header 0 magic)
-          (u32vector-set! header 1 n)
-          (for-each (lambda (i number) (f64vector-set! places i number))
-                    (iota n) numbers))))))
+        (for-each (lambda (i number)
+                    (f64vector-set! (partner-numbers bv) i number))
+                  (iota (length numbers)) numbers)))))
 
 (match (command-line)
   ((_ (? (lambda (word) (not (string-prefix? "-" word))) program) . arguments)

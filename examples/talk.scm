@@ -18,20 +18,15 @@
              (posix-shm)
              (posix-shm channel))
 
-(define channel-size (+ shm-channel-header-size 65536))
-
-(define (first-part bv) (shm-view bv 'vu8 0 channel-size))
-(define (second-part bv) (shm-view bv 'vu8 channel-size channel-size))
-
-(define (make-channels! bv)
-  (shm-channel-init! (first-part bv))
-  (shm-channel-init! (second-part bv)))
+(define-shm-layout talk
+  (to-second (channel 65536))
+  (to-first (channel 65536)))
 
 (define (say message . arguments)
   (format #t "~?~%" message arguments)
   (force-output))
 
-(define (talk out in)
+(define (converse out in)
   "Send what is read by the channel OUT, and show what comes by IN."
   (define listener
     (call-with-new-thread
@@ -48,17 +43,17 @@
 
 (define (begin-talk name)
   ;; Remove the name at the end if no other process has.
-  (call-with-shm name (* 2 channel-size)
+  (call-with-shm name #f
     (lambda (bv)
       (say "(You are the first.)")
-      (talk (shm-channel (first-part bv)) (shm-channel (second-part bv))))
-    #:initialize make-channels!))
+      (converse (talk-to-second bv) (talk-to-first bv)))
+    #:layout talk))
 
 (define (join-talk name)
-  (let ((bv (shm-attach name #:writable? #t)))
+  (let ((bv (shm-attach name #:writable? #t #:layout talk)))
     (shm-unlink name)
     (say "(You are the second.)")
-    (talk (shm-channel (second-part bv)) (shm-channel (first-part bv)))))
+    (converse (talk-to-first bv) (talk-to-second bv))))
 
 (define (main name)
   ;; By Ctrl-C, too, leave in order.

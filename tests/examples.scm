@@ -81,6 +81,8 @@
      ("talk.scm" "--bogus")
      ("partner.scm")
      ("partner.scm" "--bogus")
+     ("picture.scm")
+     ("picture.scm" "a" "b")
      ("counter.scm" "--bogus")
      ("counter.scm" "-1")
      ("counter.scm" "1.5")
@@ -132,6 +134,17 @@
          (_ #f))))
    '(0 1 10)))
 
+;; In a Guile that ends, however many of its children are killed.
+(define (test-jobs)
+  (for-each
+   (lambda (i)
+     (test-equal (format #f "each job is done, whichever worker is killed: ~a" i)
+       (list (format #f "The results of 1 to 100: ~a\n"
+                     (map (lambda (n) (* n n)) (iota 100 1)))
+             0)
+       (says (example "jobs.scm"))))
+   (iota 3)))
+
 (define (test-matrix)
   (test-equal "an odd number of rows"
     '("The last corner: ((4.0 6.0) (6.0 9.0))\nThe sum of all: 36\n" 0)
@@ -177,12 +190,37 @@ The square root of 10000.0 is 100.0.\n")
   (test-equal "in C, without the object's name" '("Usage: partner NAME\n" 2)
     (says (with-errors (list partner))))
   (with-fresh-name name
-    (let ((bv (shm-create name 64)))
+    (let ((bv (shm-create name 104)))
       (test-equal "in C, with another object"
         (list (format #f "partner: ~a: not what partner.scm makes\n" name) 1)
         (says (with-errors (list partner name))))
-      (test-equal "which stays as it is" (make-bytevector 64 0) bv)
+      (test-equal "which stays as it is" (make-bytevector 104 0) bv)
       (shm-unmap! bv))))
+
+;; The Python that has numpy, if any.
+(define python-folder
+  (find (lambda (folder)
+          (let ((python (string-append folder "/python3")))
+            (and (access? python X_OK)
+                 (zero? (system* "sh" "-c" "\"$0\" -c 'import numpy' \
+2> /dev/null" python)))))
+        (string-split (or (getenv "PATH") "") #\:)))
+
+(define (test-numpy)
+  (define file (in-folder "picture.pgm"))
+  (test-or-skip (not (and python-folder (file-exists? "/dev/shm")))
+                "a picture shared with numpy"
+                '(("Python blurred it 8 times.\n" 0) 60015 255 (8 255))
+    (let* ((said (says `("env" ,(string-append "PATH=" python-folder ":"
+                                               (getenv "PATH"))
+                         ,@(example "picture.scm" file))))
+           (pgm (call-with-input-file file get-bytevector-all #:binary #t))
+           (pixels (map (lambda (k) (bytevector-u8-ref pgm k))
+                        (iota 60000 15))))
+      (list said (bytevector-length pgm)
+            ;; In the middle, and all.
+            (list-ref pixels (+ (* 100 300) 150))
+            (list (apply min pixels) (apply max pixels))))))
 
 
 ;;; Two terminals.
@@ -369,8 +407,10 @@ print(len(rows), *rows[61 * 601 + 300 : 61 * 601 + 306])
         (test-group "misuse" (test-misuse))
         (test-group "reader and writer" (test-reader-writer))
         (test-group "counter" (test-counter))
+        (test-group "jobs" (test-jobs))
         (test-group "matrix" (test-matrix))
         (test-group "partner" (test-partner))
+        (test-group "numpy" (test-numpy))
         (test-group "talk" (test-talk))
         (test-group "picture" (test-picture))
         (test-group "compiled" (test-compiled))

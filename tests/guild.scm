@@ -120,43 +120,6 @@ status."
               (second (shm "info" (string-append name "?")))))
       (shell "rm \"/dev/shm$1$(printf '\\377')\"" name))))
 
-(define-shm-layout inner (x u16))
-(define-shm-layout outer (count u32) (inner inner 2) (name (string 3)))
-
-(define (test-layouts)
-  (with-fresh-name name
-    (let ((bv (shm-create name #f #:layout outer)))
-      (test-assert "info shows a layout's name, its size and its fields"
-        (string-contains (first (shm "info" name)) "
-  layout:  outer, 12 bytes
-    0 count u32
-    4 inner inner 2
-     0 x u16
-    8 name (string 3)
-"))
-      (test-assert "--json: the same"
-        (string-contains (first (shm "info" "--json" name))
-                         "\"layout\": {\"name\": \"outer\", \"size\": 12, \
-\"fields\": [\"0 count u32\", \"4 inner inner 2\", \" 0 x u16\", \
-\"8 name (string 3)\"]}"))
-      ;; The text begins behind the header and the layout.
-      (let ((all (shm-attach name #:writable? #t)))
-        (bytevector-u8-set! all (+ 64 12 10) 27)
-        (test-assert "a text with control characters"
-          (string-contains (first (shm "info" name)) "\\x1b"))
-        (bytevector-u64-native-set! all 24 (- (ash 1 64) 1)))
-      (test-equal "a length that is none, and an object without a layout"
-        '(#f 0 #f 0)
-        (with-object (other 10)
-          (append-map (lambda (name)
-                        (match (shm "info" name)
-                          ((text status)
-                           (list (string-contains text "layout") status))))
-                      (list name other))))
-      (test-assert "--json: no layout"
-        (string-contains (first (shm "info" "--json" name))
-                         "\"layout\": null")))))
-
 (define (test-who)
   (with-fresh-name name
     (let* ((bv (shm-create name 8000))
@@ -605,7 +568,6 @@ was started to ignore SIGHUP, and the file that it writes to."
 (cond (posix-shm?
        (test-group "list" (test-list))
        (test-group "info" (test-info))
-       (test-group "layouts" (test-layouts))
        (test-group "who" (test-who))
        (test-group "who: commands" (test-who-commands))
        (test-group "who: hidden" (with-object (name 1) (test-hidden)))
