@@ -147,6 +147,35 @@
 (define (mapped n) (fill! (share (* 8 n))))
 
 
+;;; Layouts.
+
+(define-shm-layout record
+  (id u64)
+  (value u32))
+
+(define record-size (shm-layout-size record))
+
+;; A procedure that sums up what REF returns for a bytevector and the base of
+;; each record in it.
+(define-syntax-rule (field-sum ref)
+  (lambda (bv)
+    (let ((end (bytevector-length bv)))
+      (let next ((base 0) (total 0))
+        (if (< base end)
+            (next (+ base record-size) (+ total (ref bv base)))
+            total)))))
+
+(define-syntax-rule (value-at bv base)
+  (bytevector-u32-native-ref bv (+ base record-value-offset)))
+
+(define (records n)
+  (let ((bv (share (* record-size n))))
+    (do ((i 0 (+ i 1)))
+        ((= i n))
+      (set-record-value! bv (modulo i modulus) (* record-size i)))
+    bv))
+
+
 ;;; Atomics and locks, each on lines of the cache of its own.
 
 (define shared (share 4096))
@@ -452,6 +481,8 @@
     ("sum-ordinary" . ,(summing (lambda (n) (fill! (make-bytevector (* 8 n))))
                                 sum))
     ("sum-view" . ,(summing (lambda (n) (shm-view (mapped n) 'f64)) sum-view))
+    ("field" . ,(summing records (field-sum record-value)))
+    ("field-native" . ,(summing records (field-sum value-at)))
     ("nothing" . ,(lambda (count _) (mean count (nothing shared guarded 1))))
     ("fetch-add" . ,fetch-add)
     ("fetch-add-contended" . ,(contending add))

@@ -266,6 +266,39 @@ sum_ordinary (long count, long n)
   sum (count, numbers, n);
 }
 
+struct record
+{
+  uint64_t id;
+  uint32_t value;
+};
+
+static void
+sum_fields (long count, long n)
+{
+  static struct record *records;
+  static long made;
+  uint64_t total = 0, expected = 0;
+
+  if (made != n)
+    {
+      int fd = create_object ((size_t) n * sizeof *records);
+      unlink_object ();
+      records = map_object (fd, (size_t) n * sizeof *records,
+                            PROT_READ | PROT_WRITE);
+      close (fd);
+      for (long i = 0; i < n; i++)
+        records[i].value = (uint32_t) (i % MODULUS);
+      made = n;
+    }
+  for (long i = 0; i < n; i++)
+    expected += (uint64_t) (i % MODULUS);
+  TIMED (count, ({ total = 0;
+                   for (long i = 0; i < n; i++)
+                     total += records[i].value;
+                   __asm__ volatile ("" : "+r" (total) : : "memory"); }));
+  check (total == expected, "sum");
+}
+
 
 /* Atomics and locks.  */
 
@@ -894,6 +927,8 @@ static const struct row rows[] = {
   { "map", map },
   { "map-among", map_among },
   { "copy", copy },
+  { "field", sum_fields },
+  { "field-native", sum_fields },
   { "sum-mapped", sum_mapped },
   { "sum-ordinary", sum_ordinary },
   { "sum-view", sum_mapped },
