@@ -14,28 +14,22 @@
 
 (define patience 60)
 
-(define mutex 0)
-(define condition 64)
-(define semaphores '(128 192))
-(define rwlock 4096)
-(define barrier 8192)
-(define words 12288)
-(define channels '(16384 20480))        ; there and back
-(define channel-size 4096)
-(define size 24576)
+;; A process of the other size attaches only if it finds the same layout.
+(define-shm-layout shared
+  (padding u8)
+  (mutex mutex)
+  (condition condition-variable)
+  (semaphores semaphore 2)
+  (rwlock rwlock)
+  (barrier (barrier 2))
+  (words u64 11)
+  (channels (channel 2432) 2))          ; there and back
 
-(define (word i) (+ words (* 64 i)))
-
-(define (initialize! bv)
-  (shm-mutex-init! bv mutex)
-  (shm-condition-variable-init! bv condition)
-  (for-each (lambda (k) (shm-semaphore-init! bv k 0)) semaphores)
-  (shm-rwlock-init! bv rwlock)
-  (shm-barrier-init! bv barrier 2)
-  (for-each (lambda (k) (shm-channel-init! (channel-at bv k))) channels))
-
-(define (channel-at bv k)
-  (shm-view bv 'vu8 k channel-size))
+(define mutex shared-mutex-offset)
+(define condition shared-condition-offset)
+(define rwlock shared-rwlock-offset)
+(define barrier shared-barrier-offset)
+(define (word i) (shared-words-offset i))
 
 (define (repeat n proc)
   (let loop ((i 0))
@@ -73,8 +67,8 @@
                  (when (= me 1) (say! bv (word 2) (+ 2 (* 2 i))))
                  (must (shm-barrier-wait! bv barrier patience))))
   (repeat 5000 (lambda (i)
-                 (shm-semaphore-post! bv (list-ref semaphores me))
-                 (must (shm-semaphore-wait! bv (list-ref semaphores (- 1 me))
+                 (shm-semaphore-post! bv (shared-semaphores-offset me))
+                 (must (shm-semaphore-wait! bv (shared-semaphores-offset (- 1 me))
                                             patience))))
   (repeat 1000 (lambda (i)
                  (with-shm-mutex bv mutex
@@ -101,10 +95,9 @@
 
 ;; Messages of all sizes, each of which comes back.
 (define (exchange bv me)
-  (define (channel i) (shm-channel (channel-at bv (list-ref channels i))))
   (define (message i) (make-bytevector (modulo (* 7 i) 700) (modulo i 251)))
-  (define there (channel me))
-  (define back (channel (- 1 me)))
+  (define there (shared-channels bv me))
+  (define back (shared-channels bv (- 1 me)))
   (repeat 10000
           (lambda (i)
             (if (zero? me)
@@ -166,7 +159,7 @@
            (has-come? bv pid))))
 
 (define (main name pid)
-  (call-with-shm name size
+  (call-with-shm name #f
     (lambda (bv)
       (test "the other has come" #t (has-come? bv pid))
       (test "the other's size is another" #f
@@ -179,11 +172,10 @@
       (test "what a read-write lock guards" '(5000 5000)
             (map (lambda (i) (atomic-u64-ref bv (word i))) '(4 5)))
       (test "messages there and back" '(10000 10000)
-            (map (lambda (k)
-                   (assq-ref (shm-channel-statistics
-                              (shm-channel (channel-at bv k)))
+            (map (lambda (i)
+                   (assq-ref (shm-channel-statistics (shared-channels bv i))
                              'messages-out))
-                 channels))
+                 '(0 1)))
       (leave-abandoned bv)
       (say! bv (word 8) 1)
       (await bv (word 8) 2)
@@ -196,12 +188,12 @@
       (test "this takes over from one of the other's" '(abandoned abandoned)
             (take-abandoned bv))
       (say! bv (word 8) 4))
-    #:initialize initialize!)
+    #:layout shared)
   (format #t "~a passed, ~a failed~%" passed failed)
   (exit (and (zero? failed) (positive? passed))))
 
 (define (other name)
-  (let ((bv (shm-attach name #:writable? #t #:wait 60)))
+  (let ((bv (shm-attach name #:writable? #t #:wait 60 #:layout shared)))
     (say! bv (word 7) bits)
     (together bv 1)
     (await bv (word 8) 1)
