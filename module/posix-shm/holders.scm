@@ -100,7 +100,7 @@ string for each field; or #f if there is none, or if it cannot be read."
      (dynamic-wind
        (const #t)
        (lambda ()
-         (match (layout-lines (text-in-object fd))
+         (match (layout-lines (text-in-object (object-name object) fd))
            ((title . fields)
             (let ((space (string-rindex title #\space)))
               (match (string->number (string-drop title (+ space 1)))

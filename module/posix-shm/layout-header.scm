@@ -30,37 +30,39 @@
   (+ layout-header-size (shm-layout-size layout)
      (bytevector-length (string->utf8 (layout-text layout)))))
 
-(define (call-with-memory fd offset size writable? proc)
-  "Call PROC with the SIZE bytes from OFFSET on of the object behind FD."
-  (let ((bv (%shm-map fd offset size 'vu8 writable? #f #f #f #f)))
+(define (call-with-memory name fd offset size writable? proc)
+  "Call PROC with the SIZE bytes from OFFSET on of the object NAME, which is
+behind FD."
+  (let ((bv (%shm-map fd offset size 'vu8 writable? #f #f #f name)))
     (dynamic-wind
       (const #t)
       (lambda () (proc bv))
       (lambda () (%shm-unmap! bv)))))
 
-(define (write-header! fd layout)
-  "Write the text and the header of LAYOUT to the object behind FD."
+(define (write-header! name fd layout)
+  "Write the text and the header of LAYOUT to the object NAME, behind FD."
   (let* ((size (shm-layout-size layout))
          (text (string->utf8 (layout-text layout)))
          (n (bytevector-length text)))
-    (call-with-memory fd (+ layout-header-size size) n #t
+    (call-with-memory name fd (+ layout-header-size size) n #t
       (lambda (bv)
         (bytevector-copy! text 0 bv 0 n)))
-    (call-with-memory fd 0 layout-header-size #t
+    (call-with-memory name fd 0 layout-header-size #t
       (lambda (bv)
         (bytevector-u64-native-set! bv 8 (layout-hash layout))
         (bytevector-u64-native-set! bv 16 size)
         (bytevector-u64-native-set! bv 24 n)
-        ;; Sequentially consistent: who sees the format sees what precedes it.
+        ;; Sequentially consistent, as is the load: a process that sees the
+        ;; format sees all that was stored before.
         (atomic-u64-set! bv 0 (logior kind (ash version 48)))))))
 
-(define (read-header fd)
-  "Return what the object behind FD has for a header: #f if none yet, other if
-something else, its version if that is another one, or else a list of the hash,
-the size and the length of the text."
+(define (read-header name fd)
+  "Return the header of the object NAME, behind FD, as a list of the hash, the
+size and the length of the text; or #f if there is none yet, other if there is
+something else, or the version if that is another one."
   (if (< (%shm-size fd) layout-header-size)
       #f
-      (call-with-memory fd 0 layout-header-size #f
+      (call-with-memory name fd 0 layout-header-size #f
         (lambda (bv)
           (let ((format (atomic-u64-ref bv 0)))
             (cond
@@ -72,19 +74,20 @@ the size and the length of the text."
 
 (define max-text 65536)
 
-(define (read-text fd size n)
-  "Return the text, N bytes behind SIZE others, or #f if there is none."
+(define (read-text name fd size n)
+  "Return the text, N bytes behind SIZE others, in the object NAME, behind FD; or
+#f if there is none."
   (and (<= 1 n max-text)
        (<= (+ layout-header-size size n) (%shm-size fd))
-       (call-with-memory fd (+ layout-header-size size) n #f
+       (call-with-memory name fd (+ layout-header-size size) n #f
          (lambda (bv)
            (false-if-exception (utf8->string bv))))))
 
-(define (text-in-object fd)
-  "Return the text of the layout in the object behind FD, or #f."
-  (let ((header (read-header fd)))
+(define (text-in-object name fd)
+  "Return the text of the layout in the object NAME, behind FD, or #f."
+  (let ((header (read-header name fd)))
     (and (pair? header)
-         (apply read-text fd (cdr header)))))
+         (apply read-text name fd (cdr header)))))
 
 (define (layout-lines text)
   (string-split (string-trim-right text #\newline) #\newline))
@@ -116,13 +119,14 @@ expected~a"
 header yet; if it has anything else, raise &shm-format-error in the name of
 SUBR."
   (define (refuse-other size n)
-    (let* ((text (read-text fd size n))
-           (title (and text (string-split (car (layout-lines text)) #\space))))
+    (let* ((text (read-text name fd size n))
+           (title (if text (car (layout-lines text)) "(unknown)"))
+           (end (or (string-rindex title #\space) (string-length title))))
       (refuse subr name layout
               (format #f "layout ~a of ~a bytes"
-                      (if text (shown (string->symbol (car title))) "(unknown)") size)
+                      (shown (string->symbol (string-take title end))) size)
               (if text (first-difference text (layout-text layout)) ""))))
-  (match (read-header fd)
+  (match (read-header name fd)
     (#f #f)
     ('other (refuse subr name layout "no layout" ""))
     ((hash size n)

@@ -339,7 +339,7 @@ a descriptor.  If EXISTS is attach and NAME is taken, throw to TAKEN."
                    (list (shown name)) #f))
       (with-errors-from subr name
         (when (and draft layout)
-          (write-header! (draft-fd draft) layout))
+          (write-header! name (draft-fd draft) layout))
         (when draft
           (if-free (publish-draft! draft)))
         (set! done? #t)
