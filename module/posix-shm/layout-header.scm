@@ -92,6 +92,13 @@ something else, or the version if that is another one."
 (define (layout-lines text)
   (string-split (string-trim-right text #\newline) #\newline))
 
+(define (layout-title text)
+  "Return the name of the layout that TEXT describes, for a message."
+  (let ((title (car (layout-lines text))))
+    (shown (string->symbol
+            (string-take title (or (string-rindex title #\space)
+                                   (string-length title)))))))
+
 (define (first-difference there expected)
   "Return the first two fields, of the texts THERE and EXPECTED, that differ, as
 the end of a message; or nothing if only the names do."
@@ -119,12 +126,10 @@ expected~a"
 header yet; if it has anything else, raise &shm-format-error in the name of
 SUBR."
   (define (refuse-other size n)
-    (let* ((text (read-text name fd size n))
-           (title (if text (car (layout-lines text)) "(unknown)"))
-           (end (or (string-rindex title #\space) (string-length title))))
+    (let ((text (read-text name fd size n)))
       (refuse subr name layout
               (format #f "layout ~a of ~a bytes"
-                      (shown (string->symbol (string-take title end))) size)
+                      (if text (layout-title text) "(unknown)") size)
               (if text (first-difference text (layout-text layout)) ""))))
   (match (read-header name fd)
     (#f #f)

@@ -116,9 +116,11 @@ its identifier, those of its fields, and those of all layouts."
       "{"
       ,@(map declare (shm-layout-fields layout) members)
       "};"
-      ,(format #f "_Static_assert (sizeof (struct ~a) == ~a, \"the size of ~a\");"
+      ,(format #f
+               "_Static_assert (sizeof (struct ~a) == ~a, \"the size of ~a\");"
                name (shm-layout-size layout) name)))
-  (text (cons* (format #f "/* ~a, at byte 64 of an object.  Hash: 0x~16,'0x.  */"
+  (text (cons* (format #f
+                       "/* ~a, at byte 64 of an object.  Hash: 0x~16,'0x.  */"
                        (layout-name layout) (layout-hash layout))
                "#include <stdint.h>"
                (declarations layout struct))))
