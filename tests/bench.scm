@@ -42,7 +42,7 @@
 
 (define names
   '("life-cycle" "egg" "create" "create-whole" "map" "map-among" "copy" "sum-ordinary"
-    "sum-mapped" "sum-view" "nothing" "fetch-add" "fetch-add-contended" "mutex"
+    "sum-mapped" "sum-view" "field" "field-native" "nothing" "fetch-add" "fetch-add-contended" "mutex"
     "mutex-around" "mutex-contended" "semaphore" "semaphore-named" "semaphore-contended"
     "ping-pong-across" "ping-pong-together" "wake-across" "channel"
     "channel-anywhere" "channel-received" "channel-in-place" "trip-across"
