@@ -145,7 +145,8 @@ OFFSET, whose elements have SIZE bytes."
              (and (eq? kind 'macro)
                   (procedure-property value 'shm-layout))))))
   (define (parse field)
-    "Return the name, type, counts, element's size, alignment and lines."
+    "Return the name, type, counts, and the elements' size and alignment; and the
+name and lines of the layout that the type is, or the empty list."
     (syntax-case field ()
       ((field type count ...)
        (identifier? #'field)
@@ -176,12 +177,12 @@ integer" (syntax->datum count) (syntax->datum #'field))))
     (match fields
       (()
        (define-names bad name (aligned end widest) widest (reverse placed)))
-      (((name type counts size alignment lines) . rest)
+      (((name type counts size alignment within) . rest)
        (let ((offset (aligned end alignment)))
          (next rest
                (+ offset (* size (elements counts)))
                (max widest alignment)
-               (cons (list name offset size type counts lines) placed)))))))
+               (cons (list name offset size type counts within) placed)))))))
 
 (define (aligned offset alignment)
   (* alignment (ceiling-quotient offset alignment)))
@@ -189,10 +190,14 @@ integer" (syntax->datum count) (syntax->datum #'field))))
 (define (field-lines fields)
   (append-map
    (match-lambda
-     ((name offset _ type counts lines)
-      (cons (string-join (map object->string
-                              (syntax->datum `(,offset ,name ,type ,@counts))))
-            (map (lambda (line) (string-append " " line)) lines))))
+     ((field offset _ type counts within)
+      ;; A layout may be known here by a name that it does not have elsewhere.
+      (let ((type (if (pair? within) (car within) (syntax->datum type)))
+            (lines (if (pair? within) (cdr within) '())))
+        (cons (string-join (map object->string
+                                `(,offset ,(syntax->datum field) ,type
+                                          ,@counts)))
+              (map (lambda (line) (string-append " " line)) lines)))))
    fields))
 
 (define (fnv-1a text)

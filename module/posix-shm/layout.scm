@@ -250,7 +250,7 @@ that have this one in a field."
                          ((_ . _) (syntax-violation #f "not a procedure" x))
                          (_ variable)))))
     (set-procedure-property! transformer 'shm-layout
-                             (list size alignment lines))
+                             (list size alignment (cons name lines)))
     (set-procedure-property! transformer 'shm-field (list name))
     transformer))
 
