@@ -22,7 +22,9 @@ enum gshm_kind
   GSHM_SEMAPHORE,
   GSHM_BARRIER,
   GSHM_RWLOCK,
-  GSHM_CHANNEL
+  GSHM_CHANNEL,
+  GSHM_LAYOUT,
+  GSHM_BROADCAST
 };
 
 /* The format of the locks, whose layout has version 1.  */
