@@ -4,8 +4,9 @@
    There are four layers, of which each calls only those below it:
 
      src/bindings/  the primitives that users call: atomic, sync (locks),
-                    channel, datum (with encode and decode), named-semaphore,
-                    chicken; waiting has the hooks of a wait
+                    channel, broadcast, datum (with encode and decode),
+                    named-semaphore, chicken; waiting has the hooks of a
+                    wait
      src/memory/    name, object, create, lease, size, seal, pass: objects;
                     map, view, mapping, registry: mappings; fault, async,
                     patch, pages: inaccessible pages; address: offsets in
@@ -13,7 +14,7 @@
      src/base/      guile and error: helpers for code that uses libguile
      src/core/      code without libguile: futex, wait, owner, lock;
                     mutex, condition, semaphore, barrier, rwlock;
-                    ring, channel
+                    ring, channel; feed, broadcast, subscriber
 
    HACKING.md lists the modules, tests and chapters of each component.  */
 
@@ -76,6 +77,7 @@ gshm_init (void)
   gshm_sync_init ();
   gshm_named_semaphore_init ();
   gshm_channel_init ();
+  gshm_broadcast_init ();
   gshm_channel_port_init ();
   gshm_datum_init ();
   gshm_chicken_init ();

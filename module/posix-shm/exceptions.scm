@@ -151,7 +151,7 @@ says that shared memory does not contain what a procedure expects there."
 says that the owner of a lock died."
   (abandoned? object))
 
-;; Nothing can be sent to a channel any more.
+;; Nothing can be sent to a channel or broadcast any more.
 (define &shm-closed
   (make-exception-type '&shm-closed &error '()))
 
@@ -160,7 +160,7 @@ says that the owner of a lock died."
 
 (define (shm-closed? object)
   "Return #t if OBJECT is an exception of type &shm-closed, else #f.  It says
-that a channel is closed, so that nothing can be sent to it."
+that a channel or broadcast is closed, so that nothing can be sent to it."
   (closed? object))
 
 (define (raise-with make procedure message . arguments)
@@ -178,12 +178,13 @@ that a channel is closed, so that nothing can be sent to it."
   "Raise &shm-format-error: there is no WHAT at OFFSET of WHERE, both strings."
   (raise-format-error
    procedure
-   "There is no ~a at offset ~a of ~a: make one with shm-~a-init!, unless other \
-data was stored there"
+   "There is no ~a at offset ~a of ~a: make one with shm-~a, unless other data \
+was stored there"
    what offset where
-   (cond ((string=? what "read-write lock") "rwlock")
-         ((string=? what "condition variable") "condition-variable")
-         (else what))))
+   (cond ((string=? what "read-write lock") "rwlock-init!")
+         ((string=? what "condition variable") "condition-variable-init!")
+         ((string=? what "broadcast") "broadcast-create")
+         (else (string-append what "-init!")))))
 
 (define (raise-no-datum procedure size reason offset)
   "Raise &shm-format-error: a message of SIZE bytes is not a datum, for REASON,
@@ -192,10 +193,10 @@ found before byte OFFSET."
    procedure "There is no datum in a message of ~a bytes: ~a, before byte ~a"
    size reason offset))
 
-(define (raise-closed procedure where)
+(define (raise-closed procedure what where)
   (raise-with make-shm-closed procedure
-              "The channel in ~a is closed: nothing can be sent any more"
-              where))
+              "The ~a in ~a is closed: nothing can be sent any more"
+              what where))
 
 (%shm-show-with! shown)
 (%shm-raise-with! raise-format raise-closed)

@@ -172,7 +172,7 @@ gshm_wait_for_space (struct gshm_operation *operation, size_t length,
   enum gshm_result result
     = wait_for (operation, gshm_transfer_attempt_to_send, timeout);
   if (result == GSHM_CHANNEL_CLOSED)
-    gshm_closed_error (operation->subr, operation->bytevector);
+    gshm_closed_error (operation->subr, what, operation->bytevector);
   return result;
 }
 
@@ -182,23 +182,13 @@ refuse_bytevector (const char *subr, SCM object)
   gshm_wrong_type (subr, 2, object, "bytevector");
 }
 
-/* Whether BYTEVECTOR, which had SIZE bytes and may be on a mapping, was
-   unmapped.  */
-static int
-was_unmapped (SCM bytevector, size_t size)
-{
-  return SCM_BYTEVECTOR_LENGTH (bytevector) < size
-         || (scm_is_true (SCM_BYTEVECTOR_PARENT (bytevector))
-             && gshm_is_unmapped (bytevector));
-}
-
 void
 gshm_end_sending (struct gshm_operation *operation)
 {
   enum gshm_result result = gshm_transfer_end_sending (&operation->transfer);
 
   if (result == GSHM_CHANNEL_CLOSED)
-    gshm_closed_error (operation->subr, operation->bytevector);
+    gshm_closed_error (operation->subr, what, operation->bytevector);
   if (result != GSHM_DONE)
     check_result (operation, result);
 }
@@ -232,7 +222,7 @@ gshm_channel_send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count,
     {
       memmove (operation.transfer.bytes,
                SCM_BYTEVECTOR_CONTENTS (data) + start, count);
-      if (was_unmapped (data, size))
+      if (gshm_was_unmapped (data, size))
         leave_unmapped (&operation, scm_start);
       gshm_end_sending (&operation);
     }
@@ -339,7 +329,7 @@ gshm_channel_receive_into (SCM bytevector, SCM target, SCM scm_start,
     }
   memmove (SCM_BYTEVECTOR_CONTENTS (target) + start, transfer->bytes,
            (size_t) transfer->length);
-  if (was_unmapped (target, size))
+  if (gshm_was_unmapped (target, size))
     leave_unmapped (&operation, scm_start);
   SCM length = scm_from_uint64 (transfer->length);
   gshm_end_receiving (&operation);

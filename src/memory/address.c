@@ -49,17 +49,18 @@ gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
 }
 
 void
-gshm_closed_error (const char *subr, SCM bytevector)
+gshm_closed_error (const char *subr, const char *what, SCM bytevector)
 {
   if (SCM_UNPACK (raise_closed) != 0)
-    scm_call_2 (raise_closed, scm_from_utf8_string (subr),
-                gshm_describe (bytevector));
-  scm_misc_error (subr, "The channel is closed", SCM_EOL);
+    scm_call_3 (raise_closed, scm_from_utf8_string (subr),
+                scm_from_utf8_string (what), gshm_describe (bytevector));
+  scm_misc_error (subr, "The ~A is closed",
+                  scm_list_1 (scm_from_utf8_string (what)));
 }
 
 /* (FORMAT CLOSED): the procedures that raise &shm-format-error, called with a
    procedure's name, the kind of structure, the bytevector's description and
-   the offset; and &shm-closed, called with a procedure's name and a
+   the offset; and &shm-closed, called with a procedure's name, the kind and a
    description.  */
 static SCM
 set_raisers (SCM format, SCM closed)

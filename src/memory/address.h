@@ -22,8 +22,9 @@ SCM_NORETURN void gshm_unmapped_error (const char *subr, SCM k);
 SCM_NORETURN void gshm_format_error (const char *subr, const char *what,
                                      SCM bytevector, SCM k);
 
-/* Raise &shm-closed: nothing can be sent to the channel in BYTEVECTOR.  */
-SCM_NORETURN void gshm_closed_error (const char *subr, SCM bytevector);
+/* Raise &shm-closed: nothing can be sent to the WHAT in BYTEVECTOR.  */
+SCM_NORETURN void gshm_closed_error (const char *subr, const char *what,
+                                     SCM bytevector);
 
 /* The slow path of gshm_address, which raises the exceptions.  */
 void *gshm_find_address (const char *subr, SCM bytevector, SCM k, size_t size,

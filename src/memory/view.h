@@ -14,6 +14,16 @@ struct gshm_mapping *gshm_mapping_wanted (const char *subr, SCM bytevector);
 /* Whether BYTEVECTOR is on a mapping that was unmapped.  */
 int gshm_is_unmapped (SCM bytevector);
 
+/* Whether BYTEVECTOR, which had SIZE bytes and may be on a mapping, was
+   unmapped.  */
+static inline int
+gshm_was_unmapped (SCM bytevector, size_t size)
+{
+  return SCM_BYTEVECTOR_LENGTH (bytevector) < size
+         || (scm_is_true (SCM_BYTEVECTOR_PARENT (bytevector))
+             && gshm_is_unmapped (bytevector));
+}
+
 /* A description of BYTEVECTOR for messages, a string.  */
 SCM gshm_describe (SCM bytevector);
 

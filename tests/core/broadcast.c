@@ -4,6 +4,7 @@
 #include <config.h>
 
 #include "core/broadcast.h"
+#include "core/subscriber.h"
 #include "support.h"
 
 #define CAPACITY 256
@@ -32,8 +33,8 @@ open_feed (void)
 static void
 make_broadcast (void)
 {
-  assert_int_equal (gshm_broadcast_size (CAPACITY), SIZE);
-  gshm_broadcast_init (&memory, CAPACITY, gshm_namespace ());
+  assert_int_equal (gshm_feed_memory_size (CAPACITY), SIZE);
+  gshm_feed_init (&memory, CAPACITY, gshm_namespace ());
 }
 
 static int
