@@ -227,23 +227,25 @@ as shm-attach does, with ENOENT if there is no such object and no WAIT."
                    "from is not one of now, latest and oldest: ~A"
                    (list (shown from)) (list from))))
   (define deadline (deadline-after subr (or wait 0)))
-  (require-shm subr source)
-  (let ((broadcast (if (shm-broadcast? source)
-                       source
-                       (attach-to-read subr source wait deadline))))
+  (define (subscriber-of broadcast writable?)
     (and broadcast
          (let ((bv (object-bytevector broadcast)))
-           (make-subscriber bv (%shm-broadcast-subscribe bv first))))))
+           (make-subscriber
+            bv (%shm-broadcast-subscribe bv first writable?)))))
+  (define (attach-as writable?)
+    (subscriber-of (attach subr source writable? wait deadline) writable?))
+  (require-shm subr source)
+  (if (shm-broadcast? source)
+      (subscriber-of source #t)
+      (or-read-only attach-as)))
 
-(define (attach-to-read subr name wait deadline)
-  "Attach to NAME, writable if that is permitted: then subscribers can say that
-they sleep."
+(define (or-read-only proc)
+  "Return what PROC returns for #t, or, if that is not permitted, for #f."
   (catch 'system-error
-    (lambda ()
-      (attach subr name #t wait deadline))
+    (lambda () (proc #t))
     (lambda arguments
       (if (memv (system-error-errno arguments) (list EACCES EPERM EROFS))
-          (attach subr name #f wait deadline)
+          (proc #f)
           (apply throw arguments)))))
 
 (define (shm-broadcast-missed subscriber)

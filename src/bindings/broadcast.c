@@ -30,7 +30,7 @@
 
 /* How long senders may overwrite each message that this thread tries to read
    before another one has come.  Only a hostile process does so for long.  */
-#define LATEST_PATIENCE (10 * GSHM_SECOND)
+#define LATEST_PATIENCE GSHM_SECOND
 
 static const char what[] = "broadcast";
 
@@ -211,20 +211,20 @@ send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count, SCM timeout)
 
 /* Subscribing.  */
 
-/* (BYTEVECTOR FROM) -> bytevector: the state of a new subscriber.  FROM is one
-   of enum gshm_subscribe_from.  */
+/* (BYTEVECTOR FROM CAN-WRITE?) -> bytevector: the state of a new subscriber.
+   FROM is one of enum gshm_subscribe_from.  */
 static SCM
-subscribe (SCM bytevector, SCM from)
+subscribe (SCM bytevector, SCM from, SCM can_write)
 {
   struct gshm_feed feed;
   SCM state = scm_c_make_bytevector (sizeof (struct gshm_subscriber));
+  struct gshm_subscriber *subscriber
+    = (void *) SCM_BYTEVECTOR_CONTENTS (state);
 
   open_feed (&feed, SUBSCRIBE, bytevector, 0);
-  if (gshm_subscribe (
-        &feed, scm_to_int (from),
-        (struct gshm_subscriber *) (void *) SCM_BYTEVECTOR_CONTENTS (state))
-      != GSHM_DONE)
+  if (gshm_subscribe (&feed, scm_to_int (from), subscriber) != GSHM_DONE)
     refuse_memory (SUBSCRIBE, bytevector);
+  subscriber->can_write = scm_is_true (can_write);
   scm_remember_upto_here_1 (bytevector);
   return state;
 }
@@ -261,7 +261,6 @@ begin_reception (struct gshm_reception *reception, const char *subr,
   reception->bytevector = bytevector;
   reception->data = data;
   reception->reading.subscriber = to_subscriber (subr, state);
-  reception->reading.can_write = SCM_MUTABLE_BYTEVECTOR_P (bytevector);
   reception->reading.prepare = prepare;
   open_feed (&reception->reading.feed, subr, bytevector, 0);
 }
@@ -395,7 +394,7 @@ gshm_broadcast_init (void)
   gshm_define ("%shm-broadcast-capacity", 2, 0, broadcast_capacity);
   gshm_define ("%shm-broadcast-close!", 1, 0, close_broadcast);
   gshm_define ("%shm-broadcast-send!", 5, 0, send);
-  gshm_define ("%shm-broadcast-subscribe", 2, 0, subscribe);
+  gshm_define ("%shm-broadcast-subscribe", 3, 0, subscribe);
   gshm_define ("%shm-broadcast-missed", 1, 0, missed);
   gshm_define ("%shm-broadcast-receive!", 3, 0, receive);
   gshm_define ("%shm-broadcast-latest", 2, 0, latest);

@@ -212,6 +212,13 @@ gshm_feed_find_latest (const struct gshm_feed *feed,
     = gshm_feed_find (feed, summary->last, summary->head, record);
   if (found != GSHM_FOUND && is_empty (feed, summary))
     return GSHM_NONE;
+  /* No sender claims the newest message before it has published another.
+     Acquire: if `oldest' is past the message, the new head is seen.  */
+  atomic_thread_fence (memory_order_acquire);
+  if (found == GSHM_OVERTAKEN
+      && GSHM_BROADCAST_POSITION (gshm_load (&feed->broadcast->head))
+           == summary->head)
+    return GSHM_INVALID;
   if (found == GSHM_FOUND
       && (record->position + record->size != summary->head
           || record->sequence != summary->messages - 1))

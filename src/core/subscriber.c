@@ -98,7 +98,7 @@ gshm_subscribe (const struct gshm_feed *feed, enum gshm_subscribe_from from,
 {
   enum gshm_found found = GSHM_OVERTAKEN;
 
-  subscriber->missed = subscriber->idle_polls = 0;
+  subscriber->missed = subscriber->idle_polls = subscriber->can_write = 0;
   for (int i = 0; i < GSHM_BROADCAST_TRIES && found == GSHM_OVERTAKEN; i++)
     found = (from == GSHM_FROM_OLDEST   ? go_to_oldest (feed, subscriber)
              : from == GSHM_FROM_LATEST ? go_to_latest (feed, subscriber)
@@ -178,7 +178,7 @@ sleep_until_sent (struct gshm_reading *reading, struct gshm_sleep *sleep,
   struct gshm_broadcast *broadcast = reading->feed.broadcast;
 
   sleep->processor = &broadcast->processor;
-  if (reading->can_write)
+  if (reading->subscriber->can_write)
     gshm_sleep_until_changed (sleep, &broadcast->head, word);
   else
     {

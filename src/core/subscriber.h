@@ -15,6 +15,7 @@ struct gshm_subscriber
   uint64_t sequence; /* the number of the message there */
   uint64_t missed;
   uint64_t idle_polls; /* since the last message */
+  uint64_t can_write;  /* so that it can say that it sleeps */
 };
 
 enum gshm_subscribe_from
@@ -29,7 +30,6 @@ struct gshm_reading
 {
   struct gshm_feed feed;
   struct gshm_subscriber *subscriber;
-  int can_write; /* so that it can say that it sleeps */
   uint64_t word; /* of the head: to poll until it changes */
   uint64_t length;
   int is_found; /* by attempt_to_read_latest: there is a message */
@@ -38,7 +38,8 @@ struct gshm_reading
   void *(*prepare) (struct gshm_reading *reading, uint64_t length);
 };
 
-/* Set SUBSCRIBER, a new one, to a position.  Return DONE or CORRUPT.  */
+/* Set SUBSCRIBER, a new one, which cannot write, to a position.  Return DONE or
+   CORRUPT.  */
 enum gshm_result gshm_subscribe (const struct gshm_feed *feed,
                                  enum gshm_subscribe_from from,
                                  struct gshm_subscriber *subscriber);

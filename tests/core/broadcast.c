@@ -77,9 +77,9 @@ to_target (struct gshm_reading *reading, uint64_t length)
 static struct gshm_reading
 reading_of (struct gshm_subscriber *subscriber, int can_write)
 {
+  subscriber->can_write = (uint64_t) can_write;
   return (struct gshm_reading) { .feed = open_feed (),
                                  .subscriber = subscriber,
-                                 .can_write = can_write,
                                  .prepare = to_target };
 }
 
@@ -373,11 +373,11 @@ use_garbage (int i)
     subscriber.position = 8 * (uint64_t) (rand () % 200);
   else
     gshm_subscribe (&feed, from[i % 3], &subscriber);
+  subscriber.can_write = i % 2;
   for (int j = 0; j < 3; j++)
     {
       struct gshm_reading reading = { .feed = feed,
                                       .subscriber = &subscriber,
-                                      .can_write = i % 2,
                                       .prepare = to_target };
       int result = (j < 2 ? gshm_attempt_to_read (&reading, &sleep)
                           : gshm_attempt_to_read_latest (&reading, &sleep));
