@@ -145,6 +145,15 @@
        (says (example "jobs.scm"))))
    (iota 3)))
 
+(define (test-telemetry)
+  (test-assert "all readings, those that are still there, and the newest"
+    (match (says (example "telemetry.scm"))
+      ((text 0)
+       (and (string-contains text "early: 300 received, 0 missed\n")
+            (string-match "late: [0-9]+ received, 0 missed\n" text)
+            (string-contains text "slow: saw the end\n")))
+      (_ #f))))
+
 (define (test-matrix)
   (test-equal "an odd number of rows"
     '("The last corner: ((4.0 6.0) (6.0 9.0))\nThe sum of all: 36\n" 0)
@@ -412,6 +421,7 @@ print(len(rows), *rows[61 * 601 + 300 : 61 * 601 + 306])
         (test-group "partner" (test-partner))
         (test-group "numpy" (test-numpy))
         (test-group "talk" (test-talk))
+        (test-group "telemetry" (test-telemetry))
         (test-group "picture" (test-picture))
         (test-group "compiled" (test-compiled))
         (when (file-exists? "/proc/self/status")

@@ -319,7 +319,7 @@
     (lambda (key who message where form part)
       (list message part))))
 
-(define (test-definitions)
+(define (test-bad-definitions)
   (for-each
    (match-lambda
      ((definition . expected)
@@ -371,7 +371,9 @@ layout a-b" c)
       "wrong number of arguments" #f)
      ((begin (define-shm-layout a (x u8 5)) (a-x-offset 1 1)) "too many indices"
       #f)
-     ((begin (define-shm-layout a (x u8)) (a 1)) "not a procedure" #f)))
+     ((begin (define-shm-layout a (x u8)) (a 1)) "not a procedure" #f))))
+
+(define (test-definitions)
   (test-equal "the same again, and otherwise, as at a prompt" 'none
     (syntax-error '(begin (define-shm-layout a (x u8) (y u16))
                           (define-shm-layout a (x u8) (y u16))
@@ -409,6 +411,7 @@ define-shm-layout defines): 8")
 (test-group "numbers" (test-numbers))
 (test-group "strings" (test-strings))
 (test-group "definitions" (test-definitions))
+(test-group "mistakes" (test-bad-definitions))
 (when-posix-shm
   (test-group "views" (test-views))
   (test-group "locks" (test-locks)))

@@ -30,7 +30,8 @@
 (define srcdir (or (getenv "abs_top_srcdir") "."))
 
 (define modules
-  '((posix-shm) (posix-shm atomic) (posix-shm channel) (posix-shm chicken)
+  '((posix-shm) (posix-shm atomic) (posix-shm broadcast) (posix-shm channel)
+    (posix-shm chicken)
     (posix-shm semaphore) (posix-shm sync)))
 
 (define (exports module)

@@ -6,8 +6,8 @@
   #:use-module (ice-9 match)
   #:use-module (ice-9 rdelim)
   #:use-module ((ice-9 textual-ports) #:select (get-string-all))
+  #:use-module (posix-shm contents)
   #:use-module (posix-shm exceptions)
-  #:use-module (posix-shm layout-header)
   #:use-module (posix-shm object)
   #:use-module ((posix-shm primitives) #:select (%shm-list %shm-unused?))
   #:use-module (srfi srfi-1)
@@ -25,7 +25,8 @@
             object-group
             object-changed
             object-kind
-            object-layout
+            semaphore?
+            object-contents
 
             ;; Unused objects.
             matches-any?
@@ -43,9 +44,12 @@
 
 ;;; Objects.
 
+;; CONTENTS is a promise of what contents-of returns.
 (define-record-type <object>
-  (make-object name size used mode user group changed device inode)
+  (make-object-with contents name size used mode user group changed device
+                    inode)
   object?
+  (contents object-promise)
   (name object-name)
   (size object-size)
   (used object-used)
@@ -55,6 +59,12 @@
   (changed object-changed)
   (device object-device)
   (inode object-inode))
+
+(define (make-object name . rest)
+  (apply make-object-with (delay (contents-of name)) name rest))
+
+(define (object-contents object)
+  (force (object-promise object)))
 
 (define (all-objects)
   "Return all objects and named semaphores, sorted by name."
@@ -86,27 +96,14 @@ permission to open it."
 (define (object-identity object)
   (cons (object-device object) (object-inode object)))
 
+(define (semaphore? object)
+  (string-prefix? "/sem." (object-name object)))
+
 (define (object-kind object)
   "Return what OBJECT is, a string: glibc's named semaphores are objects, too."
-  (if (string-prefix? "/sem." (object-name object))
-      "semaphore"
-      "object"))
-
-(define (object-layout object)
-  "Return a list of the name of the layout in OBJECT, its size in bytes, and a
-string for each field; or #f if there is none, or if it cannot be read."
-  (false-if-exception
-   (let ((fd (shm-open (object-name object) (list O_RDONLY))))
-     (dynamic-wind
-       (const #t)
-       (lambda ()
-         (match (layout-lines (text-in-object (object-name object) fd))
-           ((title . fields)
-            (let ((space (string-rindex title #\space)))
-              (match (string->number (string-drop title (+ space 1)))
-                ((? exact-integer? size)
-                 (cons* (string-take title space) size fields)))))))
-       (lambda () (close-fdes fd))))))
+  (cond ((semaphore? object) "semaphore")
+        ((object-contents object) => car)
+        (else "object")))
 
 
 ;;; Unused objects.

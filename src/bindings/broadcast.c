@@ -27,6 +27,7 @@
 #define LATEST "shm-broadcast-latest"
 #define LATEST_INTO "shm-broadcast-latest-into!"
 #define CLOSE "shm-broadcast-close!"
+#define STATISTICS "guild shm"
 
 /* How long senders may overwrite each message that this thread tries to read
    before another one has come.  Only a hostile process does so for long.  */
@@ -102,6 +103,26 @@ broadcast_capacity (SCM bytevector, SCM subr)
   open_feed (&feed, name, bytevector, 0);
   scm_remember_upto_here_1 (bytevector);
   return scm_from_uint64 (feed.capacity);
+}
+
+/* (BYTEVECTOR) -> list: the capacity; how many messages were sent, and how
+   many of them can still be received; is the broadcast closed?  */
+static SCM
+statistics (SCM bytevector)
+{
+  struct gshm_feed feed;
+  struct gshm_subscriber first, next;
+
+  open_feed (&feed, STATISTICS, bytevector, 0);
+  if (gshm_subscribe (&feed, GSHM_FROM_OLDEST, &first) != GSHM_DONE
+      || gshm_subscribe (&feed, GSHM_FROM_NOW, &next) != GSHM_DONE)
+    refuse_memory (STATISTICS, bytevector);
+  uint64_t head = gshm_load (&feed.broadcast->head);
+  scm_remember_upto_here_1 (bytevector);
+  return scm_list_4 (scm_from_uint64 (feed.capacity),
+                     scm_from_uint64 (next.sequence),
+                     scm_from_uint64 (next.sequence - first.sequence),
+                     scm_from_bool (head & GSHM_BROADCAST_CLOSED));
 }
 
 /* (BROADCAST) -> boolean: was it open?  */
@@ -393,6 +414,7 @@ gshm_broadcast_init (void)
   gshm_define ("%shm-broadcast-init!", 2, 0, init_broadcast);
   gshm_define ("%shm-broadcast-capacity", 2, 0, broadcast_capacity);
   gshm_define ("%shm-broadcast-close!", 1, 0, close_broadcast);
+  gshm_define ("%shm-broadcast-statistics", 1, 0, statistics);
   gshm_define ("%shm-broadcast-send!", 5, 0, send);
   gshm_define ("%shm-broadcast-subscribe", 3, 0, subscribe);
   gshm_define ("%shm-broadcast-missed", 1, 0, missed);
