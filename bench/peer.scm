@@ -5,6 +5,7 @@
 (use-modules (bench support)
              (posix-shm)
              (posix-shm atomic)
+             (posix-shm broadcast)
              (posix-shm channel)
              ((posix-shm chicken)
               #:select (open/rdwr open/creat open/rdonly open/excl
@@ -469,6 +470,73 @@
         time))))
 
 
+;;; Broadcasts.
+
+;; How many messages the sender may be ahead, so that none is overwritten.
+(define batch 256)
+
+(define (broadcast-one-way count size)
+  "The mean of COUNT messages of SIZE bytes to one subscriber."
+  (let* ((b (shm-broadcast-create #f (* 4 batch (+ size 16))))
+         (s (shm-broadcast-subscribe b))
+         (credits (share shm-semaphore-size))
+         (message (make-bytevector size 2)))
+    (shm-semaphore-init! credits 0 2)
+    (let ((pid (in-child 1
+                 (lambda ()
+                   (let next ((i 0))
+                     (when (<= i count)
+                       (when (zero? (modulo i batch))
+                         (shm-semaphore-wait! credits 0))
+                       (shm-broadcast-send! b message)
+                       (next (+ i 1))))))))
+      (pin! 0)
+      (shm-broadcast-receive! s)
+      (let* ((i 0)
+             (time (mean count
+                     (shm-broadcast-receive! s)
+                     (set! i (+ i 1))
+                     (when (zero? (modulo i batch))
+                       (shm-semaphore-post! credits 0)))))
+        (finish pid)
+        (check (zero? (shm-broadcast-missed s)) "messages that were missed")
+        time))))
+
+(define (broadcast-among count n)
+  "The mean time to send, while N subscribers look for the newest message 100
+times a second."
+  (let* ((b (shm-broadcast-create #f 65536))
+         (message (make-bytevector 64 1))
+         (pids (list-tabulate n
+                 (lambda (i)
+                   (in-child #f
+                     (lambda ()
+                       (let ((s (shm-broadcast-subscribe b)))
+                         (let next ()
+                           (usleep 10000)
+                           (shm-broadcast-latest s)
+                           (unless (at-end? s)
+                             (next)))))))))
+         (time (mean count (shm-broadcast-send! b message))))
+    (shm-broadcast-close! b)
+    (for-each finish pids)
+    time))
+
+(define (at-end? s)
+  ;; After the newest message there is the end of file, if any.
+  (eof-object? (shm-broadcast-receive! s #:timeout 0)))
+
+(define (broadcast-latest count size)
+  (let* ((b (shm-broadcast-create #f (* 2 size)))
+         (s (shm-broadcast-subscribe b))
+         (message (make-bytevector size 3))
+         (target (make-bytevector size)))
+    (shm-broadcast-send! b message)
+    (let ((time (mean count (shm-broadcast-latest-into! s target))))
+      (check (bytevector=? message target) "message")
+      time)))
+
+
 (define (rows nothing)
   `(("life-cycle" . ,life-cycle)
     ("egg" . ,egg)
@@ -502,6 +570,9 @@
     ("channel-received"
      . ,(one-way shm-channel-send! (lambda (ch _) (shm-channel-receive! ch))))
     ("channel-in-place" . ,(one-way send-in-place look-in-place #:whole? #f))
+    ("broadcast" . ,broadcast-one-way)
+    ("broadcast-among" . ,broadcast-among)
+    ("broadcast-latest" . ,broadcast-latest)
     ("trip-across" . ,(trips 'across))
     ("trip-together" . ,(trips 'together))
     ("trip-anywhere" . ,(trips 'anywhere))

@@ -767,6 +767,56 @@ channel_received (long count, long size)
   one_way (count, size, shallow ((size_t) size), 0, 1, 1);
 }
 
+/* A message that is overwritten again and again.  */
+struct newest
+{
+  _Atomic uint64_t oldest, head; /* how many were claimed, and published */
+  char bytes[];
+};
+
+static void
+broadcast_among (long count, long unused)
+{
+  struct newest *newest = share (sizeof *newest + 64);
+  char message[64];
+
+  (void) unused;
+  memset (message, 1, sizeof message);
+  TIMED (
+    count, ({
+      uint64_t head
+        = atomic_load_explicit (&newest->head, memory_order_relaxed);
+      atomic_store_explicit (&newest->oldest, head + 1, memory_order_relaxed);
+      atomic_thread_fence (memory_order_release);
+      memcpy (newest->bytes, message, sizeof message);
+      atomic_store_explicit (&newest->head, head + 1, memory_order_release);
+    }));
+  check (newest->bytes[63] == 1, "message");
+}
+
+static void
+broadcast_latest (long count, long size)
+{
+  struct newest *newest = share (sizeof *newest + (size_t) size);
+  char *target = buffer ((size_t) size);
+  long good = 0;
+
+  memset (newest->bytes, 3, (size_t) size);
+  atomic_store (&newest->head, 1);
+  atomic_store (&newest->oldest, 1);
+  TIMED (count, ({
+           uint64_t head
+             = atomic_load_explicit (&newest->head, memory_order_acquire);
+           memcpy (target, newest->bytes, (size_t) size);
+           __asm__ volatile("" : : "r"(target) : "memory");
+           atomic_thread_fence (memory_order_acquire);
+           good += atomic_load_explicit (&newest->oldest, memory_order_relaxed)
+                   == head;
+         }));
+  check (good == count && target[size - 1] == 3, "message");
+  free (target);
+}
+
 static void
 channel_anywhere (long count, long size)
 {
@@ -835,7 +885,7 @@ senders (long count, long n)
 {
   struct ring *ring = make_ring (shallow (MESSAGE));
   struct end end = { .ring = ring, .yields = 1 };
-  char message[MESSAGE];
+  char message[64];
 
   start_senders (count, n, send_to_ring, ring);
   for (long i = 0; i < count; i++)
@@ -919,45 +969,47 @@ fault_read_only (long count, long unused)
 
 /* What there is.  */
 
-static const struct row rows[] = {
-  { "life-cycle", life_cycle },
-  { "egg", egg },
-  { "create", create },
-  { "create-whole", create_whole },
-  { "map", map },
-  { "map-among", map_among },
-  { "copy", copy },
-  { "field", sum_fields },
-  { "field-native", sum_fields },
-  { "sum-mapped", sum_mapped },
-  { "sum-ordinary", sum_ordinary },
-  { "sum-view", sum_mapped },
-  { "nothing", nothing },
-  { "fetch-add", fetch_add },
-  { "fetch-add-contended", fetch_add_contended },
-  { "mutex", lock_and_unlock },
-  { "mutex-around", lock_and_unlock },
-  { "mutex-contended", mutex_contended },
-  { "semaphore", semaphore },
-  { "semaphore-named", semaphore_named },
-  { "semaphore-contended", semaphore_contended },
-  { "ping-pong-across", trip_across },
-  { "ping-pong-together", trip_together },
-  { "wake-across", wake_across },
-  { "channel", channel },
-  { "channel-anywhere", channel_anywhere },
-  { "channel-received", channel_received },
-  { "channel-in-place", channel },
-  { "trip-across", trip_across },
-  { "trip-together", trip_together },
-  { "trip-anywhere", trip_anywhere },
-  { "trip-busy", trip_anywhere },
-  { "trip-sparse", trip_sparse },
-  { "senders", senders },
-  { "fault-lost", fault_lost },
-  { "fault-read-only", fault_read_only },
-  { NULL, NULL }
-};
+static const struct row rows[]
+  = { { "life-cycle", life_cycle },
+      { "egg", egg },
+      { "create", create },
+      { "create-whole", create_whole },
+      { "map", map },
+      { "map-among", map_among },
+      { "copy", copy },
+      { "field", sum_fields },
+      { "field-native", sum_fields },
+      { "sum-mapped", sum_mapped },
+      { "sum-ordinary", sum_ordinary },
+      { "sum-view", sum_mapped },
+      { "nothing", nothing },
+      { "fetch-add", fetch_add },
+      { "fetch-add-contended", fetch_add_contended },
+      { "mutex", lock_and_unlock },
+      { "mutex-around", lock_and_unlock },
+      { "mutex-contended", mutex_contended },
+      { "semaphore", semaphore },
+      { "semaphore-named", semaphore_named },
+      { "semaphore-contended", semaphore_contended },
+      { "ping-pong-across", trip_across },
+      { "ping-pong-together", trip_together },
+      { "wake-across", wake_across },
+      { "channel", channel },
+      { "broadcast", channel_received },
+      { "broadcast-among", broadcast_among },
+      { "broadcast-latest", broadcast_latest },
+      { "channel-anywhere", channel_anywhere },
+      { "channel-received", channel_received },
+      { "channel-in-place", channel },
+      { "trip-across", trip_across },
+      { "trip-together", trip_together },
+      { "trip-anywhere", trip_anywhere },
+      { "trip-busy", trip_anywhere },
+      { "trip-sparse", trip_sparse },
+      { "senders", senders },
+      { "fault-lost", fault_lost },
+      { "fault-read-only", fault_read_only },
+      { NULL, NULL } };
 
 int
 main (void)

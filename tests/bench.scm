@@ -41,14 +41,16 @@
     (found (positive? (string->number (match:substring found 1))))))
 
 (define names
-  '("life-cycle" "egg" "create" "create-whole" "map" "map-among" "copy" "sum-ordinary"
-    "sum-mapped" "sum-view" "field" "field-native" "nothing" "fetch-add" "fetch-add-contended" "mutex"
-    "mutex-around" "mutex-contended" "semaphore" "semaphore-named" "semaphore-contended"
+  '("life-cycle" "egg" "create" "create-whole" "map" "map-among" "copy"
+    "sum-ordinary" "sum-mapped" "sum-view" "field" "field-native" "nothing"
+    "fetch-add" "fetch-add-contended" "mutex" "mutex-around"
+    "mutex-contended" "semaphore" "semaphore-named" "semaphore-contended"
     "ping-pong-across" "ping-pong-together" "wake-across" "channel"
-    "channel-anywhere" "channel-received" "channel-in-place" "trip-across"
-    "trip-together" "trip-anywhere" "trip-busy" "trip-sparse" "data-small"
-    "data-fixnums" "data-strings" "data-doubles" "data-bytes" "senders"
-    "fault-lost" "fault-read-only"))
+    "channel-anywhere" "channel-received" "channel-in-place" "broadcast"
+    "broadcast-among" "broadcast-latest" "trip-across" "trip-together"
+    "trip-anywhere" "trip-busy" "trip-sparse" "data-small" "data-fixnums"
+    "data-strings" "data-doubles" "data-bytes" "senders" "fault-lost"
+    "fault-read-only"))
 
 (define (test-rows)
   (match (bench/run "--quick" "--json" "--repetitions=1")
