@@ -243,7 +243,8 @@ subscribe (SCM bytevector, SCM from, SCM can_write)
     = (void *) SCM_BYTEVECTOR_CONTENTS (state);
 
   open_feed (&feed, SUBSCRIBE, bytevector, 0);
-  if (gshm_subscribe (&feed, scm_to_int (from), subscriber) != GSHM_DONE)
+  if (gshm_subscribe (&feed, (enum gshm_subscribe_from) scm_to_int (from),
+                      subscriber) != GSHM_DONE)
     refuse_memory (SUBSCRIBE, bytevector);
   subscriber->can_write = scm_is_true (can_write);
   scm_remember_upto_here_1 (bytevector);
