@@ -92,7 +92,7 @@ class shown(ctypes.Structure):
 (define names
   '(size offset next done lock int class from self x y-z y_z a? a! a* 1st _ __
     _fields_ from_buffer ß λ/μ double None struct sizeof <pixel> u8 uint8_t
-    field->value % pad_1 _pad_1))
+    field->value % pad_1 _pad_1 linux unix INT8_MAX ctypes a*/b #{}#))
 
 (define (random-names n)
   (let next ((names names) (n n))
@@ -202,7 +202,7 @@ before their places."
 (define (compiles? write-content . options)
   (call-with-file write-content
     (lambda (file)
-      (zero? (system (format #f "~a -std=c11 -Wall -Werror -ffreestanding \
+      (zero? (system (format #f "~a -std=gnu11 -Wall -Werror -ffreestanding \
 -fsyntax-only ~a -xc ~a" compiler (string-join options) file))))))
 
 (define (nothing port)
@@ -270,8 +270,9 @@ s.rows_done_2 = -9
     (without-hash (shm-layout->c shown)))
   (test-equal "a module" (without-hash python-module)
     (without-hash (shm-layout->ctypes shown)))
-  (test-equal "identifiers" '("a" "class_2" "a_2" "a_3" "n1" "x_" "from_2")
-    (identifiers '(a class a a #{1}# _ from))))
+  (test-equal "identifiers"
+    '("a" "class_2" "a_2" "a_3" "n1" "x_" "from_2" "x" "ctypes_2" "INT8_MAX_2")
+    (identifiers '(a class a a #{1}# _ from #{}# ctypes INT8_MAX))))
 (test-group "C" (test-c))
 (test-group "Python" (test-python))
 (when-posix-shm

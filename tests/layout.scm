@@ -205,9 +205,18 @@
   (test-equal "a failed store changes nothing" "a" (many-name bv))
   (bytevector-u8-set! bv many-name-offset 255)
   (test-equal "bytes that are no UTF-8" 'format (kind (many-name bv)))
-  (test-equal "a base beyond the end" '(out-of-range out-of-range)
-    (list (kind (many-name bv 1000000))
-          (kind (set-many-name! bv "a" 1000000))))
+  (test-raises "a base beyond the end"
+    `(out-of-range many-name
+                   ,(format #f "The bytevector of ~a bytes has no 8 bytes at \
+offset ~a" (bytevector-length bv) (+ 1000000 many-name-offset)))
+    (many-name bv 1000000))
+  (test-equal "bases that are none, to store at" '(out-of-range wrong-type-arg)
+    (list (kind (set-many-name! bv "a" -1000000))
+          (kind (set-many-name! bv "a" 'b))))
+  (test-raises "a large array instead of a bytevector"
+    '(wrong-type-arg many-name "Wrong type argument in position 1 (expecting \
+bytevector): an array of 100 x 100 elements")
+    (many-name (make-array 0 100 100)))
   (test-raises "an index too large"
     '(out-of-range many-names "Index is not from 0 to 2: 3")
     (many-names bv 1 3))
@@ -323,9 +332,12 @@
   (for-each
    (match-lambda
      ((definition . expected)
-      (test-equal (object->string definition) expected
+      (test-equal (if (< (string-length (object->string definition)) 200)
+                      (object->string definition)
+                      "a long name")
+        expected
         (syntax-error definition))))
-   '(((define-shm-layout a (x u8) (y u8) (x u32)) "field x is there twice" x)
+   `(((define-shm-layout a (x u8) (y u8) (x u32)) "field x is there twice" x)
      ((define-shm-layout a (x u8) (x-offset u8))
       "a-x-offset would be both of field x of layout a and of field x-offset of \
 layout a" x-offset)
@@ -363,6 +375,9 @@ layout a-b" c)
      ((define-shm-layout a x) "not a field, (FIELD TYPE COUNT ...)" x)
      ((define-shm-layout a (1 u8)) "not a field, (FIELD TYPE COUNT ...)" (1 u8))
      ((define-shm-layout a) "a has no field" a)
+     (,(let ((long (string->symbol (make-string 70000 #\n))))
+         `(define-shm-layout a (,long u8)))
+      "the description of a has more than 65536 characters" a)
      ((define-shm-layout mutex (x u8)) "mutex is the name of a type" mutex)
      ((define-shm-layout) "not (define-shm-layout NAME (FIELD TYPE COUNT ...) \
 ...)" #f)
@@ -372,6 +387,64 @@ layout a-b" c)
      ((begin (define-shm-layout a (x u8 5)) (a-x-offset 1 1)) "too many indices"
       #f)
      ((begin (define-shm-layout a (x u8)) (a 1)) "not a procedure" #f))))
+
+(define (test-names)
+  (test-equal "accessors as values bind no name of their expansion"
+    '((7) ("") (7) bytevector-u8-ref)
+    (let ()
+      ;; What accessors expand to has these names as well.
+      (define-shm-layout bytevector (u8-ref u8))
+      (define-shm-layout checked (index (string 4) 3))
+      (define-shm-layout case (lambda u8))
+      (define bv (make-bytevector 16 7))
+      (define zeros (make-bytevector 16 0))
+      (list (map bytevector-u8-ref (list bv))
+            (map checked-index (list zeros) '(1))
+            (map case-lambda (list bv))
+            (procedure-name bytevector-u8-ref))))
+  (test-equal "what was compiled before a redefinition keeps its layout"
+    '(4 8 0 5)
+    (let ((module (make-fresh-user-module)))
+      (define (evaluate . expressions)
+        (let ((result #f))
+          (for-each (lambda (expression)
+                      (set! result (eval expression module)))
+                    expressions)
+          result))
+      (module-use! module (resolve-interface '(posix-shm)))
+      (let* ((old (evaluate '(define-shm-layout r (x u32))
+                            '(lambda () (shm-layout-size r))))
+             (put! (evaluate '(lambda (bv) (set-r-x! bv 5))))
+             (new (evaluate '(define-shm-layout r (y u32) (x u32))
+                            '(lambda () (shm-layout-size r))))
+             (bv (make-bytevector 8 0)))
+        (put! bv)
+        (list (old) (new) ((evaluate '(lambda (bv) (r-x bv))) bv)
+              ((evaluate '(lambda (bv) (r-y bv))) bv)))))
+  (test-equal "a name is free again when the field is gone" 'none
+    (syntax-error '(begin (define-shm-layout a (b-c u8))
+                          (define-shm-layout a (d u8))
+                          (define-shm-layout a-b (c u8)))))
+  (test-equal "the fields that are returned are copies" 'x
+    (begin
+      (set-car! (car (shm-layout-fields point)) 'changed)
+      (first (car (shm-layout-fields point)))))
+  (test-equal "options of the reader and the printer do not matter" #t
+    (let ((hash (@@ (posix-shm layout) layout-hash))
+          (options (read-options)))
+      (define (hash-of-odd)
+        (let ((module (make-fresh-user-module)))
+          (module-use! module (resolve-interface '(posix-shm)))
+          (hash (eval `(begin
+                         (define-shm-layout odd (,(string->symbol "k:") u8)
+                           (,(string->symbol "p q") u8))
+                         odd)
+                      module))))
+      (let ((before (hash-of-odd)))
+        (dynamic-wind
+          (lambda () (read-set! keywords 'prefix))
+          (lambda () (= before (hash-of-odd)))
+          (lambda () (read-options options)))))))
 
 (define (test-definitions)
   (test-equal "the same again, and otherwise, as at a prompt" 'none
@@ -411,6 +484,7 @@ define-shm-layout defines): 8")
 (test-group "numbers" (test-numbers))
 (test-group "strings" (test-strings))
 (test-group "definitions" (test-definitions))
+(test-group "names" (test-names))
 (test-group "mistakes" (test-bad-definitions))
 (when-posix-shm
   (test-group "views" (test-views))

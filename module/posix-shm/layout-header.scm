@@ -72,16 +72,17 @@ something else, or the version if that is another one."
              (else (map (lambda (k) (bytevector-u64-native-ref bv k))
                         '(8 16 24)))))))))
 
-(define max-text 65536)
-
 (define (read-text name fd size n)
   "Return the text, N bytes behind SIZE others, in the object NAME, behind FD; or
 #f if there is none."
-  (and (<= 1 n max-text)
+  (define (title? text)
+    (string-index (car (layout-lines text)) #\space))
+  (and (<= 1 n max-layout-text)
        (<= (+ layout-header-size size n) (%shm-size fd))
        (call-with-memory name fd (+ layout-header-size size) n #f
          (lambda (bv)
-           (false-if-exception (utf8->string bv))))))
+           (let ((text (false-if-exception (utf8->string bv))))
+             (and text (title? text) text))))))
 
 (define (text-in-object name fd)
   "Return the text of the layout in the object NAME, behind FD, or #f."
@@ -96,8 +97,7 @@ something else, or the version if that is another one."
   "Return the name of the layout that TEXT describes, for a message."
   (let ((title (car (layout-lines text))))
     (shown (string->symbol
-            (string-take title (or (string-rindex title #\space)
-                                   (string-length title)))))))
+            (string-take title (string-rindex title #\space))))))
 
 (define (first-difference there expected)
   "Return the first two fields, of the texts THERE and EXPECTED, that differ, as
@@ -107,7 +107,9 @@ the end of a message; or nothing if only the names do."
     (define (first lines)
       (if (pair? lines) (shown (string-trim (car lines))) "nothing"))
     (cond ((and (null? there) (null? expected)) "")
-          ((string=? (first there) (first expected))
+          ((and (pair? there)
+                (pair? expected)
+                (string=? (car there) (car expected)))
            (next (cdr there) (cdr expected)))
           (else
            (format #f "; the first difference is ~a, where ~a is expected"

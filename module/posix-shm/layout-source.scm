@@ -6,7 +6,7 @@
   #:use-module (ice-9 match)
   #:use-module (posix-shm layout)
   #:use-module (posix-shm shape)
-  #:use-module ((srfi srfi-1) #:select (append-map delete-duplicates fold))
+  #:use-module ((srfi srfi-1) #:select (any append-map delete-duplicates fold))
   #:export (c-source
             ctypes-source
             identifiers))
@@ -14,14 +14,15 @@
 ;; What is not free for a member in C or an attribute of a ctypes.Structure.
 (define reserved
   '("False" "None" "True" "and" "as" "asm" "assert" "async" "auto" "await"
-    "bool" "break" "case" "char" "class" "const" "continue" "def" "default"
+    "alignas" "alignof" "bool" "break" "case" "char" "class" "const"
+    "constexpr" "continue" "ctypes" "def" "default"
     "del" "do" "double" "elif" "else" "enum" "except" "extern" "false"
     "finally" "float" "for" "from" "from_address" "from_buffer"
     "from_buffer_copy" "from_param" "global" "goto" "if" "import" "in"
-    "in_dll" "inline" "int" "is" "lambda" "long" "nonlocal" "not" "nullptr"
+    "in_dll" "i386" "inline" "int" "is" "lambda" "linux" "long" "nonlocal" "not" "nullptr"
     "or" "pass" "raise" "register" "restrict" "return" "short" "signed"
-    "sizeof" "static" "struct" "switch" "true" "try" "typedef" "typeof"
-    "union" "unsigned" "void" "volatile" "while" "with" "yield"))
+    "sizeof" "static" "static_assert" "struct" "switch" "true" "try" "typedef" "typeof"
+    "union" "unix" "unsigned" "void" "volatile" "while" "with" "yield"))
 
 (define (identifier name taken)
   "Return an identifier for NAME, a symbol, that is not one of TAKEN."
@@ -33,12 +34,17 @@
                       #\_))
                 (symbol->string name)))
   (define base
-    (cond ((char-numeric? (string-ref plain 0)) (string-append "n" plain))
+    (cond ((string-null? plain) "x")
+          ((char-numeric? (string-ref plain 0)) (string-append "n" plain))
           ;; Those with an underscore first are special in both languages.
           ((char=? #\_ (string-ref plain 0)) (string-append "x" plain))
           (else plain)))
   (let next ((candidate base) (n 2))
-    (if (or (member candidate reserved) (member candidate taken))
+    (if (or (member candidate reserved)
+            (member candidate taken)
+            ;; Macros of stdint.h.
+            (any (lambda (suffix) (string-suffix? suffix candidate))
+                 '("_C" "_MAX" "_MIN" "_WIDTH")))
         (next (format #f "~a_~a" base n) (+ n 1))
         candidate)))
 
@@ -82,6 +88,10 @@ layouts."
        (#f (list "uint64_t" "ctypes.c_uint64"
                  (list (quotient (element-size type) 8))))))))
 
+(define (comment datum)
+  "Return DATUM as text that does not end a comment of C."
+  (string-join (string-split (format #f "~a" datum) #\*) "_"))
+
 (define (declarations layout declare)
   "Return what DECLARE returns, lines, for each layout in LAYOUT, given that,
 its identifier, those of its fields, and those of all layouts."
@@ -105,12 +115,12 @@ its identifier, those of its fields, and those of all layouts."
          (match (element type names)
            ((c _ own-counts)
             ;; Where i386 has an alignment of 4.
-            (format #f "  ~a~a ~a~{[~a]~};  /* ~s */"
+            (format #f "  ~a~a ~a~{[~a]~};  /* ~a */"
                     (if (member c '("uint64_t" "int64_t" "double"))
                         "_Alignas (8) "
                         "")
                     c name (append counts own-counts)
-                    (if (layout? type) (layout-name type) type)))))))
+                    (comment (if (layout? type) (layout-name type) type))))))))
     `(""
       ,(format #f "struct ~a" name)
       "{"
@@ -121,7 +131,7 @@ its identifier, those of its fields, and those of all layouts."
                name (shm-layout-size layout) name)))
   (text (cons* (format #f
                        "/* ~a, at byte 64 of an object.  Hash: 0x~16,'0x.  */"
-                       (layout-name layout) (layout-hash layout))
+                       (comment (layout-name layout)) (layout-hash layout))
                "#include <stdint.h>"
                (declarations layout struct))))
 
@@ -155,6 +165,6 @@ its identifier, those of its fields, and those of all layouts."
       ,@(declare-all (shm-layout-fields layout) attributes 0)
       "    ]"))
   (text (cons* (format #f "# ~a, at byte 64 of an object.  Hash: 0x~16,'0x."
-                       (layout-name layout) (layout-hash layout))
+                       (identifier (layout-name layout) '()) (layout-hash layout))
                "import ctypes"
                (declarations layout structure))))

@@ -76,13 +76,11 @@ arguments, and returns that of the access."
     ((_ . _) (syntax-violation name "wrong number of arguments" x))
     (_
      (with-syntax (((argument ...) (generate-temporaries (iota all)))
-                   (name (literal name)))
-       #`(letrec ((name (case-lambda
-                          ((argument ...)
-                           #,(access #f #'(argument ...)))
-                          ((argument ... base)
-                           #,(access #'base #'(argument ...))))))
-           name)))))
+                   (own-name (literal name)))
+       ;; The name is a property, not a variable that BODY could see.
+       #`(lambda* (argument ... #:optional (base 0))
+           #((name . own-name))
+           #,(access #'base #'(argument ...)))))))
 
 (define (expand-getter x name offset size type counts)
   (define (view type counts)
@@ -194,11 +192,27 @@ integer" (syntax->datum count) (syntax->datum #'field))))
       ;; A layout may be known here by a name that it does not have elsewhere.
       (let ((type (if (pair? within) (car within) (syntax->datum type)))
             (lines (if (pair? within) (cdr within) '())))
-        (cons (string-join (map object->string
-                                `(,offset ,(syntax->datum field) ,type
-                                          ,@counts)))
+        (cons (string-join
+               `(,(number->string offset) ,(plain (syntax->datum field))
+                 ,(type-text type) ,@(map number->string counts)))
               (map (lambda (line) (string-append " " line)) lines)))))
    fields))
+
+;; Not as write has it, which depends on options of the reader.
+(define (plain symbol)
+  "Return the name of SYMBOL without white space and control characters."
+  (string-concatenate
+   (map (lambda (c)
+          (if (and (char-set-contains? char-set:graphic c)
+                   (not (char=? c #\\)))
+              (string c)
+              (format #f "\\x~a;" (number->string (char->integer c) 16))))
+        (string->list (symbol->string symbol)))))
+
+(define (type-text type)
+  (match type
+    ((head n) (format #f "(~a ~a)" head n))
+    (_ (plain type))))
 
 (define (fnv-1a text)
   "Return the 64-bit FNV-1a hash of TEXT in UTF-8; see
@@ -208,15 +222,23 @@ http://www.isthe.com/chongo/tech/comp/fnv/."
         #xcbf29ce484222325
         (bytevector->u8-list (string->utf8 text))))
 
-(define (source-of id)
-  "Return what another layout has defined ID for in the module that is being
+(define (property-of id key)
+  "Return a property of the transformer that ID has in the module that is being
 compiled, or #f."
   (let* ((variable (module-local-variable (current-module) id))
          (value (and variable
                      (variable-bound? variable)
                      (variable-ref variable))))
     (and (macro? value)
-         (procedure-property (macro-transformer value) 'shm-field))))
+         (procedure-property (macro-transformer value) key))))
+
+(define (source-of id)
+  "Return what another layout has defined ID for, or #f; not for a field that
+the layout no longer has."
+  (let ((source (property-of id 'shm-field)))
+    (and source
+         (memq id (or (property-of (car source) 'shm-names) '()))
+         source)))
 
 ;; A layout, or a field of one.
 (define described
@@ -229,7 +251,7 @@ compiled, or #f."
   (define layout (syntax->datum name))
   (define lines (field-lines fields))
   (define text
-    (string-join (cons (format #f "~s ~a" layout size) lines) "\n" 'suffix))
+    (string-join (cons (format #f "~a ~a" (plain layout) size) lines) "\n" 'suffix))
   (define defined '())
   (define (claim! id part . field)
     (let* ((source (cons layout (map syntax->datum field)))
@@ -264,14 +286,23 @@ compiled, or #f."
                    (definitions field offset size type counts)))
                 fields))
   (claim! layout name)
-  (with-syntax ((variable (literal layout)))
+  (when (> (string-length text) max-layout-text)
+    (bad name "the description of ~a has more than ~a characters" layout
+         max-layout-text))
+  ;; Another one if the layout is redefined, so that what was compiled before
+  ;; keeps the layout that its offsets are from.
+  (with-syntax ((variable (literal (symbol-append
+                                    layout '-
+                                    (string->symbol
+                                     (number->string (fnv-1a text) 16))))))
     #`(begin
         (define variable
           (make-layout '#,name #,size #,text #,(fnv-1a text)
                        (list #,@(map field-expression fields))))
         (define-syntax #,name
           (layout-transformer #'variable '#,name #,size #,widest
-                              '#,(literal lines)))
+                              '#,(literal lines)
+                              '#,(literal (map car defined))))
         #,@accessors)))
 
 (define field-expression

@@ -40,6 +40,7 @@
             field-view
             layout-transformer
             make-layout
+            max-layout-text
             refuse-index
             set-field-string!))
 
@@ -80,7 +81,7 @@ but a layout in place of a layout's name.
 
 Raise wrong-type-arg if LAYOUT is not a layout."
   (check-layout "shm-layout-fields" layout)
-  (layout-fields layout))
+  (map list-copy (layout-fields layout)))
 
 (define (shm-layout->c layout)
   "Return a string, the source of a header in C11 with a struct that is LAYOUT.
@@ -166,18 +167,30 @@ there is nothing to initialize."
 (define (field-channel bv start size)
   ((@ (posix-shm channel) shm-channel) (%shm-view bv 'vu8 start size)))
 
+(define (check-range name bv start size)
+  "Raise an exception in the name of the accessor NAME unless BV is a bytevector
+with SIZE bytes from START on."
+  (unless (bytevector? bv)
+    (wrong-type name "bytevector" bv 1))
+  (unless (and (exact-integer? start)
+               (<= 0 start (- (bytevector-length bv) size)))
+    (scm-error 'out-of-range name
+               "The bytevector of ~A bytes has no ~A bytes at offset ~A"
+               (list (bytevector-length bv) size (shown start)) (list start))))
+
 (define (field-string name bv start size)
   (define (copy from start size)
     (let ((bytes (make-bytevector size)))
       (bytevector-copy! from start bytes 0 size)
       bytes))
-  (define bytes (copy bv start size))
-  (catch 'decoding-error
-    (lambda () (utf8->string (copy bytes 0 (string-size bytes))))
-    (lambda _
-      (raise-format-error
-       name "There is no UTF-8 text in the ~a bytes at offset ~a of ~a"
-       size start (%shm-describe bv)))))
+  (check-range name bv start size)
+  (let ((bytes (copy bv start size)))
+    (catch 'decoding-error
+      (lambda () (utf8->string (copy bytes 0 (string-size bytes))))
+      (lambda _
+        (raise-format-error
+         name "There is no UTF-8 text in the ~a bytes at offset ~a of ~a"
+         size start (%shm-describe bv))))))
 
 (define (string-size bytes)
   "Return the number of BYTES before the first that is 0."
@@ -188,6 +201,7 @@ there is nothing to initialize."
         (next (+ i 1)))))
 
 (define (set-field-string! name bv start size text)
+  (check-range name bv start size)
   (unless (string? text)
     (wrong-type name "string" text 2))
   (let* ((bytes (string->utf8 text))
@@ -242,9 +256,12 @@ channel."
 ...)"
                            x)))))
 
-(define (layout-transformer variable name size alignment lines)
-  "Return the transformer of NAME, a layout in VARIABLE.  The rest is for layouts
-that have this one in a field."
+;; The text that describes a layout, in an object.
+(define max-layout-text 65536)          ; bytes
+
+(define (layout-transformer variable name size alignment lines names)
+  "Return the transformer of NAME, a layout in VARIABLE that has defined NAMES.
+The rest is for layouts that have this one in a field."
   (let ((transformer (lambda (x)
                        (syntax-case x ()
                          ((_ . _) (syntax-violation #f "not a procedure" x))
@@ -252,6 +269,7 @@ that have this one in a field."
     (set-procedure-property! transformer 'shm-layout
                              (list size alignment (cons name lines)))
     (set-procedure-property! transformer 'shm-field (list name))
+    (set-procedure-property! transformer 'shm-names names)
     transformer))
 
 (define (accessor source . arguments)

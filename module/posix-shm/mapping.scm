@@ -366,7 +366,7 @@ LAYOUT or none.  HINT says how to wait."
   (define (map-whole fd)
     (let ((size (%shm-size fd)))
       (cond
-       ((and (zero? size) (retry? 'empty))
+       ((and (zero? size) (not layout) (retry? 'empty))
         'empty)
        ((and layout (not (has-layout? subr name fd layout)))
         (if (retry? 'unfinished)
