@@ -281,11 +281,7 @@ sum_fields (long count, long n)
 
   if (made != n)
     {
-      int fd = create_object ((size_t) n * sizeof *records);
-      unlink_object ();
-      records = map_object (fd, (size_t) n * sizeof *records,
-                            PROT_READ | PROT_WRITE);
-      close (fd);
+      records = share ((size_t) n * sizeof *records);
       for (long i = 0; i < n; i++)
         records[i].value = (uint32_t) (i % MODULUS);
       made = n;

@@ -19,19 +19,6 @@
       (loop (+ n 1)))))
 
 ;; What peers write: a process sends and receives, while another scribbles.
-(define (scribble! bv state)
-  (let ((k (* 8 (random (quotient (bytevector-length bv) 8) state))))
-    (atomic-u64-set!
-     bv k
-     (case (random 8 state)
-       ((0) 0)
-       ((1) (random (expt 2 64) state))
-       ((2) (- (expt 2 64) 1))
-       ((3) (* 8 (random 800 state)))
-       ((4) (ash (getppid) 3))
-       ((5) (random 8 state))
-       ((6) (- (expt 2 64) (* 8 (+ 1 (random 800 state)))))
-       (else (logand (- (expt 2 64) 1) (+ 8 (atomic-u64-ref bv k))))))))
 
 (define (use b subscribers)
   (define target (make-bytevector 3000))
@@ -81,8 +68,8 @@
                          (header (shm-view bv 'vu8 8 504)))
                     (shm-unlink name)
                     (for-each (lambda (n)
-                                (scribble! bv state)
-                                (scribble! header state))
+                                (scribble! bv state 800)
+                                (scribble! header state 800))
                               (iota (+ 1 (random 20 state))))
                     (use b subscribers))))))))))
   (test-equal "and is written meanwhile" 0
@@ -99,8 +86,8 @@
            (let loop ((n 0))
              (when (zero? (modulo n 50))
                (bytevector-copy! before 0 bv 0 (bytevector-length bv)))
-             (scribble! bv state)
-             (scribble! header state)
+             (scribble! bv state 800)
+             (scribble! header state 800)
              (loop (+ n 1)))))
        (lambda ()
          (cdr (waitpid (start-process

@@ -10,6 +10,7 @@
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-64)
+             ((tests channel-support) #:select (all-go-on?))
              (tests support))
 
 (define kills
@@ -167,16 +168,6 @@ of its sender."
           (map (lambda (i) (atomic-u64-ref state (received i)))
                (iota (+ subscribers 1)))))
 
-(define (all-go-on? state)
-  "Return whether each worker gets further within a minute, or something is
-wrong."
-  (let ((before (progress state)))
-    (let again ((tries 60000))
-      (cond ((every > (progress state) before) #t)
-            ((or (zero? tries) (positive? (atomic-u64-ref state wrong))) #f)
-            (else (usleep 1000)
-                  (again (- tries 1)))))))
-
 (define (kill-some b state)
   "Kill workers, start others in their place, and return whether all went on."
   (let* ((random-state (seed->random-state (getpid)))
@@ -186,7 +177,10 @@ wrong."
       (every identity (map killed? (vector->list pids))))
     (let next ((n 0))
       (cond ((and (or (= n kills) (zero? (modulo n 20)))
-                  (not (all-go-on? state)))
+                  (not (all-go-on?
+                        (lambda () (progress state))
+                        (lambda ()
+                          (positive? (atomic-u64-ref state wrong))))))
              (stop)
              #f)
             ((= n kills)

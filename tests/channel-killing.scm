@@ -12,6 +12,7 @@
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-64)
+             ((tests channel-support) #:select (all-go-on?))
              (tests support))
 
 (define kills
@@ -116,16 +117,6 @@
           (map (lambda (i) (atomic-u64-ref state (received i)))
                (iota receivers))))
 
-(define (all-go-on? state)
-  "Return whether each worker gets further within a minute, or something is
-wrong."
-  (let ((before (progress state)))
-    (let again ((tries 60000))
-      (cond ((every > (progress state) before) #t)
-            ((or (zero? tries) (positive? (atomic-u64-ref state wrong))) #f)
-            (else (usleep 1000)
-                  (again (- tries 1)))))))
-
 (define (kill-some ch state)
   "Kill workers, others in their place, and return how many receivers that
 were, or #f if not all went on."
@@ -137,7 +128,10 @@ were, or #f if not all went on."
                            (iota (- to from) from))))
     (let next ((n 0) (killed 0))
       (cond ((and (or (= n kills) (zero? (modulo n 20)))
-                  (not (all-go-on? state)))
+                  (not (all-go-on?
+                        (lambda () (progress state))
+                        (lambda ()
+                          (positive? (atomic-u64-ref state wrong))))))
              (stop 0 workers)
              #f)
             ((= n kills)

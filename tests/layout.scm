@@ -325,7 +325,7 @@ bytevector): an array of 100 x 100 elements")
                          (module-use! module (resolve-interface '(posix-shm)))
                          module))
       'none)
-    (lambda (key who message where form part)
+    (lambda (key subr message where form part)
       (list message part))))
 
 (define (test-bad-definitions)

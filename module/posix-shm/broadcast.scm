@@ -13,13 +13,11 @@
 ;;; Code:
 
 (define-module (posix-shm broadcast)
-  #:use-module (posix-shm atomic)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm mapping)
   #:use-module (posix-shm object)
   #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
-  #:use-module ((rnrs bytevectors) #:select (bytevector-length))
   #:re-export (;; Conditions.
                &shm-closed
                shm-closed?
@@ -117,11 +115,6 @@ shm-broadcast-attach return it, else #f."
 
 (define min-capacity 16)
 
-;; How long to wait, in seconds, without a timeout, for a broadcast whose
-;; creator has not initialized it yet.  With objects that are published
-;; atomically there is none.
-(define initialization-patience 1)
-
 (define* (shm-broadcast-create name capacity
                                #:key (mode #o600) (exists 'error) timeout)
   "Create the shared memory object NAME with an empty broadcast in it and return
@@ -186,11 +179,7 @@ EACCES if this process may only read it: it can subscribe then."
 (define (await-broadcast subr bv deadline)
   "Return the broadcast in BV; if its creator has not initialized it yet, wait
 for that until DEADLINE."
-  (define (begun?)
-    ;; The first word of an object is 0 until its creator initializes it.
-    (and (>= (bytevector-length bv) 8)
-         (not (zero? (atomic-u64-ref bv 0)))))
-  (poll-until deadline begun?)
+  (await-initialized bv deadline)
   (make-broadcast bv (%shm-broadcast-capacity bv subr)))
 
 (define (shm-broadcast-close! broadcast)

@@ -13,7 +13,6 @@
 (define-module (posix-shm channel)
   #:use-module ((ice-9 binary-ports)
                 #:select (make-custom-binary-output-port))
-  #:use-module (posix-shm atomic)
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm hold)
   #:use-module (posix-shm mapping)
@@ -111,11 +110,6 @@ have."
                (list capacity)))
   (* 8 (ceiling-quotient capacity 8)))
 
-;; How long to wait, in seconds, without a timeout, for a channel whose creator
-;; has not initialized it yet.  With objects that are published atomically
-;; there is none.
-(define initialization-patience 1)
-
 (define* (shm-channel-create name capacity
                              #:key (mode #o600) (exists 'error) timeout)
   "Create the shared memory object NAME with an empty channel in it and return
@@ -165,11 +159,7 @@ object and no WAIT."
 (define (await-channel subr bv deadline)
   "Return the channel in BV; if its creator has not initialized it yet, wait
 for that until DEADLINE."
-  (define (begun?)
-    ;; The first word of an object is 0 until its creator initializes it.
-    (and (>= (bytevector-length bv) 8)
-         (not (zero? (atomic-u64-ref bv 0)))))
-  (poll-until deadline begun?)
+  (await-initialized bv deadline)
   (channel-in subr bv))
 
 (define (shm-channel-map fd)

@@ -11,6 +11,7 @@
   #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
   #:use-module (posix-shm shape)
+  #:use-module ((rnrs bytevectors) #:select (bytevector-length))
   #:export (;; Mappings.
             shm-map
             shm-view
@@ -25,7 +26,9 @@
 
             ;; For other components.
             attach-memory
-            create-memory))
+            await-initialized
+            create-memory
+            initialization-patience))
 
 ;; The default of an argument for which #f has another meaning.
 (define unset (list 'unset))
@@ -433,6 +436,19 @@ is empty and there is no WAIT."
                                    raise-empty))))
           (and (not (symbol? result))
                (in-shape result dimensions)))))))
+
+;; How long to wait, in seconds, without a timeout, for a structure whose
+;; creator has not initialized it yet.  With objects that are published
+;; atomically there is none.
+(define initialization-patience 1)
+
+(define (await-initialized bv deadline)
+  "Wait until DEADLINE for the creator of what is in BV to initialize it."
+  (poll-until deadline
+    (lambda ()
+      ;; The first word of an object is 0 until then.
+      (and (>= (bytevector-length bv) 8)
+           (not (zero? (atomic-u64-ref bv 0)))))))
 
 (define* (call-with-shm name size proc
                         #:key (mode #o600) (exists 'error) (type 'vu8)

@@ -182,8 +182,8 @@ test_wrap (void **state)
     }
 }
 
-/* Of many threads: each message says who sent it, its number and its length,
-   and repeats them.  */
+/* Of many threads: each message has its sender's number, its own number and
+   its length, and repeats them.  */
 
 static uint64_t
 length_of (uint64_t number)
