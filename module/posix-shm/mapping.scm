@@ -48,21 +48,25 @@ DIMENSIONS is #f."
 (define* (agreed-size subr size type dimensions #:optional layout)
   "Return SIZE or, if that is #f, the size in bytes that DIMENSIONS or LAYOUT
 give, if any.  What is given must agree."
-  (define (agree size needed message . arguments)
-    (when (and size needed (not (eqv? size needed)))
-      (scm-error 'out-of-range subr
-                 (string-append "A size of ~A bytes does not agree with " message)
-                 (cons (shown size) arguments) (list size)))
-    (or size needed))
+  (define-syntax-rule (agree size needed message argument ...)
+    ;; The arguments are for the error only.
+    (begin
+      (when (and size needed (not (eqv? size needed)))
+        (scm-error 'out-of-range subr
+                   (string-append "A size of ~A bytes does not agree with "
+                                  message)
+                   (list (shown size) argument ... (shown needed))
+                   (list size)))
+      (or size needed)))
   (when layout
     (check-layout subr layout))
   (let* ((for-array (size-of subr type dimensions))
+         (for-layout (and layout (shm-layout-size layout)))
          (size (agree size for-array
                       "dimensions ~A of type ~A, which need ~A bytes"
-                      (shown dimensions) type (shown for-array)))
-         (for-layout (and layout (shm-layout-size layout))))
+                      (shown dimensions) type)))
     (agree size for-layout "layout ~A, which needs ~A bytes"
-           (and layout (layout-name layout)) for-layout)))
+           (layout-name layout))))
 
 (define (root-of object)
   "Return the bytevector below OBJECT, if it is an array, else OBJECT."
