@@ -5,6 +5,7 @@
 
      src/bindings/  the primitives that users call: atomic, sync (locks),
                     channel, broadcast, datum (with encode and decode),
+                    source: what both are received from; select, ready;
                     named-semaphore, chicken; waiting has the hooks of a
                     wait
      src/memory/    name, object, create, lease, size, seal, pass: objects;
@@ -14,7 +15,8 @@
      src/base/      guile and error: helpers for code that uses libguile
      src/core/      code without libguile: futex, wait, owner, lock;
                     mutex, condition, semaphore, barrier, rwlock;
-                    ring, channel; feed, broadcast, subscriber
+                    ring, channel; feed, broadcast, subscriber; select,
+                    watch
 
    HACKING.md lists the modules, tests and chapters of each component.  */
 
@@ -78,6 +80,8 @@ gshm_init (void)
   gshm_named_semaphore_init ();
   gshm_channel_init ();
   gshm_broadcast_init ();
+  gshm_select_init ();
+  gshm_ready_init ();
   gshm_channel_port_init ();
   gshm_datum_init ();
   gshm_chicken_init ();

@@ -41,6 +41,8 @@ void gshm_named_semaphore_start (void);
 void gshm_named_semaphore_init (void);
 void gshm_channel_init (void);
 void gshm_broadcast_init (void);
+void gshm_select_init (void);
+void gshm_ready_init (void);
 void gshm_encode_start (void);
 void gshm_datum_init (void);
 void gshm_channel_port_start (void);

@@ -275,10 +275,12 @@ process when PROC is left.  Raise an exception if it had ended before."
 
 ;; How Linux shows a thread that sleeps until memory which processes share
 ;; changes: the system call futex, whose number is that of the machine, and its
-;; operation, without the flag for a process's own memory.  The C library's semaphores sleep on a word that is 0 or 1; its
-;; pthread_join does so in the same way, on one that is a thread's number.
+;; operation, without the flag for a process's own memory.  The C library's
+;; semaphores sleep on a word that is 0 or 1; its pthread_join does so in the
+;; same way, on one that is a thread's number.  The system call futex_waitv has
+;; the same number on all machines.
 (define sleeping-call
-  (make-regexp "^[0-9]+ 0x[0-9a-f]{5,} 0x(0 |(9|109) 0x[01] )"))
+  (make-regexp "^([0-9]+ 0x[0-9a-f]{5,} 0x(0 |(9|109) 0x[01] )|449 )"))
 
 ;; An emulator of another processor has a thread of its own in each process,
 ;; that sleeps on a word which is -1.

@@ -18,6 +18,7 @@
   #:use-module (posix-shm object)
   #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
+  #:use-module (posix-shm source)
   #:re-export (;; Conditions.
                &shm-closed
                shm-closed?
@@ -47,38 +48,16 @@
 
 ;;; Broadcasts.
 
-;; As the accessors that make-record-type offers, in line.
-(define-syntax-rule (object-bytevector object)
-  (struct-ref object 0))
-
-(define-syntax-rule (subscriber-state subscriber)
-  (struct-ref subscriber 1))
-
 (define <shm-broadcast>
   (make-record-type
    '<shm-broadcast> '(bytevector capacity)
    (lambda (broadcast port)
      (format port "#<shm-broadcast of ~a bytes in ~a>"
              (broadcast-capacity broadcast)
-             (%shm-describe (object-bytevector broadcast))))))
+             (%shm-describe (source-bytevector broadcast))))))
 
 (define make-broadcast (record-constructor <shm-broadcast>))
 (define broadcast-capacity (record-accessor <shm-broadcast> 'capacity))
-
-;; STATE is a bytevector of this process, which says where the subscriber is.
-(define <shm-subscriber>
-  (make-record-type
-   '<shm-subscriber> '(bytevector state)
-   (lambda (subscriber port)
-     (format port "#<shm-subscriber of ~a>"
-             (%shm-describe (object-bytevector subscriber))))))
-
-(define make-subscriber (record-constructor <shm-subscriber>))
-
-(define-syntax-rule (of-type? type object)
-  ;; Likewise, the predicates.
-  (and (struct? object)
-       (eq? (struct-vtable object) type)))
 
 (define (shm-broadcast? object)
   "Return #t if OBJECT, any object, is a broadcast, as shm-broadcast-create and
@@ -92,7 +71,7 @@ shm-broadcast-attach return it, else #f."
 (define-syntax-rule (broadcast-bytevector subr broadcast)
   ;; The bytevector that BROADCAST, the argument of SUBR, is in.
   (if (of-type? <shm-broadcast> broadcast)
-      (object-bytevector broadcast)
+      (source-bytevector broadcast)
       (refuse-broadcast subr broadcast)))
 
 (define (refuse-broadcast subr object)
@@ -218,9 +197,9 @@ as shm-attach does, with ENOENT if there is no such object and no WAIT."
   (define deadline (deadline-after subr (or wait 0)))
   (define (subscriber-of broadcast writable?)
     (and broadcast
-         (let ((bv (object-bytevector broadcast)))
+         (let ((bv (source-bytevector broadcast)))
            (make-subscriber
-            bv (%shm-broadcast-subscribe bv first writable?)))))
+            bv (%shm-broadcast-subscribe bv first writable?) #f))))
   (define (attach-as writable?)
     (subscriber-of (attach subr source writable? wait deadline) writable?))
   (require-shm subr source)
@@ -242,7 +221,7 @@ as shm-attach does, with ENOENT if there is no such object and no WAIT."
 them, an integer.  It is counted when SUBSCRIBER receives the next one.  Those
 that shm-broadcast-latest skips are not among them."
   (check-subscriber "shm-broadcast-missed" subscriber)
-  (%shm-broadcast-missed (subscriber-state subscriber)))
+  (%shm-broadcast-missed (source-state subscriber)))
 
 
 ;;; Messages.
@@ -282,12 +261,13 @@ Raise &shm-format-error if there is no broadcast any more, or its contents are
 invalid."
     ((subscriber)
      (check-subscriber "shm-broadcast-receive!" subscriber)
-     (%shm-broadcast-receive! (object-bytevector subscriber)
-                              (subscriber-state subscriber) #f))
+     (%shm-broadcast-receive! (source-bytevector subscriber)
+                              (source-state subscriber) #f))
     ((subscriber #:key timeout)
      (check-subscriber "shm-broadcast-receive!" subscriber)
-     (%shm-broadcast-receive! (object-bytevector subscriber)
-                              (subscriber-state subscriber) timeout))))
+     (or-armed subscriber
+               (%shm-broadcast-receive! (source-bytevector subscriber)
+                                        (source-state subscriber) timeout)))))
 
 (define (shm-broadcast-latest subscriber)
   "Return the newest message of SUBSCRIBER's broadcast, a new bytevector, also
@@ -297,8 +277,8 @@ shm-broadcast-receive! returns the one after it.
 
 Raise what shm-broadcast-receive! raises."
   (check-subscriber "shm-broadcast-latest" subscriber)
-  (%shm-broadcast-latest (object-bytevector subscriber)
-                         (subscriber-state subscriber)))
+  (%shm-broadcast-latest (source-bytevector subscriber)
+                         (source-state subscriber)))
 
 (define* (shm-broadcast-latest-into! subscriber bv #:optional (start 0))
   "Store the newest message of SUBSCRIBER's broadcast in the bytevector BV from
@@ -308,8 +288,8 @@ other messages as shm-broadcast-latest does.
 
 Raise out-of-range if BV is too short, and what shm-broadcast-receive! raises."
   (check-subscriber "shm-broadcast-latest-into!" subscriber)
-  (%shm-broadcast-latest-into! (object-bytevector subscriber)
-                               (subscriber-state subscriber) bv start))
+  (%shm-broadcast-latest-into! (source-bytevector subscriber)
+                               (source-state subscriber) bv start))
 
 
 ;;; Data.
@@ -332,9 +312,11 @@ if the broadcast is closed and SUBSCRIBER has received all.
 Raise &shm-format-error if the message is not one datum; it is skipped then.
 Raise what shm-broadcast-receive! raises."
   (check-subscriber "shm-broadcast-receive-datum!" subscriber)
-  (let ((result (%shm-broadcast-receive-datum!
-                 (object-bytevector subscriber) (subscriber-state subscriber)
-                 timeout raise-not-datum)))
+  (let ((result (or-armed subscriber
+                          (%shm-broadcast-receive-datum!
+                           (source-bytevector subscriber)
+                           (source-state subscriber) timeout
+                           raise-not-datum))))
     (cond ((pair? result) (car result))
           ((eof-object? result) result)
           (else timeout-value))))

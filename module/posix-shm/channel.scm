@@ -19,11 +19,16 @@
   #:use-module (posix-shm object)
   #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
+  #:use-module (posix-shm source)
   #:use-module ((rnrs bytevectors)
                 #:select (bytevector-copy! bytevector-length bytevector?))
   #:re-export (;; Sizes.
                shm-channel-header-size
                shm-message-header-size
+
+               ;; Waiting for several.
+               shm-select
+               shm-ready-port
 
                ;; Conditions.
                &shm-closed
@@ -62,24 +67,11 @@
 
 ;;; Channels.
 
-;; As the accessor that make-record-type offers, in line.
-(define-syntax-rule (channel-bytevector channel)
-  (struct-ref channel 0))
-
-(define <shm-channel>
-  (make-record-type
-   '<shm-channel> '(bytevector size)
-   (lambda (channel port)
-     (format port "#<shm-channel of ~a bytes in ~a>" (channel-size channel)
-             (%shm-describe (channel-bytevector channel))))))
-
-(define make-channel (record-constructor <shm-channel>))
-(define channel-size (record-accessor <shm-channel> 'size))
-
 (define-syntax-rule (channel? object)
-  ;; Likewise, the predicate.
-  (and (struct? object)
-       (eq? (struct-vtable object) <shm-channel>)))
+  (of-type? <shm-channel> object))
+
+(define-syntax-rule (channel-size channel)
+  (source-state channel))
 
 (define (shm-channel? object)
   "Return #t if OBJECT, any object, is a channel, else #f."
@@ -88,7 +80,7 @@
 (define-syntax-rule (bytevector-of subr ch)
   ;; The bytevector that CH, the argument of SUBR, is in.
   (if (channel? ch)
-      (channel-bytevector ch)
+      (source-bytevector ch)
       (wrong-type subr
                   (if (bytevector? ch)
                       "channel, as (shm-channel bv) returns"
@@ -96,7 +88,7 @@
                   ch)))
 
 (define (channel-in subr bv)
-  (make-channel bv (%shm-channel-size bv subr)))
+  (make-channel bv (%shm-channel-size bv subr) #f))
 
 (define (ring-size subr capacity)
   "Return CAPACITY, as the argument of SUBR, rounded up to what a ring can
@@ -274,8 +266,9 @@ of CH, or would wait for itself."
     ((ch)
      (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch) #f))
     ((ch #:key timeout)
-     (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch)
-                            timeout))))
+     (or-armed ch
+               (%shm-channel-receive! (bytevector-of "shm-channel-receive!" ch)
+                                      timeout)))))
 
 (define shm-channel-receive-into!
   (case-lambda*
@@ -288,8 +281,10 @@ Raise out-of-range if BV is too short; the message stays in the channel then."
      (%shm-channel-receive-into!
       (bytevector-of "shm-channel-receive-into!" ch) bv 0 #f))
     ((ch bv #:optional (start 0) #:key timeout)
-     (%shm-channel-receive-into!
-      (bytevector-of "shm-channel-receive-into!" ch) bv start timeout))))
+     (or-armed ch
+               (%shm-channel-receive-into!
+                (bytevector-of "shm-channel-receive-into!" ch) bv start
+                timeout)))))
 
 
 ;;; Loaned messages.
@@ -331,10 +326,10 @@ Raise what shm-channel-receive! and PROC raise."
   (let ((hold (%shm-hold-message (bytevector-of "call-with-shm-message" ch))))
     (check-procedure "call-with-shm-message" proc)
     (with-hold hold
-      (use-message hold proc timeout timeout-value))))
+      (use-message ch hold proc timeout timeout-value))))
 
-(define (use-message hold proc timeout timeout-value)
-  (let ((message (%shm-hold-begin! hold timeout)))
+(define (use-message ch hold proc timeout timeout-value)
+  (let ((message (or-armed ch (%shm-hold-begin! hold timeout))))
     (if (bytevector? message)
         (end-with hold (proc message))
         (list (or message timeout-value)))))
@@ -361,9 +356,10 @@ closed and empty.
 
 Raise &shm-format-error if the message is not one datum; it is gone then.  Raise
 what shm-channel-receive! raises."
-  (let ((result (%shm-channel-receive-datum!
-                 (bytevector-of "shm-channel-receive-datum!" ch) timeout
-                 raise-not-datum)))
+  (let ((result (or-armed ch
+                          (%shm-channel-receive-datum!
+                           (bytevector-of "shm-channel-receive-datum!" ch)
+                           timeout raise-not-datum))))
     (cond ((pair? result) (car result))
           ((eof-object? result) result)
           (else timeout-value))))

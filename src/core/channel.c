@@ -303,6 +303,26 @@ release_slot (const struct gshm_transfer *transfer)
     gshm_replace (transfer->slot, self_in (transfer), 0);
 }
 
+int
+gshm_transfer_attempt_to_find (void *data, struct gshm_sleep *sleep)
+{
+  int result = gshm_transfer_attempt_to_receive (data, sleep);
+
+  if (result == GSHM_DONE)
+    gshm_transfer_abort (data);
+  return result;
+}
+
+void
+gshm_transfer_leave (const struct gshm_transfer *transfer)
+{
+  if (gshm_ring_is_valid (&transfer->ring))
+    {
+      release_slot (transfer);
+      gshm_cancel_locking (&transfer->lock);
+    }
+}
+
 /* End the wait without the lock.  */
 static void
 cancel_wait (const struct gshm_transfer *transfer)

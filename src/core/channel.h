@@ -75,6 +75,10 @@ gshm_transfer_set_side (struct gshm_transfer *transfer, int is_sender)
    struct gshm_transfer; a sender has set the length of its message.  */
 gshm_attempt gshm_transfer_attempt_to_send, gshm_transfer_attempt_to_receive;
 
+/* An attempt to receive that leaves the message there: DONE, without the lock.
+   It has passed on the wake-up that this thread may have been given.  */
+gshm_attempt gshm_transfer_attempt_to_find;
+
 /* Attempt once.  TIMEOUT is for gshm_transfer_wait.  */
 static inline enum gshm_result
 gshm_transfer_try (struct gshm_transfer *transfer, gshm_attempt *attempt,
@@ -90,6 +94,10 @@ gshm_transfer_try (struct gshm_transfer *transfer, gshm_attempt *attempt,
 enum gshm_result gshm_transfer_wait (struct gshm_transfer *transfer,
                                      gshm_attempt *attempt,
                                      const struct gshm_host *host);
+
+/* End the attempts to find a message.  WAITERS stays set for a thread that
+   will sleep in place of this one.  */
+void gshm_transfer_leave (const struct gshm_transfer *transfer);
 
 /* End the wait without the lock, also if the channel is no longer accessible;
    this does not fault.  */

@@ -63,13 +63,70 @@ gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
   return err;
 }
 
+#  if HAVE_DECL_SYS_FUTEX_WAITV
+
+int
+gshm_futex_wait_many (const struct gshm_awaited *words, size_t count,
+                      int64_t nanoseconds, size_t *woken)
+{
+  static atomic_int is_missing;
+  struct futex_waitv waiters[GSHM_MAX_AWAITED];
+  struct
+  {
+    int64_t seconds, nanoseconds;
+  } end;
+
+  _Static_assert (GSHM_MAX_AWAITED <= FUTEX_WAITV_MAX,
+                 "more words than the system can wait for");
+  if (atomic_load_explicit (&is_missing, memory_order_relaxed))
+    return ENOSYS;
+  for (size_t i = 0; i < count; i++)
+    waiters[i] = (struct futex_waitv) { .val = words[i].value,
+                                        .uaddr = (uintptr_t) words[i].word,
+                                        .flags = FUTEX_32 };
+  int64_t time = gshm_now () + nanoseconds;
+  end.seconds = time / SECOND;
+  end.nanoseconds = time % SECOND;
+  long result = syscall (SYS_futex_waitv, waiters, (unsigned) count, 0, &end,
+                         CLOCK_MONOTONIC);
+  if (result >= 0)
+    {
+      *woken = (size_t) result;
+      return 0;
+    }
+  int err = errno;
+  if (err == ENOSYS || err == EPERM)
+    {
+      atomic_store_explicit (&is_missing, 1, memory_order_relaxed);
+      return ENOSYS;
+    }
+  if (err != EAGAIN && err != EINTR && err != ETIMEDOUT)
+    /* As above.  */
+    gshm_pause (SECOND / 1000);
+  return err;
+}
+
+#  endif
+
+/* Requeue no sleeper, if WORD is VALUE.  FUTEX_WAIT with a timeout of 0 would
+   enter the queue, and a waker could count this thread.  */
+static int
+compare (gshm_word *word, uint32_t value)
+{
+  return (int) syscall (SYS_futex, word, FUTEX_CMP_REQUEUE, 0, NULL, word,
+                        value);
+}
+
+int
+gshm_word_is (gshm_word *word, uint32_t value)
+{
+  return compare (word, value) == 0;
+}
+
 static int
 is_word_there (gshm_word *word)
 {
-  /* Requeue no sleeper.  FUTEX_WAIT with a timeout of 0 would enter the queue,
-     and a waker could count this thread.  */
-  return syscall (SYS_futex, word, FUTEX_CMP_REQUEUE, 0, NULL, word, 0) == 0
-         || errno != EFAULT;
+  return compare (word, 0) == 0 || errno != EFAULT;
 }
 
 int
@@ -105,6 +162,14 @@ gshm_futex_wait (gshm_word *word, uint32_t value, int64_t nanoseconds)
 }
 
 int
+gshm_word_is (gshm_word *word, uint32_t value)
+{
+  (void) word;
+  (void) value;
+  return 0;
+}
+
+int
 gshm_is_accessible (gshm_word *word, size_t size)
 {
   (void) word;
@@ -121,3 +186,18 @@ gshm_wake (gshm_word *word, int count)
 }
 
 #endif /* !HAVE_FUTEX */
+
+#if !HAVE_FUTEX || !HAVE_DECL_SYS_FUTEX_WAITV
+
+int
+gshm_futex_wait_many (const struct gshm_awaited *words, size_t count,
+                      int64_t nanoseconds, size_t *woken)
+{
+  (void) words;
+  (void) count;
+  (void) nanoseconds;
+  (void) woken;
+  return ENOSYS;
+}
+
+#endif

@@ -197,6 +197,23 @@ try_again (const struct gshm_reading *reading, struct gshm_sleep *sleep)
 }
 
 int
+gshm_attempt_to_find_next (void *data, struct gshm_sleep *sleep)
+{
+  const struct gshm_reading *reading = data;
+  const struct gshm_feed *feed = &reading->feed;
+
+  if (!gshm_feed_is_valid (feed))
+    return GSHM_CORRUPT;
+  uint64_t word = acquire (&feed->broadcast->head);
+  if (GSHM_BROADCAST_POSITION (word) != reading->subscriber->position)
+    return GSHM_DONE;
+  if (word & GSHM_BROADCAST_CLOSED)
+    return GSHM_CHANNEL_CLOSED;
+  gshm_sleep_until_changed (sleep, &feed->broadcast->head, word);
+  return 0;
+}
+
+int
 gshm_attempt_to_read (void *data, struct gshm_sleep *sleep)
 {
   struct gshm_reading *reading = data;

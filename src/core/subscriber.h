@@ -44,6 +44,11 @@ enum gshm_result gshm_subscribe (const struct gshm_feed *feed,
                                  enum gshm_subscribe_from from,
                                  struct gshm_subscriber *subscriber);
 
+/* An attempt to find a message, and leave it there.  DATA is a struct
+   gshm_reading.  Where the subscriber cannot write, SLEEP announces nothing.
+ */
+gshm_attempt gshm_attempt_to_find_next;
+
 /* Attempts for gshm_wait, which need no cancelling: DONE, with the message
    copied to the memory from `prepare', CHANNEL_CLOSED or CORRUPT.  The first
    one reads the next message; the second one the newest, if there is one, for

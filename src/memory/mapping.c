@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "core/tls.h"
+#include "core/watch.h"
 #include "init.h"
 #include "memory/fault.h"
 #include "memory/mapping.h"
@@ -261,7 +262,10 @@ unmap (struct gshm_mapping *mapping)
     gshm_patch_forget (mapping, 1);
   atomic_store (&mapping->state, done ? GSHM_UNMAPPED : GSHM_MAPPED);
   if (done)
-    atomic_fetch_sub (&mapped_bytes, mapping->length);
+    {
+      atomic_fetch_sub (&mapped_bytes, mapping->length);
+      gshm_watch_unmapped (mapping->base, mapping->length);
+    }
   errno = err;
   return done ? 1 : -1;
 }
