@@ -1,5 +1,5 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
-;;; channel-ports.scm - ports on channels, and channels beside fibers, tested.
+;;; channel-ports.scm - ports on channels, tested.
 
 (use-modules (ice-9 binary-ports)
              (ice-9 popen)
@@ -100,65 +100,10 @@
               (begin (setvbuf port 'none) #f))))))
 
 
-;;; Fibers.
-
-(define (test-fibers)
-  ;; In a process of its own, since the scheduler starts threads.
-  (unless (false-if-exception (resolve-interface '(fibers)))
-    (test-skip 1))
-  (test-equal "a fiber receives while others run" '(("one" "two" end) #t)
-    (with-fresh-name name
-      (let* ((ch (shm-channel-create name 1000))
-             (port (start-guile
-                    OPEN_READ
-                    '(use-modules (fibers) (fibers channels) (ice-9 threads)
-                                  (posix-shm channel) (rnrs bytevectors))
-                    `(define ch (shm-channel-attach ,name))
-                    '(define (shm-channel->fibers ch)
-                       (let ((messages (make-channel)))
-                         (call-with-new-thread
-                          (lambda ()
-                            (let next ()
-                              (let ((message (shm-channel-receive! ch)))
-                                (put-message messages message)
-                                (unless (eof-object? message)
-                                  (next))))))
-                         messages))
-                    '(define turns 0)
-                    '(write
-                      (run-fibers
-                       (lambda ()
-                         (define messages (shm-channel->fibers ch))
-                         (spawn-fiber (lambda ()
-                                        (let again ()
-                                          (set! turns (+ turns 1))
-                                          (sleep 0.001)
-                                          (again))))
-                         ;; It sends only when the other fiber has run.
-                         (spawn-fiber (lambda ()
-                                        (let again ()
-                                          (if (< turns 10)
-                                              (begin (sleep 0.001) (again))
-                                              (shm-channel-send!
-                                               ch (string->utf8 "two"))))))
-                         (let next ((got '()))
-                           (let ((message (get-message messages)))
-                             (if (eof-object? message)
-                                 (list (reverse (cons 'end got)) (>= turns 10))
-                                 (let ((text (utf8->string message)))
-                                   (when (string=? text "two")
-                                     (shm-channel-close! ch))
-                                   (next (cons text got))))))))))))
-        (send! ch "one")
-        (let ((said (read port)))
-          (close-pipe port)
-          said)))))
-
 (test-begin "channel-ports")
 
 (when-posix-shm
   (test-group "ports" (test-ports))
-  (test-group "readiness" (test-readiness))
-  (test-group "fibers" (test-fibers)))
+  (test-group "readiness" (test-readiness)))
 
 (test-end "channel-ports")

@@ -154,6 +154,15 @@
             (string-contains text "slow: saw the end\n")))
       (_ #f))))
 
+(define (test-service)
+  (test-assert "a server and three clients, one of them killed"
+    (match (says (example "service.scm"))
+      ((text 0)
+       (every (lambda (line) (string-contains text line))
+                   '("squares: (1 4 9)\n" "squares: (16)\n"
+                     "squares: (25 36 49)\n" "7 requests served\n")))
+      (_ #f))))
+
 (define (test-matrix)
   (test-equal "an odd number of rows"
     '("The last corner: ((4.0 6.0) (6.0 9.0))\nThe sum of all: 36\n" 0)
@@ -422,6 +431,7 @@ print(len(rows), *rows[61 * 601 + 300 : 61 * 601 + 306])
         (test-group "numpy" (test-numpy))
         (test-group "talk" (test-talk))
         (test-group "telemetry" (test-telemetry))
+        (test-group "service" (test-service))
         (test-group "picture" (test-picture))
         (test-group "compiled" (test-compiled))
         (when (file-exists? "/proc/self/status")

@@ -361,8 +361,15 @@ has it: if all is well, @code{(returned stopped)}."
   (quotient (* 1000 (- (get-internal-real-time) start))
             internal-time-units-per-second))
 
+;; Guile's thread for signals starts with the first handler.  If another thread
+;; ends in that moment, each of the two may wait for the other for ever.
+(define (start-signal-thread)
+  (sigaction SIGALRM identity)
+  (sigaction SIGALRM SIG_DFL))
+
 ;; A thread that waits, or is about to.
 (define (start-waiting wait)
+  (start-signal-thread)
   (let* ((begun? #f)
          (thread (in-thread
                   (catch 'interrupted

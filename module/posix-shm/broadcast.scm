@@ -19,7 +19,11 @@
   #:use-module (posix-shm poll)
   #:use-module (posix-shm primitives)
   #:use-module (posix-shm source)
-  #:re-export (;; Conditions.
+  #:re-export (;; Waiting for several.
+               shm-select
+               shm-ready-port
+
+               ;; Conditions.
                &shm-closed
                shm-closed?
                &shm-format-error
