@@ -11,7 +11,8 @@
 
 (define prelude
   '((use-modules (fibers) (fibers channels) (fibers operations) (fibers timers)
-                 (ice-9 match) (ice-9 threads) (rnrs bytevectors) (srfi srfi-1)
+                 (ice-9 exceptions) (ice-9 match) (ice-9 threads)
+                 (rnrs bytevectors) (srfi srfi-1)
                  (posix-shm) (posix-shm broadcast) (posix-shm channel)
                  (posix-shm fibers))
     (define (receive source)
@@ -197,6 +198,29 @@
          (race fibers n))))
    '(1 4)))
 
+(define (test-schedulers)
+  (test-equal "two schedulers that wait for the same source" '(0 1)
+    (apply eval-in-new-guile
+           `(,@prelude
+             (define (race)
+               (let* ((ch (shm-channel-create #f 1000))
+                      (threads
+                       (map (lambda (_)
+                              (call-with-new-thread
+                               (lambda ()
+                                 ;; The thread that preempts fibers is
+                                 ;; cancelled at the end, perhaps with
+                                 ;; Guile's lock for modules (see
+                                 ;; throw-at-any-instant): do without it.
+                                 (run-fibers (lambda () (receive ch))
+                                             #:parallelism 1 #:hz 0))))
+                            (iota 2))))
+                 (gc)
+                 (for-each (lambda (i) (shm-channel-send-datum! ch i)) '(0 1))
+                 (sort (map join-thread threads) <)))
+             (for-each (lambda (_) (race)) (iota ,(quotient rounds 4)))
+             (write (race))))))
+
 (define (test-many)
   (test-equal "a hundred fibers, each with a channel, and one that ticks"
     '(10000 #t)
@@ -294,6 +318,39 @@
         (list (kind (lambda ()
                       (perform-operation (shm-receive-operation ch))))
               1))))
+  (test-equal "no descriptor is left, and then there is one" '(system-error late)
+    (apply eval-in-new-guile
+           `(,@prelude
+             (define ch (shm-channel-create #f 1000))
+             (define result
+               (run-fibers
+                (lambda ()
+                  (setrlimit 'nofile
+                             (+ 1 (fileno (dup (current-input-port)))) 4096)
+                  (let ((raised (kind (lambda () (receive ch)))))
+                    (setrlimit 'nofile 1024 4096)
+                    (spawn-fiber (lambda ()
+                                   (sleep 0.01)
+                                   (shm-channel-send-datum! ch 'late)))
+                    (list raised (receive ch))))
+                #:parallelism 1))
+             (write result))))
+  (when (shm-fault-guard)
+    (test-equal "a thread without fibers, and an object that is cut short" #t
+      (with-channel (ch name 5000)
+        (apply eval-in-new-guile
+               `(,@prelude
+                 ,(attach name)
+                 (define thread
+                   (call-with-new-thread
+                    (lambda ()
+                      (guard (c ((shm-fault? c) #t))
+                        (receive ch)))))
+                 (usleep 20000)
+                 (let ((fd (shm-open ,name (list O_RDWR))))
+                   (truncate-file fd 0)
+                   (close-fdes fd))
+                 (write (join-thread thread)))))))
   (test-equal "the program's port is closed while a fiber waits" 'late
     (fibers-return
      '((define ch (shm-channel-create #f 1000)))
@@ -316,6 +373,7 @@
     (test-group "receiving" (test-receiving))
     (test-group "choices" (test-choices))
     (test-group "races" (test-races))
+    (test-group "schedulers" (test-schedulers))
     (test-group "many" (test-many))
     (test-group "sending" (test-sending))
     (test-group "mistakes" (test-mistakes)))))

@@ -56,25 +56,38 @@
 (define (over? attempt)
   (eq? (atomic-box-ref (attempt-flag attempt)) 'S))
 
-(define (attempt! attempt)
+(define (thunk-or-raiser try)
+  "Return what TRY returns, or a thunk that raises what TRY raises."
+  (with-exception-handler (lambda (e) (lambda () (raise-exception e)))
+    try
+    #:unwind? #t))
+
+(define* (attempt! attempt #:optional (try (attempt-try attempt)))
   "Return #t, or #f if it has to be attempted again.  What TRY raises is raised
 where the operation is performed."
   (match attempt
-    (($ <attempt> _ flag try resume)
+    (($ <attempt> _ flag _ resume)
      ;; No other fiber of this thread may find the flag C: it would spin.
      (without-asyncs
       (match (atomic-box-compare-and-swap! flag 'W 'C)
         ('W
-         (let ((thunk (with-exception-handler
-                          (lambda (e) (lambda () (raise-exception e)))
-                        try
-                        #:unwind? #t)))
+         (let ((thunk (thunk-or-raiser try)))
            (atomic-box-set! flag (if thunk 'S 'W))
            (when thunk
              (resume thunk))
            (->bool thunk)))
         ('C #f)
         ('S #t))))))
+
+(define (wait-or-fail attempt wait)
+  "Call WAIT.  What it raises is raised where the operation of ATTEMPT is
+performed."
+  (match (thunk-or-raiser (lambda () (wait) #f))
+    (#f #t)
+    (raiser
+     (let again ()
+       (unless (attempt! attempt (const raiser))
+         (again))))))
 
 
 ;;; Waiting for a source.
@@ -108,16 +121,17 @@ where the operation is performed."
   (lambda (attempt)
     (eq? (attempt-scheduler attempt) scheduler)))
 
-(define (add-attempts! queue scheduler attempts)
-  "Let SCHEDULER run ATTEMPTS when the source of QUEUE may have a message."
+(define (add-attempt! queue scheduler attempt)
+  "Let SCHEDULER run ATTEMPT when the source of QUEUE may have a message."
+  (define port (shm-ready-port (queue-source queue)))
   (define waits?
     (exclusively
      (let ((others (queue-attempts queue)))
-       (set-queue-attempts! queue (append attempts (remove over? others)))
+       (set-queue-attempts! queue (cons attempt (remove over? others)))
        (find (of-scheduler scheduler) others))))
   (unless waits?
     (schedule-task-when-fd-readable
-     scheduler (fileno (shm-ready-port (queue-source queue)))
+     scheduler (fileno port)
      (lambda () (run-attempts! queue scheduler)))))
 
 (define (take-attempts! queue scheduler)
@@ -131,7 +145,12 @@ where the operation is performed."
 (define (run-attempts! queue scheduler)
   (match (remove attempt! (reverse (take-attempts! queue scheduler)))
     (() #t)
-    (again (add-attempts! queue scheduler (reverse again)))))
+    (again
+     (for-each (lambda (attempt)
+                 (wait-or-fail attempt
+                               (lambda ()
+                                 (add-attempt! queue scheduler attempt))))
+               again))))
 
 
 ;;; Operations.
@@ -152,11 +171,16 @@ thunk that returns what it received, or #f."
    (lambda (flag scheduler resume)
      (let ((attempt (make-attempt scheduler flag try resume)))
        (if scheduler
-           (add-attempts! queue scheduler (list attempt))
+           (wait-or-fail attempt
+                         (lambda ()
+                           (add-attempt! queue scheduler attempt)))
            (in-thread
             (let again ()
               (unless (attempt! attempt)
-                (shm-select (list (queue-source queue)) #:timeout 0.05)
+                (wait-or-fail attempt
+                              (lambda ()
+                                (shm-select (list (queue-source queue))
+                                            #:timeout 0.05)))
                 (again)))))))))
 
 ;; No thread wakes one that does not block: look again after these times, in

@@ -3,6 +3,7 @@
 
 (define-module (posix-shm source)
   #:use-module ((ice-9 fdes-finalizers) #:select (add-fdes-finalizer!))
+  #:use-module ((ice-9 threads) #:select (make-mutex with-mutex))
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm object)
   #:use-module (posix-shm primitives)
@@ -111,6 +112,25 @@ there is none and no TIMEOUT."
           (arm! source))
         #f)))
 
+(define mutex (make-mutex))
+
+(define-syntax-rule (exclusively body ...)
+  (without-asyncs
+   (with-mutex mutex
+     body ...)))
+
+(define (make-port! source)
+  (let* ((bv (source-bytevector source))
+         (watch (%shm-watch bv))
+         (fd (%shm-watch-descriptor watch bv))
+         (port (fdopen fd "r0")))
+    (add-fdes-finalizer! fd (lambda (fd) (%shm-watch-close! watch)))
+    ;; A program may keep only the port.
+    (%set-port-property! port 'shm-source source)
+    (struct-set! source 2 (cons watch port))
+    (arm! source)
+    port))
+
 (define (shm-ready-port source)
   "Return an input port that is readable when there may be a message to receive
 from SOURCE, a channel or subscriber, or when SOURCE is closed: for select, and
@@ -120,18 +140,11 @@ until there may be another message.  Each call for SOURCE returns the same port,
 until that is closed.  A child of a fork makes its own.  Close the port when it
 is no longer needed; it takes two descriptors.
 
-Raise system-error with EMFILE if the process has no descriptor left."
+Raise system-error with EMFILE if the process has no descriptor left, and EAGAIN
+if the system cannot start a thread."
   (check-source "shm-ready-port" source)
-  (let ((now (source-watch source)))
-    (if (and now (not (%shm-watch-dead? (car now))))
-        (cdr now)
-        (without-asyncs
-         (let* ((watch (%shm-watch))
-                (fd (%shm-watch-descriptor watch))
-                (port (fdopen fd "r0")))
-           (add-fdes-finalizer! fd (lambda (fd) (%shm-watch-close! watch)))
-           ;; A program may keep only the port.
-           (%set-port-property! port 'shm-source source)
-           (struct-set! source 2 (cons watch port))
-           (arm! source)
-           port)))))
+  (exclusively
+   (let ((now (source-watch source)))
+     (if (and now (not (%shm-watch-dead? (car now))))
+         (cdr now)
+         (make-port! source)))))

@@ -11,8 +11,16 @@
 #include "bindings/source.h"
 #include "core/watch.h"
 #include "init.h"
+#include "memory/address.h"
 
 #define READY "shm-ready-port"
+
+static void
+fail (int err, SCM bytevector)
+{
+  gshm_error_at (READY, err, "source", bytevector, SCM_INUM0,
+                 "its port needs two file descriptors and a thread");
+}
 
 static void
 free_watch (void *object, void *watch)
@@ -21,9 +29,9 @@ free_watch (void *object, void *watch)
   gshm_watch_free (watch);
 }
 
-/* () -> watch.  */
+/* (BYTEVECTOR) -> watch, for a source there.  */
 static SCM
-make_watch (void)
+make_watch (SCM bytevector)
 {
   struct gshm_watch *watch = NULL;
   int attempts = 0;
@@ -32,7 +40,7 @@ make_watch (void)
     watch = gshm_watch_new ();
   while (watch == NULL && gshm_collect_and_retry (errno, &attempts));
   if (watch == NULL)
-    gshm_system_error (READY, errno, SCM_BOOL_F, NULL);
+    fail (errno, bytevector);
   SCM pointer = scm_from_pointer (watch, NULL);
   gshm_set_finalizer (pointer, free_watch, watch);
   return pointer;
@@ -44,9 +52,9 @@ to_watch (SCM pointer)
   return scm_to_pointer (pointer);
 }
 
-/* (WATCH) -> descriptor.  */
+/* (WATCH BYTEVECTOR) -> descriptor.  */
 static SCM
-watch_descriptor (SCM pointer)
+watch_descriptor (SCM pointer, SCM bytevector)
 {
   int fd, attempts = 0;
 
@@ -54,7 +62,7 @@ watch_descriptor (SCM pointer)
     fd = gshm_watch_descriptor (to_watch (pointer));
   while (fd < 0 && gshm_collect_and_retry (errno, &attempts));
   if (fd < 0)
-    gshm_system_error (READY, errno, SCM_BOOL_F, NULL);
+    fail (errno, bytevector);
   scm_remember_upto_here_1 (pointer);
   return scm_from_int (fd);
 }
@@ -82,21 +90,25 @@ arm_watch (SCM pointer, SCM bytevector, SCM state)
 {
   struct gshm_watch *watch = to_watch (pointer);
   struct gshm_finding finding;
-  int err = 0;
 
   if (gshm_watch_is_dead (watch))
     return SCM_UNSPECIFIED;
   gshm_finding_begin (&finding, READY, bytevector, state, 0);
   struct gshm_sleep sleep
     = { .announce = !gshm_finding_is_polled (&finding), .check_owners = 1 };
-  if (gshm_attempt_to_find (&finding, &sleep) != 0)
+  int result = gshm_attempt_to_find (&finding, &sleep);
+  if (result == 0)
+    {
+      gshm_watch_arm (watch, sleep.word, sleep.value,
+                      gshm_finding_change (&finding));
+      /* If the memory was unmapped before that, no other thread makes the
+         watch ready.  */
+      sleep.announce = 0;
+      result = gshm_attempt_to_find (&finding, &sleep);
+    }
+  if (result != 0)
     gshm_watch_set_ready (watch);
-  else
-    err = gshm_watch_arm (watch, sleep.word, sleep.value,
-                          gshm_finding_change (&finding));
   gshm_finding_end (&finding);
-  if (err != 0)
-    gshm_system_error (READY, err, SCM_BOOL_F, "no thread can be started");
   scm_remember_upto_here_2 (pointer, bytevector);
   scm_remember_upto_here_1 (state);
   return SCM_UNSPECIFIED;
@@ -105,8 +117,8 @@ arm_watch (SCM pointer, SCM bytevector, SCM state)
 void
 gshm_ready_init (void)
 {
-  gshm_define ("%shm-watch", 0, 0, make_watch);
-  gshm_define ("%shm-watch-descriptor", 1, 0, watch_descriptor);
+  gshm_define ("%shm-watch", 1, 0, make_watch);
+  gshm_define ("%shm-watch-descriptor", 2, 0, watch_descriptor);
   gshm_define ("%shm-watch-dead?", 1, 0, watch_is_dead);
   gshm_define ("%shm-watch-close!", 1, 0, close_watch);
   gshm_define ("%shm-watch-arm!", 3, 0, arm_watch);

@@ -3,12 +3,15 @@
 
 #include <config.h>
 
+#include <errno.h>
+
 #include "base/error.h"
 #include "base/guile.h"
 #include "bindings/source.h"
 #include "bindings/waiting.h"
 #include "core/select.h"
 #include "init.h"
+#include "memory/address.h"
 
 #define SELECT "shm-select"
 
@@ -28,6 +31,39 @@ cancel (void *data)
 
   for (size_t i = 0; i < selection->count; i++)
     gshm_finding_cancel (&selection->findings[i]);
+}
+
+/* Whether a receiver would block for itself.  */
+static int
+is_deadlocked (const struct gshm_source *source)
+{
+  return source->result == GSHM_SELF_WAIT || source->result == GSHM_DEADLOCK;
+}
+
+static int
+is_ready (const struct gshm_source *source)
+{
+  return source->result != 0 && !is_deadlocked (source);
+}
+
+/* Raise an exception if no source in LIST is ready, and this thread would wait
+   for itself.  */
+static void
+check_not_deadlocked (const struct selection *selection, SCM list)
+{
+  SCM deadlocked = SCM_BOOL_F;
+
+  for (size_t i = 0; i < selection->count; i++, list = scm_cdr (list))
+    {
+      if (is_ready (&selection->sources[i]))
+        return;
+      if (is_deadlocked (&selection->sources[i]))
+        deadlocked = scm_caar (list);
+    }
+  if (scm_is_true (deadlocked))
+    gshm_error_at (SELECT, EDEADLK, "channel", deadlocked, SCM_INUM0,
+                   "this thread must leave call-with-shm-slot or "
+                   "call-with-shm-message first");
 }
 
 /* ((BYTEVECTOR . STATE) ...), of channels and subscribers, and a timeout ->
@@ -65,12 +101,12 @@ select_sources (SCM list, SCM scm_timeout)
   const struct gshm_wait_target target = { SELECT, SCM_INUM0 };
   const struct gshm_host host = gshm_guile_host (&target);
   gshm_select (&host, timeout, selection.sources, selection.words, count);
+  for (size_t i = 0; i < count; i++)
+    gshm_finding_end (&selection.findings[i]);
+  check_not_deadlocked (&selection, list);
   for (size_t i = count; i-- > 0;)
-    {
-      gshm_finding_end (&selection.findings[i]);
-      result
-        = scm_cons (scm_from_bool (selection.sources[i].result != 0), result);
-    }
+    result
+      = scm_cons (scm_from_bool (is_ready (&selection.sources[i])), result);
   scm_dynwind_end ();
   scm_remember_upto_here_1 (list);
   return result;

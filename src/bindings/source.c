@@ -38,10 +38,25 @@ begin_subscriber (struct gshm_reading *reading, SCM bytevector, SCM state)
               == GSHM_DONE;
 }
 
+/* If the source has faulted, its memory is no longer accessed.  A receiver
+   will raise that; here it must not keep others from their turn.  Return
+   whether it has.  */
+static int
+drop_if_faulted (struct gshm_finding *finding, int was_pending)
+{
+  if (was_pending || !gshm_fault_is_pending ())
+    return 0;
+  gshm_fault_clear ();
+  finding->kind = GSHM_NO_SOURCE;
+  return 1;
+}
+
 void
 gshm_finding_begin (struct gshm_finding *finding, const char *subr,
                     SCM bytevector, SCM state, int64_t timeout)
 {
+  int was_pending = gshm_fault_is_pending ();
+
   gshm_require_self (subr);
   finding->kind = GSHM_NO_SOURCE;
   if (SCM_BYTEVECTOR_P (state))
@@ -51,6 +66,7 @@ gshm_finding_begin (struct gshm_finding *finding, const char *subr,
     }
   else if (begin_channel (&finding->transfer, bytevector, timeout))
     finding->kind = GSHM_CHANNEL_SOURCE;
+  drop_if_faulted (finding, was_pending);
 }
 
 int
@@ -70,11 +86,9 @@ gshm_finding_change (const struct gshm_finding *finding)
   return GSHM_WAKING_CHANGE;
 }
 
-int
-gshm_attempt_to_find (void *data, struct gshm_sleep *sleep)
+static int
+attempt (struct gshm_finding *finding, struct gshm_sleep *sleep)
 {
-  struct gshm_finding *finding = data;
-
   switch (finding->kind)
     {
     case GSHM_CHANNEL_SOURCE:
@@ -84,6 +98,16 @@ gshm_attempt_to_find (void *data, struct gshm_sleep *sleep)
     default:
       return GSHM_CORRUPT;
     }
+}
+
+int
+gshm_attempt_to_find (void *data, struct gshm_sleep *sleep)
+{
+  struct gshm_finding *finding = data;
+  int was_pending = gshm_fault_is_pending ();
+  int result = attempt (finding, sleep);
+
+  return drop_if_faulted (finding, was_pending) ? GSHM_CORRUPT : result;
 }
 
 void

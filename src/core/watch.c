@@ -164,10 +164,11 @@ earlier (int64_t a, int64_t b)
   return a < b ? a : b;
 }
 
-/* With the lock held: store what to sleep on in WORDS, and how many in COUNT;
-   return for how long.  */
+/* With the lock held: store what to sleep on in WORDS, how many in COUNT, and
+   in IS_CROWDED whether others had no space there; return for how long.  */
 static int64_t
-collect_words (struct gshm_awaited words[GSHM_MAX_AWAITED], size_t *count)
+collect_words (struct gshm_awaited words[GSHM_MAX_AWAITED], size_t *count,
+               int *is_crowded)
 {
   int64_t sleep = GSHM_SECOND * 3600;
   size_t n = 0;
@@ -177,12 +178,16 @@ collect_words (struct gshm_awaited words[GSHM_MAX_AWAITED], size_t *count)
        watch = watch->next)
     if (watch->is_armed)
       {
-        sleep = earlier (sleep, MAX_SLEEP);
-        if (n == GSHM_MAX_AWAITED || watch->change == GSHM_SILENT_CHANGE)
-          sleep = earlier (sleep, GSHM_POLL_NS);
         if (n < GSHM_MAX_AWAITED)
           words[n++] = watch->awaited;
+        else
+          *is_crowded = 1;
+        sleep
+          = earlier (sleep, watch->change == GSHM_SILENT_CHANGE ? GSHM_POLL_NS
+                                                                : MAX_SLEEP);
       }
+  if (*is_crowded)
+    sleep = earlier (sleep, GSHM_POLL_NS);
   *count = n;
   return sleep;
 }
@@ -203,17 +208,25 @@ check_words (const gshm_word *word, int64_t time)
     if (watch->is_armed)
       {
         const struct gshm_awaited *awaited = &watch->awaited;
-        int is_changed = ((word == NULL || word == awaited->word)
-                          && !gshm_word_is (awaited->word, awaited->value));
 
-        /* This thread may have been woken in place of one that can use the
-           message, or the lock.  */
-        if (is_changed)
-          gshm_wake (awaited->word, 1);
-        if (is_changed
+        if (((word == NULL || word == awaited->word)
+             && !gshm_word_is (awaited->word, awaited->value))
             || (watch->change == GSHM_UNLOCKING && time >= watch->deadline))
           set_ready (watch);
       }
+}
+
+/* With the lock held: this thread was woken on WORD, in place of one that may
+   use the message, or the lock.  Wake that one, unless this thread still waits
+   for WORD: two that did so could wake each other for ever.  */
+static void
+pass_wake_on (gshm_word *word)
+{
+  for (const struct gshm_watch *watch = watches; watch != NULL;
+       watch = watch->next)
+    if (watch->is_armed && watch->awaited.word == word)
+      return;
+  gshm_wake (word, 1);
 }
 
 static void *
@@ -225,15 +238,20 @@ watch_words (void *unused)
   (void) unused;
   for (;;)
     {
+      int is_crowded = 0;
+
       lock ();
-      int64_t sleep = collect_words (words, &count);
+      int64_t sleep = collect_words (words, &count, &is_crowded);
       unlock ();
       int err = gshm_futex_wait_many (words, count, sleep, &woken);
       if (err == ENOSYS)
         gshm_futex_wait (&changes, words[0].value,
                          count > 1 ? earlier (sleep, GSHM_POLL_NS) : sleep);
       lock ();
-      check_words (err == 0 ? words[woken].word : NULL, gshm_now ());
+      check_words (err == 0 && !is_crowded ? words[woken].word : NULL,
+                   gshm_now ());
+      if (err == 0 && woken > 0)
+        pass_wake_on (words[woken].word);
       unlock ();
     }
   return NULL;
@@ -279,10 +297,20 @@ gshm_watch_new (void)
       return NULL;
     }
   lock ();
+  int err = start_thread ();
   watch->process = processes;
-  watch->next = watches;
-  watches = watch;
+  if (err == 0)
+    {
+      watch->next = watches;
+      watches = watch;
+    }
   unlock ();
+  if (err != 0)
+    {
+      gshm_watch_free (watch);
+      errno = err;
+      return NULL;
+    }
   return watch;
 }
 
@@ -307,14 +335,12 @@ gshm_watch_set_ready (struct gshm_watch *watch)
   unlock ();
 }
 
-int
+void
 gshm_watch_arm (struct gshm_watch *watch, gshm_word *word, uint32_t value,
                 enum gshm_change change)
 {
   lock ();
-  int is_dead = gshm_watch_is_dead (watch);
-  int err = is_dead ? 0 : start_thread ();
-  if (!is_dead && err == 0)
+  if (!gshm_watch_is_dead (watch))
     {
       make_unreadable (watch);
       watch->awaited = (struct gshm_awaited) { word, value };
@@ -325,7 +351,6 @@ gshm_watch_arm (struct gshm_watch *watch, gshm_word *word, uint32_t value,
     }
   unlock ();
   gshm_wake (&changes, 1);
-  return err;
 }
 
 void
@@ -352,7 +377,9 @@ gshm_watch_close (struct gshm_watch *watch)
   if (!watch->is_closed)
     close_descriptors (watch);
   watch->is_closed = 1;
+  atomic_fetch_add (&changes, 1);
   unlock ();
+  gshm_wake (&changes, 1);
 }
 
 void

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    watch.h - descriptors that become readable when words change.
 
-   A thread of the process, which the first watch that is armed starts, sleeps
-   until one of the words changes.  It accesses them by system calls only, so
-   that it survives whatever happens to their memory.  A child of a fork has no
-   such thread, and the watches of its parent are dead there.  */
+   A thread of the process, which the first watch starts, sleeps until one of
+   the words changes.  It accesses them by system calls only, so that it
+   survives whatever happens to their memory.  A child of a fork has no such
+   thread, and the watches of its parent are dead there.  */
 
 #ifndef GSHM_WATCH_H
 #define GSHM_WATCH_H
@@ -37,11 +37,10 @@ int gshm_watch_descriptor (const struct gshm_watch *watch);
 int gshm_watch_is_dead (const struct gshm_watch *watch);
 
 /* Make WATCH ready now; or make it not ready, until WORD is not VALUE.  A
-   watch that is dead does not change.  Return 0 or, if no thread can be
-   started, an errno.  */
+   watch that is dead does not change.  */
 void gshm_watch_set_ready (struct gshm_watch *watch);
-int gshm_watch_arm (struct gshm_watch *watch, gshm_word *word, uint32_t value,
-                    enum gshm_change change);
+void gshm_watch_arm (struct gshm_watch *watch, gshm_word *word, uint32_t value,
+                     enum gshm_change change);
 
 /* Make all watches ready whose words are in the SIZE bytes at START, which
    were unmapped.  */

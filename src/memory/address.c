@@ -9,6 +9,7 @@
 #include "base/guile.h"
 #include "init.h"
 #include "memory/address.h"
+#include "memory/fault.h"
 #include "memory/view.h"
 
 /* Scheme procedures, since the types of the exceptions are defined there.  */
@@ -37,8 +38,10 @@ gshm_unmapped_error (const char *subr, SCM k)
 void
 gshm_format_error (const char *subr, const char *what, SCM bytevector, SCM k)
 {
-  /* A pending fault, or the unmapping, is the reason.  */
+  /* A pending fault, or the unmapping, is the reason.  Raise the fault also
+     while asyncs are blocked.  */
   SCM_TICK;
+  gshm_fault_raise ();
   if (gshm_is_unmapped (bytevector))
     gshm_unmapped_error (subr, k);
   if (SCM_UNPACK (raise_format_error) != 0)

@@ -334,6 +334,14 @@ gshm_fault_raise (void)
   scm_call_3 (raiser, kind, name_at (address, mapping), offset);
 }
 
+void
+gshm_fault_clear (void)
+{
+  /* The async that was pushed finds nothing to raise.  */
+  if (gshm_fault_is_pending ())
+    clear_pending ();
+}
+
 /* (): the async.  */
 static SCM
 run_async (void)
@@ -430,6 +438,11 @@ gshm_fault_is_pending (void)
 
 void
 gshm_fault_raise (void)
+{
+}
+
+void
+gshm_fault_clear (void)
 {
 }
 

@@ -14,7 +14,8 @@ int gshm_fault_is_guarded (void);
 /* Whether this thread has a fault that it has not raised yet.  */
 int gshm_fault_is_pending (void);
 
-/* If so, raise it.  */
+/* If so, raise it; or clear it without that.  */
 void gshm_fault_raise (void);
+void gshm_fault_clear (void);
 
 #endif /* GSHM_FAULT_H */
