@@ -2,7 +2,6 @@
 ;;; (posix-shm source) - channels and subscribers, and waiting for several.
 
 (define-module (posix-shm source)
-  #:use-module ((ice-9 fdes-finalizers) #:select (add-fdes-finalizer!))
   #:use-module ((ice-9 threads) #:select (make-mutex with-mutex))
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm object)
@@ -124,7 +123,9 @@ there is none and no TIMEOUT."
          (watch (%shm-watch bv))
          (fd (%shm-watch-descriptor watch bv))
          (port (fdopen fd "r0")))
-    (add-fdes-finalizer! fd (lambda (fd) (%shm-watch-close! watch)))
+    ;; Loaded when the first port is made.
+    ((@ (ice-9 fdes-finalizers) add-fdes-finalizer!)
+     fd (lambda (fd) (%shm-watch-close! watch)))
     ;; A program may keep only the port.
     (%set-port-property! port 'shm-source source)
     (struct-set! source 2 (cons watch port))
