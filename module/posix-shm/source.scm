@@ -87,9 +87,6 @@ there is none and no TIMEOUT."
   (unless (list? sources)
     (wrong-type "shm-select" "list of channels and subscribers" sources))
   (for-each (lambda (source) (check-source "shm-select" source)) sources)
-  (when (and (null? sources) (not timeout))
-    (scm-error 'out-of-range "shm-select"
-               "There is nothing to wait for: ~A" '(()) '(())))
   (filter-map (lambda (source ready?) (and ready? source))
               sources
               (%shm-select (map (lambda (source)

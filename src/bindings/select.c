@@ -76,6 +76,9 @@ select_sources (SCM list, SCM scm_timeout)
   struct selection selection = { .count = count };
   SCM result = SCM_EOL;
 
+  if (count == 0 && timeout == GSHM_FOREVER)
+    gshm_out_of_range (SELECT, list, "There is nothing to wait for");
+
   scm_dynwind_begin (0);
   char *memory
     = scm_calloc (count

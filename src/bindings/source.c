@@ -3,6 +3,7 @@
 
 #include <config.h>
 
+#include "base/error.h"
 #include "base/guile.h"
 #include "bindings/broadcast.h"
 #include "bindings/source.h"
@@ -31,7 +32,8 @@ begin_subscriber (struct gshm_reading *reading, SCM bytevector, SCM state)
 {
   reading->subscriber = (void *) SCM_BYTEVECTOR_CONTENTS (state);
   reading->feed.host = &checker;
-  return SCM_BYTEVECTOR_LENGTH (bytevector) >= sizeof (struct gshm_broadcast)
+  return SCM_BYTEVECTOR_LENGTH (state) == sizeof (struct gshm_subscriber)
+         && SCM_BYTEVECTOR_LENGTH (bytevector) >= sizeof (struct gshm_broadcast)
          && gshm_feed_open (&reading->feed,
                             SCM_BYTEVECTOR_CONTENTS (bytevector),
                             SCM_BYTEVECTOR_LENGTH (bytevector))
@@ -58,6 +60,8 @@ gshm_finding_begin (struct gshm_finding *finding, const char *subr,
   int was_pending = gshm_fault_is_pending ();
 
   gshm_require_self (subr);
+  if (!SCM_BYTEVECTOR_P (bytevector))
+    gshm_wrong_type (subr, SCM_ARGn, bytevector, "bytevector");
   finding->kind = GSHM_NO_SOURCE;
   if (SCM_BYTEVECTOR_P (state))
     {
