@@ -59,7 +59,8 @@ after_fork (void)
 static void
 in_child (void)
 {
-  watches = NULL;
+  for (struct gshm_watch *watch = watches; watch != NULL; watch = watch->next)
+    watch->is_armed = 0;
   is_running = 0;
   processes++;
   pthread_mutex_unlock (&mutex);
@@ -368,15 +369,10 @@ void
 gshm_watch_close (struct gshm_watch *watch)
 {
   lock ();
-  for (struct gshm_watch **at = &watches; *at != NULL; at = &(*at)->next)
-    if (*at == watch)
-      {
-        *at = watch->next;
-        break;
-      }
   if (!watch->is_closed)
     close_descriptors (watch);
   watch->is_closed = 1;
+  watch->is_armed = 0;
   atomic_fetch_add (&changes, 1);
   unlock ();
   gshm_wake (&changes, 1);
@@ -386,5 +382,13 @@ void
 gshm_watch_free (struct gshm_watch *watch)
 {
   gshm_watch_close (watch);
+  lock ();
+  for (struct gshm_watch **at = &watches; *at != NULL; at = &(*at)->next)
+    if (*at == watch)
+      {
+        *at = watch->next;
+        break;
+      }
+  unlock ();
   free (watch);
 }
