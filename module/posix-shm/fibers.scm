@@ -104,43 +104,38 @@ performed."
 (define queues (make-weak-key-hash-table)) ; by source; none refers to it
 (define mutex (make-mutex))
 
-(define-syntax-rule (exclusively body ...)
-  ;; No other thread comes in between, nor another fiber of this one.
-  (without-asyncs
-   (with-mutex mutex
-     body ...)))
-
 (define (queue-of source)
-  (exclusively
-   (or (hashq-ref queues source)
-       (let ((queue (make-queue (copy-source source) '())))
-         (hashq-set! queues source queue)
-         queue))))
+  (exclusively mutex
+    (or (hashq-ref queues source)
+        (let ((queue (make-queue (copy-source source) '())))
+          (hashq-set! queues source queue)
+          queue))))
 
 (define (of-scheduler scheduler)
   (lambda (attempt)
     (eq? (attempt-scheduler attempt) scheduler)))
 
 (define (add-attempt! queue scheduler attempt)
-  "Let SCHEDULER run ATTEMPT when the source of QUEUE may have a message."
+  "Let SCHEDULER, that of this thread, run ATTEMPT when the source of QUEUE may
+have a message."
   (define port (shm-ready-port (queue-source queue)))
-  (define waits?
-    (exclusively
-     (let ((others (queue-attempts queue)))
-       (set-queue-attempts! queue (cons attempt (remove over? others)))
-       (find (of-scheduler scheduler) others))))
-  (unless waits?
+  (unless (find (of-scheduler scheduler) (queue-attempts queue))
+    ;; This may raise an exception.
     (schedule-task-when-fd-readable
      scheduler (fileno port)
-     (lambda () (run-attempts! queue scheduler)))))
+     (lambda () (run-attempts! queue scheduler))))
+  (exclusively mutex
+    (set-queue-attempts! queue
+                         (cons attempt
+                               (remove over? (queue-attempts queue))))))
 
 (define (take-attempts! queue scheduler)
   "Return those of SCHEDULER, the newest first."
-  (exclusively
-   (let-values (((ours others)
-                 (partition (of-scheduler scheduler) (queue-attempts queue))))
-     (set-queue-attempts! queue others)
-     ours)))
+  (exclusively mutex
+    (let-values (((ours others)
+                  (partition (of-scheduler scheduler) (queue-attempts queue))))
+      (set-queue-attempts! queue others)
+      ours)))
 
 (define (run-attempts! queue scheduler)
   (match (remove attempt! (reverse (take-attempts! queue scheduler)))
@@ -183,7 +178,7 @@ thunk that returns what it received, or #f."
                                             #:timeout 0.05)))
                 (again)))))))))
 
-;; No thread wakes one that does not block: look again after these times, in
+;; No thread wakes one that does not block: try again after these times, in
 ;; seconds.
 (define first-pause 0.001)
 (define longest-pause 0.01)

@@ -2,6 +2,7 @@
 ;;; (posix-shm source) - channels and subscribers, and waiting for several.
 
 (define-module (posix-shm source)
+  #:use-module ((ice-9 fdes-finalizers) #:select (add-fdes-finalizer!))
   #:use-module ((ice-9 threads) #:select (make-mutex with-mutex))
   #:use-module (posix-shm exceptions)
   #:use-module (posix-shm object)
@@ -18,6 +19,7 @@
             make-subscriber
             check-source
             copy-source
+            exclusively
             of-type?
             or-armed
             source-bytevector
@@ -75,15 +77,16 @@
     (and (bytevector? state) state)))
 
 (define* (shm-select sources #:key timeout)
-  "Wait until a message can be received from one of SOURCES, a list of channels
-and subscribers, and return a list of all of them from which one can, in the
-same order.  A source that is closed, or no longer there, is among them:
-receiving from it does not wait, either.  Others may receive the message first.
-TIMEOUT is a real number of seconds; without it, or if it is #f, wait for ever.
-Return the empty list if TIMEOUT expires.
+  "Wait until at least one of SOURCES, a list of channels and subscribers, is
+ready, and return a list of all that are ready, in the order of SOURCES.  A
+source is ready if a receiver need not wait: if it has a message, is closed, or
+its memory is unmapped or inaccessible.  Another receiver may take the message
+first.  TIMEOUT is a real number of seconds; without it, or if it is #f, wait
+for ever.  Return the empty list if TIMEOUT expires.
 
-Raise wrong-type-arg if one of SOURCES is something else, and out-of-range if
-there is none and no TIMEOUT."
+Raise wrong-type-arg if one of SOURCES is something else, out-of-range if there
+is none and no TIMEOUT, and system-error with EDEADLK if none is ready and this
+thread is in call-with-shm-slot or call-with-shm-message for one of them."
   (unless (list? sources)
     (wrong-type "shm-select" "list of channels and subscribers" sources))
   (for-each (lambda (source) (check-source "shm-select" source)) sources)
@@ -110,7 +113,9 @@ there is none and no TIMEOUT."
 
 (define mutex (make-mutex))
 
-(define-syntax-rule (exclusively body ...)
+(define-syntax-rule (exclusively mutex body ...)
+  ;; No other thread that locks MUTEX comes in between, nor another fiber of
+  ;; this thread.
   (without-asyncs
    (with-mutex mutex
      body ...)))
@@ -120,9 +125,7 @@ there is none and no TIMEOUT."
          (watch (%shm-watch bv))
          (fd (%shm-watch-descriptor watch bv))
          (port (fdopen fd "r0")))
-    ;; Loaded when the first port is made.
-    ((@ (ice-9 fdes-finalizers) add-fdes-finalizer!)
-     fd (lambda (fd) (%shm-watch-close! watch)))
+    (add-fdes-finalizer! fd (lambda (fd) (%shm-watch-close! watch)))
     ;; A program may keep only the port.
     (%set-port-property! port 'shm-source source)
     (struct-set! source 2 (cons watch port))
@@ -141,8 +144,8 @@ is no longer needed; it takes two descriptors.
 Raise system-error with EMFILE if the process has no descriptor left, and EAGAIN
 if the system cannot start a thread."
   (check-source "shm-ready-port" source)
-  (exclusively
-   (let ((now (source-watch source)))
-     (if (and now (not (%shm-watch-dead? (car now))))
-         (cdr now)
-         (make-port! source)))))
+  (exclusively mutex
+    (let ((now (source-watch source)))
+      (if (and now (not (%shm-watch-dead? (car now))))
+          (cdr now)
+          (make-port! source)))))

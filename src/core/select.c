@@ -72,17 +72,13 @@ attempt_all (void *data, struct gshm_sleep *sleep)
   return is_ready;
 }
 
-size_t
+void
 gshm_select (const struct gshm_host *host, int64_t timeout,
              struct gshm_source *sources, struct gshm_awaited *words,
              size_t count)
 {
   struct selection selection
     = { .sources = sources, .words = words, .count = count };
-  size_t ready = 0;
 
   gshm_wait (host, timeout, attempt_all, &selection);
-  for (size_t i = 0; i < count; i++)
-    ready += sources[i].result != 0;
-  return ready;
 }

@@ -19,11 +19,11 @@ struct gshm_source
   int result;            /* the last one; not 0: a receiver need not wait */
 };
 
-/* Wait until at least one of COUNT SOURCES has a result; return how many have
-   one, or 0 when TIMEOUT expires.  WORDS has space for COUNT elements.  If
-   HOST leaves, the caller cancels what the attempts have begun.  */
-size_t gshm_select (const struct gshm_host *host, int64_t timeout,
-                    struct gshm_source *sources, struct gshm_awaited *words,
-                    size_t count);
+/* Wait until at least one of COUNT SOURCES has a result, or TIMEOUT expires.
+   WORDS has space for COUNT elements.  If HOST leaves, the caller cancels what
+   the attempts have begun.  */
+void gshm_select (const struct gshm_host *host, int64_t timeout,
+                  struct gshm_source *sources, struct gshm_awaited *words,
+                  size_t count);
 
 #endif /* GSHM_SELECT_H */

@@ -31,8 +31,8 @@ struct gshm_watch
   int64_t deadline; /* of UNLOCKING */
 };
 
-/* All that follows is accessed with the lock held, but `processes', which
-   changes only in the child of a fork.  */
+/* All that follows is accessed with the lock held, as is a watch, but for its
+   descriptors, which stay the same until it is closed.  */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct gshm_watch *watches;
 static int is_running;     /* the thread */
@@ -321,17 +321,27 @@ gshm_watch_descriptor (const struct gshm_watch *watch)
   return fcntl (watch->input, F_DUPFD_CLOEXEC, 0);
 }
 
+/* With the lock held.  */
+static int
+is_dead (const struct gshm_watch *watch)
+{
+  return watch->process != processes || watch->is_closed;
+}
+
 int
 gshm_watch_is_dead (const struct gshm_watch *watch)
 {
-  return watch->process != processes || watch->is_closed;
+  lock ();
+  int result = is_dead (watch);
+  unlock ();
+  return result;
 }
 
 void
 gshm_watch_set_ready (struct gshm_watch *watch)
 {
   lock ();
-  if (!gshm_watch_is_dead (watch))
+  if (!is_dead (watch))
     set_ready (watch);
   unlock ();
 }
@@ -341,7 +351,7 @@ gshm_watch_arm (struct gshm_watch *watch, gshm_word *word, uint32_t value,
                 enum gshm_change change)
 {
   lock ();
-  if (!gshm_watch_is_dead (watch))
+  if (!is_dead (watch))
     {
       make_unreadable (watch);
       watch->awaited = (struct gshm_awaited) { word, value };
