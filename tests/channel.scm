@@ -155,9 +155,7 @@ exact integer): 64.0")
     (with-fresh-name name
       (let ((pid (start-process
                   (lambda ()
-                    ;; The caller cannot be seen to wait; if it does not yet, the
-                    ;; channel is found at once.
-                    (usleep 20000)
+                    (await-sleep (getppid))
                     (send! (shm-channel-create name 100) "late")))))
         (let ((got (receive! (shm-channel-attach name #:wait 60))))
           (waitpid pid)
@@ -166,7 +164,7 @@ exact integer): 64.0")
     (with-fresh-name name
       (let* ((bv (shm-create name 5000))
              (thread (in-thread
-                      (usleep 20000)
+                      (await-sleep (getpid))
                       (shm-channel-init! bv)
                       (send! (shm-channel bv) "late"))))
         (let ((got (receive! (shm-channel-attach name #:wait 60))))

@@ -2,7 +2,6 @@
 ;;; chicken.scm - the CHICKEN egg's interface, tested.
 
 (use-modules ((ice-9 popen) #:select (open-pipe* close-pipe))
-             ((ice-9 rdelim) #:select (read-line))
              (posix-shm chicken)
              (rnrs bytevectors)
              ((srfi srfi-1) #:select (last list-tabulate))
@@ -406,17 +405,6 @@ mutable bytevector): a bytevector of 3 bytes")
           (let ((result (read port)))
             (close-pipe port)
             result))))))
-
-(define (await-sleep pid)
-  "Return when the process PID sleeps, as /proc has it."
-  (let ((state (false-if-exception
-                (call-with-input-file (sprintf "/proc/~A/stat" pid)
-                  (lambda (port)
-                    (let* ((fields (read-line port))
-                           (after (+ 2 (string-rindex fields #\)))))
-                      (string-ref fields after)))))))
-    (unless (memv state '(#\S #f))
-      (await-sleep pid))))
 
 (define (test-sprintf)
   (test-equal "~A" "a b" (sprintf "~A ~A" "a" 'b))

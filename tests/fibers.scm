@@ -28,6 +28,17 @@
                     (spawn-fiber (lambda () (put-message results (proc i)))))
                   (iota n))
         (map (lambda (_) (get-message results)) (iota n))))
+    ;; In a fiber: wait until another waits for SOURCE.
+    (define (await-fiber source)
+      (when (null? ((@@ (posix-shm fibers) queue-attempts)
+                    ((@@ (posix-shm fibers) queue-of) source)))
+        (sleep 0.001)
+        (await-fiber source)))
+    ;; Wait until a thread that runs no fibers waits for the channel CH.
+    (define (await-thread ch)
+      (when (zero? (assq-ref (shm-channel-statistics ch) 'waiting-receivers))
+        (usleep 500)
+        (await-thread ch)))
     (define (kind thunk)
       (catch #t thunk (lambda (key . rest) key)))))
 
@@ -78,8 +89,9 @@
        (define s (shm-broadcast-subscribe feed)))
      '(begin
         (spawn-fiber (lambda ()
-                       (sleep 0.01)
+                       (await-fiber ch)
                        (shm-channel-close! ch)
+                       (await-fiber s)
                        (shm-broadcast-close! feed)))
         (list (eof-object? (receive ch))
               (eof-object? (perform-operation (shm-receive-operation s)))))))
@@ -90,9 +102,9 @@
      '(begin
         (spawn-fiber (lambda ()
                        (shm-broadcast-send-datum! feed 1)
-                       (sleep 0.01)
+                       (await-fiber s)
                        (shm-broadcast-send-datum! feed 2)
-                       (sleep 0.01)
+                       (await-fiber s)
                        (shm-broadcast-send! feed #vu8(3))))
         (let* ((a (receive s)) (b (receive s)))
           (list a b (perform-operation (shm-receive-operation s)))))))
@@ -103,14 +115,14 @@
              (shm-channel-send-datum! ch 'one)
              (call-with-new-thread
               (lambda ()
-                (usleep 10000)
+                (await-thread ch)
                 (shm-channel-send-datum! ch 'two)))
              (write
               (let* ((one (receive ch))
                      (two (receive ch))
                      (none (perform-operation
                             (or-after 0.01 (shm-receive-datum-operation ch)))))
-                (usleep 100000)         ; where that would still take a message
+                (usleep 100000)         ; in which the helper must have ended
                 (shm-channel-send-datum! ch 'three)
                 (list one two none (receive ch))))))))
 
@@ -314,7 +326,7 @@
      '((define bv (shm-create #f 4096 #:initialize shm-channel-init!))
        (define ch (shm-channel bv)))
      '(begin
-        (spawn-fiber (lambda () (sleep 0.01) (shm-unmap! bv)))
+        (spawn-fiber (lambda () (await-fiber ch) (shm-unmap! bv)))
         (list (kind (lambda ()
                       (perform-operation (shm-receive-operation ch))))
               1))))
@@ -330,7 +342,7 @@
                   (let ((raised (kind (lambda () (receive ch)))))
                     (setrlimit 'nofile 1024 4096)
                     (spawn-fiber (lambda ()
-                                   (sleep 0.01)
+                                   (await-fiber ch)
                                    (shm-channel-send-datum! ch 'late)))
                     (list raised (receive ch))))
                 #:parallelism 1))
@@ -346,7 +358,7 @@
                     (lambda ()
                       (guard (c ((shm-fault? c) #t))
                         (receive ch)))))
-                 (usleep 20000)
+                 (await-thread ch)
                  (let ((fd (shm-open ,name (list O_RDWR))))
                    (truncate-file fd 0)
                    (close-fdes fd))
@@ -356,9 +368,8 @@
      '((define ch (shm-channel-create #f 1000)))
      '(begin
         (spawn-fiber (lambda ()
-                       (sleep 0.01)
+                       (await-fiber ch)
                        (close-port (shm-ready-port ch))
-                       (sleep 0.01)
                        (shm-channel-send-datum! ch 'late)))
         (receive ch)))))
 

@@ -6,6 +6,7 @@
   #:use-module (ice-9 ftw)
   #:use-module (ice-9 match)
   #:use-module (ice-9 popen)
+  #:use-module ((ice-9 rdelim) #:select (read-line))
   #:use-module (ice-9 regex)
   #:use-module ((ice-9 textual-ports) #:select (get-string-all))
   #:use-module (ice-9 threads)
@@ -41,6 +42,7 @@
             killed?
             call-beside-process
             await-sleepers
+            await-sleep
 
             ;; Threads.
             await
@@ -312,6 +314,18 @@ holds as well if they do not sleep yet."
     ((? (lambda (seen) (>= seen n))) #t)
     (_ (usleep 500)
        (await-sleepers n pid))))
+
+(define (await-sleep pid)
+  "Wait until the process PID, or its first thread, sleeps, as /proc has it.
+Where that cannot be seen do not wait."
+  (let ((state (false-if-exception
+                (call-with-input-file (format #f "/proc/~a/stat" pid)
+                  (lambda (port)
+                    (let* ((fields (read-line port))
+                           (after (+ 2 (string-rindex fields #\)))))
+                      (string-ref fields after)))))))
+    (unless (memv state '(#\S #f))
+      (await-sleep pid))))
 
 
 ;;; Threads.

@@ -93,8 +93,8 @@ performed."
 ;;; Waiting for a source.
 
 ;; SOURCE is a copy, with a port of its own, which a program cannot close.
-;; ATTEMPTS wait for its port, the newest first.  A scheduler waits once, so that
-;; operations which were not chosen leave little behind, however many these are.
+;; ATTEMPTS wait for its port, the newest first.  A scheduler waits once, so
+;; that operations which were not chosen leave little behind, however many.
 (define-record-type <queue>
   (make-queue source attempts)
   queue?
@@ -207,8 +207,8 @@ thunk that returns what it received, or #f."
 (define (shm-receive-operation source)
   "Return an operation that receives a message from SOURCE, a channel or
 subscriber, as shm-channel-receive! and shm-broadcast-receive! do: its value is
-a new bytevector, or the end-of-file object.  If another operation of a choice is
-done, none is received.
+a new bytevector, or the end-of-file object.  If another operation of a choice
+is done, none is received.
 
 Performing it raises what these raise."
   (check-source "shm-receive-operation" source)
@@ -240,10 +240,10 @@ Performing it raises what these raise."
                                 (lambda () datum)))))))
 
 (define* (shm-send-operation ch bv #:optional (start 0) count)
-  "Return an operation that sends COUNT bytes of the bytevector BV from byte START
-on, all by default, to the channel CH, as shm-channel-send! does: its value is
-#t.  If another operation of a choice is done, nothing is sent.  While the
-channel is full, it is attempted again each 1 to 10 ms.
+  "Return an operation that sends COUNT bytes of the bytevector BV from byte
+START on, all by default, to the channel CH, as shm-channel-send! does: its
+value is #t.  If another operation of a choice is done, nothing is sent.  While
+the channel is full, it is attempted again each 1 to 10 ms.
 
 Performing it raises what shm-channel-send! raises."
   (check-channel "shm-send-operation" ch)
