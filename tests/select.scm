@@ -380,8 +380,13 @@ or subscriber): 3")
                 (shm-broadcast-create name 1000 #:mode #o444)
                 (shm-broadcast-subscribe name))))
       (list (readable-after (lambda () (shm-unmap! bv)) ch)
-            ;; A word of 0 in a page of zeros.
-            (readable-after (lambda () (shm-unmap! (source-bytevector s))) s)
+            ;; A word of 0 in a page of zeros, which is accessible if there is
+            ;; no guard.
+            (readable-after (lambda ()
+                              (let ((guarded? (shm-fault-guard #f)))
+                                (shm-unmap! (source-bytevector s))
+                                (shm-fault-guard guarded?)))
+                            s)
             (kind (shm-channel-receive! ch #:timeout 0)))))
   (test-equal "and ends a select" '(#t)
     (let* ((bv (shm-create #f 4096 #:initialize shm-channel-init!))
