@@ -84,15 +84,9 @@
       (string=? (object->string (shm-channel-create name 1000))
                 (format #f "#<shm-channel of 1000 bytes in ~s>" name))))
   (test-equal "without a name there is no object" '(0 1)
-    ;; It would have a size that those of other processes do not have.
-    (let* ((capacity (* 8 (+ 1000 (getpid))))
-           (size (+ shm-channel-header-size capacity)))
+    (let ((capacity (unusual-size)))
       (define (objects)
-        (count (lambda (name)
-                 (false-if-exception
-                  (call-with-descriptor (shm-open name (list O_RDONLY))
-                    (lambda (fd) (= size (shm-size fd))))))
-               (shm-list)))
+        (count-objects (+ shm-channel-header-size capacity)))
       (with-fresh-name name
         (shm-channel-create #f capacity)
         (let ((nameless (objects)))

@@ -15,12 +15,22 @@
              (tests mapping-support)
              (tests support))
 
-(define (leftovers)
+(define (passing-names)
   "Return the names that objects have while they are created or unlinked."
   (filter (lambda (name)
             (string-match "^/gshm-([0-9a-z]{8}|[0-9a-f]+-[0-9a-f]+-[0-9a-f]+)$"
                           name))
           (shm-list)))
+
+(define (leftovers)
+  "Return those of the names that stay.  Another test may use one for a moment."
+  (let ((deadline (+ (current-time) 20)))
+    (let again ((names (passing-names)))
+      (if (or (null? names) (> (current-time) deadline))
+          names
+          (begin
+            (usleep 1000)
+            (again (lset-intersection string=? names (passing-names))))))))
 
 (define (filled-with byte)
   (lambda (bv) (bytevector-fill! bv byte)))

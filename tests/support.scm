@@ -19,6 +19,8 @@
             fresh-name
             call-with-fresh-name
             with-fresh-name
+            unusual-size
+            count-objects
             call-with-descriptor
             call-with-mapping
             with-mapping
@@ -84,6 +86,18 @@
       (const #t)
       (lambda () (proc name))
       (lambda () (false-if-exception (shm-unlink name))))))
+
+(define (unusual-size)
+  "Return a size that objects of no other test process have, a multiple of 8."
+  (* 8 (+ 10000 (getpid))))
+
+(define (count-objects size)
+  "Return how many objects have SIZE bytes."
+  (count (lambda (name)
+           (false-if-exception
+            (call-with-descriptor (shm-open name (list O_RDONLY))
+              (lambda (fd) (= size (shm-size fd))))))
+         (shm-list)))
 
 (define-syntax-rule (with-fresh-name name body ...)
   (call-with-fresh-name (lambda (name) body ...)))
