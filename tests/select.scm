@@ -8,7 +8,8 @@
              (posix-shm atomic)
              (posix-shm broadcast)
              (posix-shm channel)
-             ((posix-shm source) #:select (source-bytevector))
+             ((posix-shm source) #:select (make-subscriber
+                                              source-bytevector))
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-64)
@@ -109,6 +110,13 @@ subscriber): #<shm-broadcast of 100 bytes in anonymous shared memory>")
           (set! result (list (kind (shm-select (list ch) #:timeout 1))
                              (shm-select (list ch) #:timeout 0)))))
       result)))
+
+;; As a user has it who may read the object only; root may write all.
+(define (reading-subscriber broadcast)
+  "Return a subscriber of BROADCAST that does not write to it."
+  (let ((bv (source-bytevector broadcast)))
+    (make-subscriber
+     bv ((@@ (posix-shm broadcast) %shm-broadcast-subscribe) bv 0 #f) #f)))
 
 ;; Children send a message each, in turn, to one of N channels; this process
 ;; receives it and replies.
@@ -320,8 +328,8 @@ or subscriber): 3")
               (next (- left (length received)) (apply + sum received))))))
     (test-equal "many messages in one go, and a read-only subscriber" '(5 #f)
       (with-fresh-name name
-        (let* ((feed (shm-broadcast-create name 10000 #:mode #o444))
-               (s (shm-broadcast-subscribe name))
+        (let* ((feed (shm-broadcast-create name 10000))
+               (s (reading-subscriber feed))
                (port (ready-port s)))
           (for-each (lambda (i) (shm-broadcast-send-datum! feed i)) (iota 6))
           (readable (list port) 10)
@@ -376,9 +384,7 @@ or subscriber): 3")
     (let* ((bv (shm-create #f 4096 #:initialize shm-channel-init!))
            (ch (shm-channel bv))
            (feed (shm-broadcast-create #f 1000))
-           (s (with-fresh-name name
-                (shm-broadcast-create name 1000 #:mode #o444)
-                (shm-broadcast-subscribe name))))
+           (s (reading-subscriber feed)))
       (list (readable-after (lambda () (shm-unmap! bv)) ch)
             ;; A word of 0 in a page of zeros, which is accessible if there is
             ;; no guard.
