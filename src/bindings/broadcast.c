@@ -53,7 +53,7 @@ static void
 open_feed (struct gshm_feed *feed, const char *subr, SCM bytevector,
            int is_written)
 {
-  size_t header = sizeof (struct gshm_broadcast);
+  size_t header = sizeof (struct gshm_broadcast_header);
   int is_long_enough = SCM_BYTEVECTOR_P (bytevector)
                        && SCM_BYTEVECTOR_LENGTH (bytevector) >= header;
   void *memory = gshm_address (subr, bytevector, SCM_INUM0,
@@ -111,7 +111,7 @@ static SCM
 statistics (SCM bytevector)
 {
   struct gshm_feed feed;
-  struct gshm_subscriber first, next;
+  struct gshm_subscription first, next;
 
   open_feed (&feed, STATISTICS, bytevector, 0);
   if (gshm_subscribe (&feed, GSHM_FROM_OLDEST, &first) != GSHM_DONE
@@ -238,8 +238,8 @@ static SCM
 subscribe (SCM bytevector, SCM from, SCM can_write)
 {
   struct gshm_feed feed;
-  SCM state = scm_c_make_bytevector (sizeof (struct gshm_subscriber));
-  struct gshm_subscriber *subscriber
+  SCM state = scm_c_make_bytevector (sizeof (struct gshm_subscription));
+  struct gshm_subscription *subscriber
     = (void *) SCM_BYTEVECTOR_CONTENTS (state);
 
   open_feed (&feed, SUBSCRIBE, bytevector, 0);
@@ -251,11 +251,11 @@ subscribe (SCM bytevector, SCM from, SCM can_write)
   return state;
 }
 
-static struct gshm_subscriber *
+static struct gshm_subscription *
 to_subscriber (const char *subr, SCM state)
 {
   if (!SCM_BYTEVECTOR_P (state)
-      || SCM_BYTEVECTOR_LENGTH (state) != sizeof (struct gshm_subscriber))
+      || SCM_BYTEVECTOR_LENGTH (state) != sizeof (struct gshm_subscription))
     gshm_wrong_type (subr, 2, state, "state of a subscriber");
   return (void *) SCM_BYTEVECTOR_CONTENTS (state);
 }

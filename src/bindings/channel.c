@@ -51,7 +51,7 @@ static const struct gshm_host publisher
 static void
 begin (struct gshm_operation *operation, const char *subr, SCM bytevector)
 {
-  size_t header = sizeof (struct gshm_channel);
+  size_t header = sizeof (struct gshm_channel_header);
   int is_long_enough = SCM_BYTEVECTOR_P (bytevector)
                        && SCM_BYTEVECTOR_LENGTH (bytevector) >= header;
   void *memory = gshm_address (subr, bytevector, SCM_INUM0,
@@ -144,9 +144,9 @@ wait_for (struct gshm_operation *operation, gshm_attempt *attempt, SCM timeout)
 static SCM
 init_channel (SCM bytevector)
 {
-  void *memory
-    = gshm_address (INIT, bytevector, SCM_INUM0,
-                    sizeof (struct gshm_channel) + GSHM_RECORD_HEADER, 8, 1);
+  void *memory = gshm_address (
+    INIT, bytevector, SCM_INUM0,
+    sizeof (struct gshm_channel_header) + GSHM_RECORD_HEADER, 8, 1);
 
   gshm_require_self (INIT);
   gshm_ring_init (memory, SCM_BYTEVECTOR_LENGTH (bytevector),
@@ -436,7 +436,7 @@ leave_loan (SCM bytevector, SCM view, int is_sender)
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
     {
       struct gshm_transfer transfer;
-      struct gshm_channel *channel
+      struct gshm_channel_header *channel
         = gshm_address (SLOT, bytevector, SCM_INUM0, sizeof *channel, 8, 1);
 
       if (gshm_is_accessible ((gshm_word *) channel, sizeof *channel)
@@ -545,7 +545,7 @@ gshm_channel_statistics (SCM bytevector)
   struct gshm_operation operation;
 
   begin (&operation, STATISTICS, bytevector);
-  struct gshm_channel *channel = operation.transfer.ring.channel;
+  struct gshm_channel_header *channel = operation.transfer.ring.channel;
   /* The receivers' first, so that not more is counted as received than as
      sent.  */
   struct gshm_totals out = gshm_ring_totals (&channel->receivers);
@@ -576,6 +576,7 @@ gshm_channel_init (void)
   gshm_define ("%shm-channel-close!", 1, 0, gshm_channel_close);
   gshm_define ("%shm-channel-closed?", 1, 0, gshm_channel_closed_p);
   gshm_define ("%shm-channel-statistics", 1, 0, gshm_channel_statistics);
-  gshm_define_size ("shm-channel-header-size", sizeof (struct gshm_channel));
+  gshm_define_size ("shm-channel-header-size",
+                    sizeof (struct gshm_channel_header));
   gshm_define_size ("shm-message-header-size", GSHM_RECORD_HEADER);
 }

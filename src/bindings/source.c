@@ -18,7 +18,7 @@ static int
 begin_channel (struct gshm_transfer *transfer, SCM bytevector, int64_t timeout)
 {
   transfer->timeout = timeout;
-  if (SCM_BYTEVECTOR_LENGTH (bytevector) < sizeof (struct gshm_channel)
+  if (SCM_BYTEVECTOR_LENGTH (bytevector) < sizeof (struct gshm_channel_header)
       || gshm_transfer_begin (transfer, SCM_BYTEVECTOR_CONTENTS (bytevector),
                               SCM_BYTEVECTOR_LENGTH (bytevector), &checker)
            != GSHM_DONE)
@@ -32,8 +32,9 @@ begin_subscriber (struct gshm_reading *reading, SCM bytevector, SCM state)
 {
   reading->subscriber = (void *) SCM_BYTEVECTOR_CONTENTS (state);
   reading->feed.host = &checker;
-  return SCM_BYTEVECTOR_LENGTH (state) == sizeof (struct gshm_subscriber)
-         && SCM_BYTEVECTOR_LENGTH (bytevector) >= sizeof (struct gshm_broadcast)
+  return SCM_BYTEVECTOR_LENGTH (state) == sizeof (struct gshm_subscription)
+         && SCM_BYTEVECTOR_LENGTH (bytevector)
+              >= sizeof (struct gshm_broadcast_header)
          && gshm_feed_open (&reading->feed,
                             SCM_BYTEVECTOR_CONTENTS (bytevector),
                             SCM_BYTEVECTOR_LENGTH (bytevector))

@@ -154,8 +154,8 @@ wait_for (const struct use *use, int64_t timeout, gshm_attempt *attempt,
 static SCM
 init_mutex (SCM bytevector, SCM k)
 {
-  gshm_mutex_init (new_structure (MUTEX_INIT, bytevector, k,
-                                  sizeof (struct gshm_mutex)));
+  gshm_init_mutex (new_structure (MUTEX_INIT, bytevector, k,
+                                  sizeof (struct gshm_mutex_words)));
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -164,12 +164,12 @@ static inline SCM
 lock_mutex_for (const char *subr, SCM bytevector, SCM k, SCM scm_timeout)
 {
   struct use use = { subr, bytevector, k, GSHM_MUTEX };
-  struct gshm_mutex *mutex = structure (&use, sizeof *mutex);
+  struct gshm_mutex_words *mutex = structure (&use, sizeof *mutex);
   int64_t timeout = gshm_to_timeout (subr, 3, scm_timeout);
   struct gshm_mutex_locking locking;
   enum gshm_result result = GSHM_DONE;
 
-  if (!gshm_mutex_try_lock (mutex))
+  if (!gshm_try_mutex (mutex))
     {
       gshm_mutex_begin (&locking, mutex);
       result = wait_for (&use, timeout, gshm_mutex_attempt, gshm_mutex_cancel,
@@ -191,9 +191,9 @@ static inline void
 unlock_mutex_for (const char *subr, SCM bytevector, SCM k)
 {
   struct use use = { subr, bytevector, k, GSHM_MUTEX };
-  struct gshm_mutex *mutex = structure (&use, sizeof *mutex);
+  struct gshm_mutex_words *mutex = structure (&use, sizeof *mutex);
 
-  enum gshm_result result = gshm_mutex_unlock (mutex);
+  enum gshm_result result = gshm_unlock_mutex (mutex);
   if (result != GSHM_DONE)
     result_to_scm (&use, result);
   scm_remember_upto_here_1 (bytevector);
@@ -213,8 +213,8 @@ leave_mutex (SCM bytevector, SCM k, int is_abandoned)
 {
   (void) is_abandoned;
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
-    gshm_mutex_unlock_if_owned (gshm_address (
-      MUTEX_UNLOCK, bytevector, k, sizeof (struct gshm_mutex), 8, 1));
+    gshm_unlock_mutex_if_owned (gshm_address (
+      MUTEX_UNLOCK, bytevector, k, sizeof (struct gshm_mutex_words), 8, 1));
   scm_remember_upto_here_1 (bytevector);
 }
 
@@ -225,7 +225,8 @@ make_mutex_consistent (const char *subr, SCM bytevector, SCM k)
 {
   struct use use = { subr, bytevector, k, GSHM_MUTEX };
 
-  gshm_mutex_make_consistent (structure (&use, sizeof (struct gshm_mutex)));
+  gshm_make_mutex_consistent (
+    structure (&use, sizeof (struct gshm_mutex_words)));
   scm_remember_upto_here_1 (bytevector);
 }
 
@@ -255,8 +256,8 @@ hold_mutex (SCM bytevector, SCM k)
 static SCM
 init_condition (SCM bytevector, SCM k)
 {
-  gshm_condition_init (new_structure (CONDITION_INIT, bytevector, k,
-                                      sizeof (struct gshm_condition)));
+  gshm_init_condition (new_structure (CONDITION_INIT, bytevector, k,
+                                      sizeof (struct gshm_condition_words)));
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -266,8 +267,8 @@ wait_on_condition (SCM bytevector, SCM k, SCM mutex_k, SCM scm_timeout)
 {
   struct use use = { CONDITION_WAIT, bytevector, k, GSHM_CONDITION };
   struct use mutex_use = { CONDITION_WAIT, bytevector, mutex_k, GSHM_MUTEX };
-  struct gshm_condition *condition = structure (&use, sizeof *condition);
-  struct gshm_mutex *mutex = structure (&mutex_use, sizeof *mutex);
+  struct gshm_condition_words *condition = structure (&use, sizeof *condition);
+  struct gshm_mutex_words *mutex = structure (&mutex_use, sizeof *mutex);
   int64_t timeout = gshm_to_timeout (CONDITION_WAIT, 4, scm_timeout);
   const struct gshm_wait_target target = { CONDITION_WAIT, k };
   const struct gshm_host host = gshm_guile_host (&target);
@@ -293,7 +294,8 @@ signal_condition (SCM bytevector, SCM k)
 {
   struct use use = { CONDITION_SIGNAL, bytevector, k, GSHM_CONDITION };
 
-  gshm_condition_signal (structure (&use, sizeof (struct gshm_condition)), 1);
+  gshm_signal_condition (
+    structure (&use, sizeof (struct gshm_condition_words)), 1);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -303,8 +305,8 @@ broadcast_condition (SCM bytevector, SCM k)
 {
   struct use use = { CONDITION_BROADCAST, bytevector, k, GSHM_CONDITION };
 
-  gshm_condition_signal (structure (&use, sizeof (struct gshm_condition)),
-                         INT_MAX);
+  gshm_signal_condition (
+    structure (&use, sizeof (struct gshm_condition_words)), INT_MAX);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -323,8 +325,9 @@ init_semaphore (SCM bytevector, SCM k, SCM scm_value)
   uint32_t value = (uint32_t) gshm_to_int (SEMAPHORE_INIT, 3, scm_value, 0,
                                            (int) GSHM_MAX_VALUE);
 
-  gshm_semaphore_init (new_structure (SEMAPHORE_INIT, bytevector, k,
-                                      sizeof (struct gshm_semaphore)), value);
+  gshm_init_semaphore (new_structure (SEMAPHORE_INIT, bytevector, k,
+                                      sizeof (struct gshm_semaphore_words)),
+                       value);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -333,9 +336,9 @@ static SCM
 post_semaphore (SCM bytevector, SCM k)
 {
   struct use use = { SEMAPHORE_POST, bytevector, k, GSHM_SEMAPHORE };
-  struct gshm_semaphore *semaphore = structure (&use, sizeof *semaphore);
+  struct gshm_semaphore_words *semaphore = structure (&use, sizeof *semaphore);
 
-  enum gshm_result result = gshm_semaphore_post (semaphore);
+  enum gshm_result result = gshm_post_semaphore (semaphore);
   if (result != GSHM_DONE)
     result_to_scm (&use, result);
   scm_remember_upto_here_1 (bytevector);
@@ -346,10 +349,10 @@ static SCM
 wait_for_semaphore (SCM bytevector, SCM k, SCM scm_timeout)
 {
   struct use use = { SEMAPHORE_WAIT, bytevector, k, GSHM_SEMAPHORE };
-  struct gshm_semaphore *semaphore = structure (&use, sizeof *semaphore);
+  struct gshm_semaphore_words *semaphore = structure (&use, sizeof *semaphore);
   int64_t timeout = gshm_to_timeout (SEMAPHORE_WAIT, 3, scm_timeout);
 
-  if (gshm_semaphore_try_wait (semaphore))
+  if (gshm_try_semaphore (semaphore))
     {
       scm_remember_upto_here_1 (bytevector);
       return SCM_BOOL_T;
@@ -366,8 +369,8 @@ static SCM
 semaphore_value (SCM bytevector, SCM k)
 {
   struct use use = { SEMAPHORE_VALUE, bytevector, k, GSHM_SEMAPHORE };
-  uint32_t value
-    = gshm_semaphore_value (structure (&use, sizeof (struct gshm_semaphore)));
+  uint32_t value = gshm_value_of_semaphore (
+    structure (&use, sizeof (struct gshm_semaphore_words)));
 
   scm_remember_upto_here_1 (bytevector);
   return scm_from_uint32 (value);
@@ -385,8 +388,9 @@ init_barrier (SCM bytevector, SCM k, SCM scm_parties)
   uint32_t parties = (uint32_t) gshm_to_int (BARRIER_INIT, 3, scm_parties, 1,
                                              GSHM_MAX_PARTIES);
 
-  gshm_barrier_init (new_structure (BARRIER_INIT, bytevector, k,
-                                    sizeof (struct gshm_barrier)), parties);
+  gshm_init_barrier (new_structure (BARRIER_INIT, bytevector, k,
+                                    sizeof (struct gshm_barrier_words)),
+                     parties);
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -395,7 +399,7 @@ static SCM
 wait_at_barrier (SCM bytevector, SCM k, SCM scm_timeout)
 {
   struct use use = { BARRIER_WAIT, bytevector, k, GSHM_BARRIER };
-  struct gshm_barrier *barrier = structure (&use, sizeof *barrier);
+  struct gshm_barrier_words *barrier = structure (&use, sizeof *barrier);
   int64_t timeout = gshm_to_timeout (BARRIER_WAIT, 3, scm_timeout);
   struct gshm_barrier_waiter waiting;
 
@@ -425,8 +429,8 @@ wait_at_barrier (SCM bytevector, SCM k, SCM scm_timeout)
 static SCM
 init_rwlock (SCM bytevector, SCM k)
 {
-  gshm_rwlock_init (new_structure (RWLOCK_INIT, bytevector, k,
-                                   sizeof (struct gshm_rwlock)));
+  gshm_init_rwlock (new_structure (RWLOCK_INIT, bytevector, k,
+                                   sizeof (struct gshm_rwlock_words)));
   scm_remember_upto_here_1 (bytevector);
   return SCM_UNSPECIFIED;
 }
@@ -436,7 +440,7 @@ enter_rwlock (const char *subr, SCM bytevector, SCM k, SCM scm_timeout,
               gshm_attempt *attempt)
 {
   struct use use = { subr, bytevector, k, GSHM_RWLOCK };
-  struct gshm_rwlock *rwlock = structure (&use, sizeof *rwlock);
+  struct gshm_rwlock_words *rwlock = structure (&use, sizeof *rwlock);
   int64_t timeout = gshm_to_timeout (subr, 3, scm_timeout);
   struct gshm_rwlock_locking locking;
 
@@ -478,9 +482,9 @@ static void
 unlock_rwlock_for (const char *subr, SCM bytevector, SCM k)
 {
   struct use use = { subr, bytevector, k, GSHM_RWLOCK };
-  struct gshm_rwlock *rwlock = structure (&use, sizeof *rwlock);
+  struct gshm_rwlock_words *rwlock = structure (&use, sizeof *rwlock);
 
-  result_to_scm (&use, gshm_rwlock_unlock (rwlock));
+  result_to_scm (&use, gshm_unlock_rwlock (rwlock));
   scm_remember_upto_here_1 (bytevector);
 }
 
@@ -497,10 +501,10 @@ static void
 leave_rwlock (SCM bytevector, SCM k, int is_abandoned)
 {
   if (!SCM_BYTEVECTOR_P (bytevector) || SCM_BYTEVECTOR_LENGTH (bytevector) > 0)
-    gshm_rwlock_unlock_if_owned (gshm_address (RWLOCK_UNLOCK, bytevector, k,
-                                               sizeof (struct gshm_rwlock), 8,
-                                               1),
-                                 is_abandoned);
+    gshm_unlock_rwlock_if_owned (
+      gshm_address (RWLOCK_UNLOCK, bytevector, k,
+                    sizeof (struct gshm_rwlock_words), 8, 1),
+      is_abandoned);
   scm_remember_upto_here_1 (bytevector);
 }
 
@@ -557,10 +561,11 @@ gshm_sync_init (void)
   gshm_define (RWLOCK_UNLOCK, 2, 0, unlock_rwlock);
   gshm_define ("%shm-hold-to-read", 2, 0, hold_to_read);
   gshm_define ("%shm-hold-to-write", 2, 0, hold_to_write);
-  gshm_define_size ("shm-mutex-size", sizeof (struct gshm_mutex));
+  gshm_define_size ("shm-mutex-size", sizeof (struct gshm_mutex_words));
   gshm_define_size ("shm-condition-variable-size",
-                    sizeof (struct gshm_condition));
-  gshm_define_size ("shm-semaphore-size", sizeof (struct gshm_semaphore));
-  gshm_define_size ("shm-barrier-size", sizeof (struct gshm_barrier));
-  gshm_define_size ("shm-rwlock-size", sizeof (struct gshm_rwlock));
+                    sizeof (struct gshm_condition_words));
+  gshm_define_size ("shm-semaphore-size",
+                    sizeof (struct gshm_semaphore_words));
+  gshm_define_size ("shm-barrier-size", sizeof (struct gshm_barrier_words));
+  gshm_define_size ("shm-rwlock-size", sizeof (struct gshm_rwlock_words));
 }

@@ -39,7 +39,7 @@ milliseconds (void)
 }
 
 void
-gshm_barrier_init (struct gshm_barrier *barrier, uint32_t parties)
+gshm_init_barrier (struct gshm_barrier_words *barrier, uint32_t parties)
 {
   atomic_store (&barrier->format, 0);
   atomic_store (&barrier->namespace, gshm_namespace ());
@@ -54,7 +54,7 @@ gshm_barrier_init (struct gshm_barrier *barrier, uint32_t parties)
 
 enum gshm_result
 gshm_barrier_begin (struct gshm_barrier_waiter *waiter,
-                    struct gshm_barrier *barrier)
+                    struct gshm_barrier_words *barrier)
 {
   *waiter = (struct gshm_barrier_waiter) {
     .barrier = barrier,
@@ -85,8 +85,8 @@ is_taken (uint64_t slot, uint32_t generation)
    could take it, and a third one open the barrier with a count that included
    OWNER.  If the barrier has opened, the slot is free already.  */
 static int
-withdraw (struct gshm_barrier *barrier, gshm_long_word *slot, uint64_t owner,
-          uint32_t generation)
+withdraw (struct gshm_barrier_words *barrier, gshm_long_word *slot,
+          uint64_t owner, uint32_t generation)
 {
   uint64_t leaving = to_slot (owner | LEAVING, generation), state;
 
@@ -109,7 +109,7 @@ static int
 is_check_due (const struct gshm_barrier_waiter *waiter,
               const struct gshm_sleep *sleep)
 {
-  struct gshm_barrier *barrier = waiter->barrier;
+  struct gshm_barrier_words *barrier = waiter->barrier;
   uint32_t last_check = atomic_load (&barrier->last_check), time;
 
   if (waiter->slot != NULL && !sleep->check_owners)
@@ -125,7 +125,7 @@ is_check_due (const struct gshm_barrier_waiter *waiter,
 static void
 arrive (struct gshm_barrier_waiter *waiter)
 {
-  struct gshm_barrier *barrier = waiter->barrier;
+  struct gshm_barrier_words *barrier = waiter->barrier;
 
   for (uint32_t i = 0; i < waiter->parties; i++)
     {
@@ -149,7 +149,7 @@ int
 gshm_barrier_attempt (void *data, struct gshm_sleep *sleep)
 {
   struct gshm_barrier_waiter *waiter = data;
-  struct gshm_barrier *barrier = waiter->barrier;
+  struct gshm_barrier_words *barrier = waiter->barrier;
   uint64_t self = gshm_self (atomic_load (&barrier->namespace));
 
   if (!gshm_has_format (&barrier->format, GSHM_BARRIER_FORMAT))
@@ -210,7 +210,7 @@ void
 gshm_barrier_cancel (void *data)
 {
   struct gshm_barrier_waiter *waiter = data;
-  struct gshm_barrier *barrier = waiter->barrier;
+  struct gshm_barrier_words *barrier = waiter->barrier;
 
   if (gshm_still_has_format (&barrier->format, GSHM_BARRIER_FORMAT,
                              sizeof *barrier)

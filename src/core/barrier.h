@@ -9,7 +9,7 @@
 
 #define GSHM_MAX_PARTIES 256
 
-struct gshm_barrier
+struct gshm_barrier_words
 {
   gshm_long_word format;
   gshm_word namespace;
@@ -24,18 +24,19 @@ struct gshm_barrier
   gshm_long_word arrived[GSHM_MAX_PARTIES];
 };
 
-_Static_assert (sizeof (struct gshm_barrier) == 32 + 8 * GSHM_MAX_PARTIES,
-               "a layout that processes share");
+_Static_assert (sizeof (struct gshm_barrier_words)
+                  == 32 + 8 * GSHM_MAX_PARTIES,
+                "a layout that processes share");
 
 #define GSHM_BARRIER_FORMAT GSHM_SYNC_FORMAT (GSHM_BARRIER)
 
 /* PARTIES is from 1 to GSHM_MAX_PARTIES.  */
-void gshm_barrier_init (struct gshm_barrier *barrier, uint32_t parties);
+void gshm_init_barrier (struct gshm_barrier_words *barrier, uint32_t parties);
 
 /* A wait at a barrier.  */
 struct gshm_barrier_waiter
 {
-  struct gshm_barrier *barrier;
+  struct gshm_barrier_words *barrier;
   uint64_t self;
   uint32_t parties, generation;
   gshm_long_word *slot; /* NULL: not arrived */
@@ -43,7 +44,7 @@ struct gshm_barrier_waiter
 
 /* Return DONE, or CORRUPT if the number of parties is invalid.  */
 enum gshm_result gshm_barrier_begin (struct gshm_barrier_waiter *waiter,
-                                     struct gshm_barrier *barrier);
+                                     struct gshm_barrier_words *barrier);
 
 /* An attempt for gshm_wait: DONE or CORRUPT.  DATA is a struct
    gshm_barrier_waiter.  */

@@ -22,7 +22,7 @@ set (gshm_long_word *word, uint64_t value)
 void
 gshm_sending_begin (struct gshm_sending *sending, uint64_t length)
 {
-  struct gshm_broadcast *broadcast = sending->feed.broadcast;
+  struct gshm_broadcast_header *broadcast = sending->feed.broadcast;
 
   sending->lock.owner = &broadcast->owner;
   sending->lock.namespace = &broadcast->namespace;
@@ -62,7 +62,7 @@ static void
 claim (struct gshm_sending *sending)
 {
   const struct gshm_feed *feed = &sending->feed;
-  struct gshm_broadcast *broadcast = feed->broadcast;
+  struct gshm_broadcast_header *broadcast = feed->broadcast;
   uint64_t head = GSHM_BROADCAST_POSITION (gshm_load (&broadcast->head));
   uint64_t offset = gshm_feed_offset (feed, head), rest = feed->size - offset;
   uint64_t size = gshm_feed_record_size (sending->length);
@@ -127,7 +127,7 @@ gshm_sending_cancel (void *data)
 
   if (gshm_still_has_format (&sending->feed.broadcast->format,
                              GSHM_BROADCAST_FORMAT,
-                             sizeof (struct gshm_broadcast)))
+                             sizeof (struct gshm_broadcast_header)))
     gshm_cancel_locking (&sending->lock);
 }
 
@@ -162,7 +162,7 @@ gshm_sending_abort (struct gshm_sending *sending)
 static uint64_t
 prepare_counters (const struct gshm_sending *sending, uint64_t end)
 {
-  struct gshm_broadcast *broadcast = sending->feed.broadcast;
+  struct gshm_broadcast_header *broadcast = sending->feed.broadcast;
   const struct gshm_published *now
     = gshm_feed_published (broadcast, sending->head);
   struct gshm_published *next
@@ -201,7 +201,7 @@ enum gshm_result
 gshm_sending_end (struct gshm_sending *sending)
 {
   const struct gshm_feed *feed = &sending->feed;
-  struct gshm_broadcast *broadcast = feed->broadcast;
+  struct gshm_broadcast_header *broadcast = feed->broadcast;
   uint64_t offset = sending->offset;
   uint32_t processor = gshm_processor ();
   uint64_t end = sending->record + gshm_feed_record_size (sending->length);
@@ -227,7 +227,7 @@ gshm_sending_end (struct gshm_sending *sending)
 int
 gshm_feed_close (const struct gshm_feed *feed)
 {
-  struct gshm_broadcast *broadcast = feed->broadcast;
+  struct gshm_broadcast_header *broadcast = feed->broadcast;
   /* [close] A message is sent before the close if its sender changes the head
      first.  */
   uint64_t before = atomic_fetch_or (&broadcast->head, GSHM_BROADCAST_CLOSED);

@@ -340,7 +340,7 @@ void
 gshm_transfer_cancel (void *data)
 {
   const struct gshm_transfer *transfer = data;
-  struct gshm_channel *channel = transfer->ring.channel;
+  struct gshm_channel_header *channel = transfer->ring.channel;
 
   if (gshm_is_accessible ((gshm_word *) channel, sizeof *channel)
       && gshm_ring_is_valid (&transfer->ring))

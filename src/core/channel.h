@@ -62,7 +62,7 @@ gshm_transfer_begin (struct gshm_transfer *transfer, void *memory,
 static inline void
 gshm_transfer_set_side (struct gshm_transfer *transfer, int is_sender)
 {
-  struct gshm_channel *channel = transfer->ring.channel;
+  struct gshm_channel_header *channel = transfer->ring.channel;
 
   transfer->side = is_sender ? &channel->senders : &channel->receivers;
   transfer->other = is_sender ? &channel->receivers : &channel->senders;

@@ -26,7 +26,7 @@ condition_state (uint32_t sequence, uint64_t waiting, uint64_t pending)
 }
 
 void
-gshm_condition_init (struct gshm_condition *condition)
+gshm_init_condition (struct gshm_condition_words *condition)
 {
   atomic_store (&condition->format, 0);
   atomic_store (&condition->state, 0);
@@ -110,8 +110,8 @@ static int
 attempt_to_take_signal (void *data, struct gshm_sleep *sleep)
 {
   struct gshm_condition_waiter *waiter = data;
-  struct gshm_condition *condition = waiter->condition;
-  struct gshm_mutex *mutex = waiter->mutex;
+  struct gshm_condition_words *condition = waiter->condition;
+  struct gshm_mutex_words *mutex = waiter->mutex;
 
   if (!gshm_has_format (&condition->format, GSHM_CONDITION_FORMAT))
     return GSHM_CORRUPT;
@@ -139,7 +139,7 @@ attempt_to_take_signal (void *data, struct gshm_sleep *sleep)
 static int
 lock_again (struct gshm_condition_waiter *waiter, const struct gshm_host *host)
 {
-  if (gshm_mutex_try_lock (waiter->mutex))
+  if (gshm_try_mutex (waiter->mutex))
     return (gshm_has_format (&waiter->mutex->format, GSHM_MUTEX_FORMAT)
               ? GSHM_DONE
               : GSHM_CORRUPT);
@@ -155,8 +155,8 @@ lock_again (struct gshm_condition_waiter *waiter, const struct gshm_host *host)
 
 void
 gshm_condition_begin (struct gshm_condition_waiter *waiter,
-                      struct gshm_condition *condition,
-                      struct gshm_mutex *mutex)
+                      struct gshm_condition_words *condition,
+                      struct gshm_mutex_words *mutex)
 {
   *waiter
     = (struct gshm_condition_waiter) { .condition = condition,
@@ -176,7 +176,7 @@ gshm_condition_wait (struct gshm_condition_waiter *waiter,
   do
     {
       is_over = left == 0;
-      gshm_mutex_unlock_as_is (waiter->mutex);
+      gshm_unlock_mutex_as_is (waiter->mutex);
       if (host != NULL)
         host->between_sleeps (host->data);
       outcome = gshm_wait (host, left, attempt_to_take_signal, waiter);
@@ -209,7 +209,7 @@ gshm_condition_wait (struct gshm_condition_waiter *waiter,
 }
 
 void
-gshm_condition_signal (struct gshm_condition *condition, uint64_t count)
+gshm_signal_condition (struct gshm_condition_words *condition, uint64_t count)
 {
   uint64_t state = atomic_load (&condition->state), waiting;
 

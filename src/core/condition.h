@@ -6,7 +6,7 @@
 
 #include "core/mutex.h"
 
-struct gshm_condition
+struct gshm_condition_words
 {
   gshm_long_word format;
   /* From the lowest bit: 32 bits of the sequence, which each signal
@@ -15,18 +15,18 @@ struct gshm_condition
   gshm_long_word state;
 };
 
-_Static_assert (sizeof (struct gshm_condition) == 16,
-                "a layout that processes share");
+_Static_assert (sizeof (struct gshm_condition_words) == 16,
+               "a layout that processes share");
 
 #define GSHM_CONDITION_FORMAT GSHM_SYNC_FORMAT (GSHM_CONDITION)
 
-void gshm_condition_init (struct gshm_condition *condition);
+void gshm_init_condition (struct gshm_condition_words *condition);
 
 /* A wait on a condition variable.  */
 struct gshm_condition_waiter
 {
-  struct gshm_condition *condition;
-  struct gshm_mutex *mutex;
+  struct gshm_condition_words *condition;
+  struct gshm_mutex_words *mutex;
   struct gshm_mutex_locking locking; /* to lock the mutex again */
   int is_locking;
   uint64_t self;
@@ -36,8 +36,8 @@ struct gshm_condition_waiter
 
 /* Begin a wait with MUTEX, which this thread owns.  */
 void gshm_condition_begin (struct gshm_condition_waiter *waiter,
-                           struct gshm_condition *condition,
-                           struct gshm_mutex *mutex);
+                           struct gshm_condition_words *condition,
+                           struct gshm_mutex_words *mutex);
 
 /* Unlock the mutex, wait, and lock it again.  This thread owns it again if
    this returns DONE (signalled, or an owner of the mutex died meanwhile),
@@ -52,6 +52,7 @@ enum gshm_result gshm_condition_wait (struct gshm_condition_waiter *waiter,
 void gshm_condition_cancel (void *waiter);
 
 /* Wake at most COUNT waiters.  */
-void gshm_condition_signal (struct gshm_condition *condition, uint64_t count);
+void gshm_signal_condition (struct gshm_condition_words *condition,
+                            uint64_t count);
 
 #endif /* GSHM_CONDITION_H */

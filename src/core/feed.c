@@ -32,7 +32,7 @@ ring_size (uint64_t capacity)
 size_t
 gshm_feed_memory_size (uint64_t capacity)
 {
-  size_t header = sizeof (struct gshm_broadcast);
+  size_t header = sizeof (struct gshm_broadcast_header);
 
   return (
     capacity / 2 > SIZE_MAX / 4 ? 0 : header + (size_t) ring_size (capacity));
@@ -41,7 +41,7 @@ gshm_feed_memory_size (uint64_t capacity)
 void
 gshm_feed_init (void *memory, uint64_t capacity, uint32_t namespace)
 {
-  struct gshm_broadcast *broadcast = memory;
+  struct gshm_broadcast_header *broadcast = memory;
   gshm_long_word *words = memory;
 
   for (size_t i = 0; i < sizeof *broadcast / sizeof *words; i++)
@@ -158,7 +158,7 @@ gshm_feed_find (const struct gshm_feed *feed, uint64_t position, uint64_t head,
 }
 
 struct gshm_published *
-gshm_feed_published (struct gshm_broadcast *broadcast, uint64_t from)
+gshm_feed_published (struct gshm_broadcast_header *broadcast, uint64_t from)
 {
   struct gshm_published *published = broadcast->published;
 
@@ -169,7 +169,7 @@ int
 gshm_feed_summarize (const struct gshm_feed *feed,
                      struct gshm_summary *summary)
 {
-  struct gshm_broadcast *broadcast = feed->broadcast;
+  struct gshm_broadcast_header *broadcast = feed->broadcast;
 
   for (int i = 0; i < GSHM_BROADCAST_TRIES; i++)
     {

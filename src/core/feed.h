@@ -49,7 +49,7 @@ struct gshm_published
   gshm_long_word last;     /* the position of the last one's record */
 };
 
-struct gshm_broadcast
+struct gshm_broadcast_header
 {
   gshm_long_word format;
   gshm_word namespace, unused;
@@ -66,7 +66,7 @@ struct gshm_broadcast
   uint64_t unused_at_end[15];
 };
 
-_Static_assert (sizeof (struct gshm_broadcast) == 512,
+_Static_assert (sizeof (struct gshm_broadcast_header) == 512,
                "a layout that processes share");
 
 #define GSHM_BROADCAST_FORMAT GSHM_FORMAT (GSHM_BROADCAST, 1)
@@ -84,7 +84,7 @@ _Static_assert (sizeof (struct gshm_broadcast) == 512,
 /* A broadcast, with values that an operation has checked.  */
 struct gshm_feed
 {
-  struct gshm_broadcast *broadcast;
+  struct gshm_broadcast_header *broadcast;
   char *bytes;
   uint64_t capacity, size;      /* of the ring */
   const struct gshm_host *host; /* or NULL */
@@ -186,8 +186,8 @@ enum gshm_found gshm_feed_find (const struct gshm_feed *feed,
                                 struct gshm_record *record);
 
 /* What is valid at the position FROM, or anything if the memory is corrupt. */
-struct gshm_published *gshm_feed_published (struct gshm_broadcast *broadcast,
-                                            uint64_t from);
+struct gshm_published *
+gshm_feed_published (struct gshm_broadcast_header *broadcast, uint64_t from);
 
 struct gshm_summary
 {

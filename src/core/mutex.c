@@ -12,7 +12,7 @@
 #define INCONSISTENT GSHM_MARK
 
 void
-gshm_mutex_init (struct gshm_mutex *mutex)
+gshm_init_mutex (struct gshm_mutex_words *mutex)
 {
   atomic_store (&mutex->format, 0);
   atomic_store (&mutex->owner, 0);
@@ -22,7 +22,8 @@ gshm_mutex_init (struct gshm_mutex *mutex)
 }
 
 void
-gshm_mutex_begin (struct gshm_mutex_locking *locking, struct gshm_mutex *mutex)
+gshm_mutex_begin (struct gshm_mutex_locking *locking,
+                  struct gshm_mutex_words *mutex)
 {
   *locking = (struct gshm_mutex_locking) {
     .mutex = mutex,
@@ -49,29 +50,29 @@ gshm_mutex_cancel (void *data)
 }
 
 void
-gshm_mutex_unlock_as_is (struct gshm_mutex *mutex)
+gshm_unlock_mutex_as_is (struct gshm_mutex_words *mutex)
 {
   gshm_unlock (&mutex->owner, gshm_load (&mutex->owner) & INCONSISTENT
                ? GSHM_ABANDONED : 0);
 }
 
 void
-gshm_mutex_unlock_if_owned (struct gshm_mutex *mutex)
+gshm_unlock_mutex_if_owned (struct gshm_mutex_words *mutex)
 {
   if (gshm_still_has_format (&mutex->format, GSHM_MUTEX_FORMAT, sizeof *mutex)
       && gshm_mutex_is_owned (mutex))
-    gshm_mutex_unlock_as_is (mutex);
+    gshm_unlock_mutex_as_is (mutex);
 }
 
 void
-gshm_mutex_make_consistent (struct gshm_mutex *mutex)
+gshm_make_mutex_consistent (struct gshm_mutex_words *mutex)
 {
   if (gshm_mutex_is_owned (mutex))
     atomic_fetch_and (&mutex->owner, ~INCONSISTENT);
 }
 
 int
-gshm_mutex_is_inconsistent (const struct gshm_mutex *mutex)
+gshm_mutex_is_inconsistent (const struct gshm_mutex_words *mutex)
 {
   return gshm_mutex_is_owned (mutex)
          && (gshm_load (&mutex->owner) & INCONSISTENT) != 0;

@@ -31,7 +31,7 @@ set (gshm_long_word *word, uint64_t value)
 void
 gshm_ring_init (void *memory, size_t length, uint32_t namespace)
 {
-  struct gshm_channel *channel = memory;
+  struct gshm_channel_header *channel = memory;
   gshm_long_word *words = memory;
 
   for (size_t i = 0; i < sizeof *channel / sizeof *words; i++)
@@ -258,7 +258,7 @@ wake_all (gshm_long_word *word)
 int
 gshm_ring_close (const struct gshm_ring *ring)
 {
-  struct gshm_channel *channel = ring->channel;
+  struct gshm_channel_header *channel = ring->channel;
   /* [close] A message is sent before the close if its sender changes the head
      first.  */
   uint64_t before = atomic_fetch_or (&channel->senders.position, GSHM_CLOSED);

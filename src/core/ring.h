@@ -60,7 +60,7 @@ struct gshm_side
   gshm_long_word waiting[GSHM_MAX_WAITERS];
 };
 
-struct gshm_channel
+struct gshm_channel_header
 {
   gshm_long_word format;
   gshm_word namespace, unused;
@@ -70,8 +70,8 @@ struct gshm_channel
   struct gshm_side receivers;   /* whose position is the tail */
 };
 
-_Static_assert (sizeof (struct gshm_channel) == 1664,
-                "a layout that processes share");
+_Static_assert (sizeof (struct gshm_channel_header) == 1664,
+               "a layout that processes share");
 
 #define GSHM_RING_FORMAT GSHM_FORMAT (GSHM_CHANNEL, GSHM_CHANNEL_LAYOUT)
 
@@ -85,14 +85,14 @@ _Static_assert (sizeof (struct gshm_channel) == 1664,
 /* A channel, with values that an operation has checked.  */
 struct gshm_ring
 {
-  struct gshm_channel *channel;
+  struct gshm_channel_header *channel;
   char *bytes;
   uint64_t size;
   const struct gshm_host *host; /* or NULL */
 };
 
-/* Make the LENGTH bytes at MEMORY, more than a struct gshm_channel, an empty
-   channel.  */
+/* Make the LENGTH bytes at MEMORY, more than a struct gshm_channel_header, an
+   empty channel.  */
 void gshm_ring_init (void *memory, size_t length, uint32_t namespace);
 
 /* Set RING, except for its host, to the channel in the LENGTH bytes at MEMORY.

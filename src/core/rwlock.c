@@ -17,7 +17,7 @@
 #define PENDING GSHM_MARK
 
 void
-gshm_rwlock_init (struct gshm_rwlock *rwlock)
+gshm_init_rwlock (struct gshm_rwlock_words *rwlock)
 {
   atomic_store (&rwlock->format, 0);
   atomic_store (&rwlock->writer, 0);
@@ -30,7 +30,7 @@ gshm_rwlock_init (struct gshm_rwlock *rwlock)
 
 void
 gshm_rwlock_begin (struct gshm_rwlock_locking *locking,
-                   struct gshm_rwlock *rwlock)
+                   struct gshm_rwlock_words *rwlock)
 {
   *locking = (struct gshm_rwlock_locking) {
     .rwlock = rwlock, .self = gshm_self (atomic_load (&rwlock->namespace))
@@ -38,20 +38,20 @@ gshm_rwlock_begin (struct gshm_rwlock_locking *locking,
 }
 
 static gshm_long_word *
-find_reader (struct gshm_rwlock *rwlock, uint64_t owner)
+find_reader (struct gshm_rwlock_words *rwlock, uint64_t owner)
 {
   return gshm_find_slot (rwlock->readers, GSHM_MAX_READERS, owner);
 }
 
 /* Also one that still waits for readers.  */
 static int
-is_writer (const struct gshm_rwlock *rwlock, uint64_t owner)
+is_writer (const struct gshm_rwlock_words *rwlock, uint64_t owner)
 {
   return GSHM_OWNER_OF (atomic_load (&rwlock->writer)) == owner;
 }
 
 static int
-has_readers (struct gshm_rwlock *rwlock, int check_owners)
+has_readers (struct gshm_rwlock_words *rwlock, int check_owners)
 {
   return gshm_count_slots (rwlock->readers, GSHM_MAX_READERS, check_owners,
                            &rwlock->namespace)
@@ -59,7 +59,7 @@ has_readers (struct gshm_rwlock *rwlock, int check_owners)
 }
 
 static void
-leave_as_reader (struct gshm_rwlock *rwlock, gshm_long_word *slot)
+leave_as_reader (struct gshm_rwlock_words *rwlock, gshm_long_word *slot)
 {
   atomic_store (slot, 0);
   if (atomic_load (&rwlock->writer) & PENDING)
@@ -71,7 +71,7 @@ leave_as_reader (struct gshm_rwlock *rwlock, gshm_long_word *slot)
 
 /* Unlock as the writer; NEXT is 0 or ABANDONED.  */
 static void
-leave_as_writer (struct gshm_rwlock *rwlock, uint64_t next)
+leave_as_writer (struct gshm_rwlock_words *rwlock, uint64_t next)
 {
   if (atomic_exchange (&rwlock->writer, next) & GSHM_WAITERS)
     gshm_wake (gshm_low_half (&rwlock->writer), INT_MAX);
@@ -84,7 +84,7 @@ static int
 wait_for_writer (struct gshm_rwlock_locking *locking, struct gshm_sleep *sleep,
                  uint64_t writer)
 {
-  struct gshm_rwlock *rwlock = locking->rwlock;
+  struct gshm_rwlock_words *rwlock = locking->rwlock;
 
   if (writer == GSHM_ABANDONED
       || (sleep->check_owners
@@ -112,7 +112,7 @@ static int
 begin_attempt (struct gshm_rwlock_locking *locking,
                const struct gshm_sleep *sleep)
 {
-  struct gshm_rwlock *rwlock = locking->rwlock;
+  struct gshm_rwlock_words *rwlock = locking->rwlock;
   uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
 
   if (!gshm_has_format (&rwlock->format, GSHM_RWLOCK_FORMAT))
@@ -132,7 +132,7 @@ int
 gshm_rwlock_attempt_to_read (void *data, struct gshm_sleep *sleep)
 {
   struct gshm_rwlock_locking *locking = data;
-  struct gshm_rwlock *rwlock = locking->rwlock;
+  struct gshm_rwlock_words *rwlock = locking->rwlock;
 
   if (!begin_attempt (locking, sleep))
     return GSHM_CORRUPT;
@@ -166,7 +166,7 @@ int
 gshm_rwlock_attempt_to_write (void *data, struct gshm_sleep *sleep)
 {
   struct gshm_rwlock_locking *locking = data;
-  struct gshm_rwlock *rwlock = locking->rwlock;
+  struct gshm_rwlock_words *rwlock = locking->rwlock;
 
   if (!begin_attempt (locking, sleep))
     return GSHM_CORRUPT;
@@ -211,7 +211,7 @@ void
 gshm_rwlock_cancel (void *data)
 {
   struct gshm_rwlock_locking *locking = data;
-  struct gshm_rwlock *rwlock = locking->rwlock;
+  struct gshm_rwlock_words *rwlock = locking->rwlock;
 
   if (locking->pending
       && gshm_still_has_format (&rwlock->format, GSHM_RWLOCK_FORMAT,
@@ -224,7 +224,7 @@ gshm_rwlock_cancel (void *data)
 /* Unlock as a reader or, with NEXT, as the writer.  Return DONE or
    NOT_OWNER.  */
 static enum gshm_result
-unlock (struct gshm_rwlock *rwlock, uint64_t next)
+unlock (struct gshm_rwlock_words *rwlock, uint64_t next)
 {
   uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
   gshm_long_word *slot = find_reader (rwlock, self);
@@ -240,13 +240,14 @@ unlock (struct gshm_rwlock *rwlock, uint64_t next)
 }
 
 enum gshm_result
-gshm_rwlock_unlock (struct gshm_rwlock *rwlock)
+gshm_unlock_rwlock (struct gshm_rwlock_words *rwlock)
 {
   return unlock (rwlock, 0);
 }
 
 void
-gshm_rwlock_unlock_if_owned (struct gshm_rwlock *rwlock, int is_inconsistent)
+gshm_unlock_rwlock_if_owned (struct gshm_rwlock_words *rwlock,
+                             int is_inconsistent)
 {
   if (gshm_still_has_format (&rwlock->format, GSHM_RWLOCK_FORMAT,
                              sizeof *rwlock))
@@ -254,7 +255,7 @@ gshm_rwlock_unlock_if_owned (struct gshm_rwlock *rwlock, int is_inconsistent)
 }
 
 int
-gshm_rwlock_is_owned (struct gshm_rwlock *rwlock)
+gshm_rwlock_is_owned (struct gshm_rwlock_words *rwlock)
 {
   uint64_t self = gshm_self (atomic_load (&rwlock->namespace));
 

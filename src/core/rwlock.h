@@ -9,7 +9,7 @@
 
 #define GSHM_MAX_READERS 128
 
-struct gshm_rwlock
+struct gshm_rwlock_words
 {
   gshm_long_word format;
   gshm_long_word writer; /* an owner with flags; 0: none */
@@ -21,24 +21,24 @@ struct gshm_rwlock
   gshm_long_word readers[GSHM_MAX_READERS];
 };
 
-_Static_assert (sizeof (struct gshm_rwlock) == 24 + 8 * GSHM_MAX_READERS,
+_Static_assert (sizeof (struct gshm_rwlock_words) == 24 + 8 * GSHM_MAX_READERS,
                "a layout that processes share");
 
 #define GSHM_RWLOCK_FORMAT GSHM_SYNC_FORMAT (GSHM_RWLOCK)
 
-void gshm_rwlock_init (struct gshm_rwlock *rwlock);
+void gshm_init_rwlock (struct gshm_rwlock_words *rwlock);
 
 /* A wait for a lock.  PENDING: this thread is the writer, and waits for
    readers.  */
 struct gshm_rwlock_locking
 {
-  struct gshm_rwlock *rwlock;
+  struct gshm_rwlock_words *rwlock;
   uint64_t self;
   int announced, pending;
 };
 
 void gshm_rwlock_begin (struct gshm_rwlock_locking *locking,
-                        struct gshm_rwlock *rwlock);
+                        struct gshm_rwlock_words *rwlock);
 
 /* Attempts for gshm_wait: DONE, OWNER_DIED (then as the writer), DEADLOCK or
    CORRUPT.  DATA is a struct gshm_rwlock_locking.  */
@@ -50,16 +50,16 @@ void gshm_rwlock_cancel (void *locking);
 
 /* Unlock as a reader or as the writer, whichever this thread is.  Return DONE
    or NOT_OWNER.  */
-enum gshm_result gshm_rwlock_unlock (struct gshm_rwlock *rwlock);
+enum gshm_result gshm_unlock_rwlock (struct gshm_rwlock_words *rwlock);
 
 /* The same if RWLOCK is still accessible and this thread owns it; this does
    not fault.  If this thread is the writer and the data IS_INCONSISTENT, leave
    the lock abandoned.  */
-void gshm_rwlock_unlock_if_owned (struct gshm_rwlock *rwlock,
+void gshm_unlock_rwlock_if_owned (struct gshm_rwlock_words *rwlock,
                                   int is_inconsistent);
 
 /* Whether this thread owns RWLOCK, as a reader or as the writer, or waits as
    the writer for readers to unlock it.  */
-int gshm_rwlock_is_owned (struct gshm_rwlock *rwlock);
+int gshm_rwlock_is_owned (struct gshm_rwlock_words *rwlock);
 
 #endif /* GSHM_RWLOCK_H */

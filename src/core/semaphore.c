@@ -8,7 +8,7 @@
 #include "core/semaphore.h"
 
 void
-gshm_semaphore_init (struct gshm_semaphore *semaphore, uint32_t value)
+gshm_init_semaphore (struct gshm_semaphore_words *semaphore, uint32_t value)
 {
   atomic_store (&semaphore->format, 0);
   atomic_store (&semaphore->value, value);
@@ -20,7 +20,7 @@ int
 gshm_semaphore_attempt (void *data, struct gshm_sleep *sleep)
 {
   struct gshm_semaphore_waiter *waiter = data;
-  struct gshm_semaphore *semaphore = waiter->semaphore;
+  struct gshm_semaphore_words *semaphore = waiter->semaphore;
   uint32_t value = atomic_load (&semaphore->value);
 
   if (!gshm_has_format (&semaphore->format, GSHM_SEMAPHORE_FORMAT))
@@ -65,7 +65,7 @@ gshm_semaphore_cancel (void *data)
 }
 
 uint32_t
-gshm_semaphore_value (const struct gshm_semaphore *semaphore)
+gshm_value_of_semaphore (const struct gshm_semaphore_words *semaphore)
 {
   return atomic_load (&semaphore->value) & GSHM_MAX_VALUE;
 }

@@ -8,15 +8,15 @@
 #include "core/result.h"
 #include "core/wait.h"
 
-struct gshm_semaphore
+struct gshm_semaphore_words
 {
   gshm_long_word format;
   gshm_word value; /* and the flag SLEEPERS */
   gshm_word unused;
 };
 
-_Static_assert (sizeof (struct gshm_semaphore) == 16,
-                "a layout that processes share");
+_Static_assert (sizeof (struct gshm_semaphore_words) == 16,
+               "a layout that processes share");
 
 #define GSHM_SEMAPHORE_FORMAT GSHM_SYNC_FORMAT (GSHM_SEMAPHORE)
 
@@ -24,11 +24,12 @@ _Static_assert (sizeof (struct gshm_semaphore) == 16,
 #define GSHM_SLEEPERS UINT32_C (0x80000000)
 #define GSHM_MAX_VALUE (GSHM_SLEEPERS - 1)
 
-void gshm_semaphore_init (struct gshm_semaphore *semaphore, uint32_t value);
+void gshm_init_semaphore (struct gshm_semaphore_words *semaphore,
+                          uint32_t value);
 
 /* Add 1 to the value, and wake a waiter.  Return DONE or OVERFLOW.  */
 static inline enum gshm_result
-gshm_semaphore_post (struct gshm_semaphore *semaphore)
+gshm_post_semaphore (struct gshm_semaphore_words *semaphore)
 {
   uint32_t value = atomic_load_explicit (&semaphore->value,
                                          memory_order_relaxed);
@@ -47,7 +48,7 @@ gshm_semaphore_post (struct gshm_semaphore *semaphore)
 
 /* Subtract 1 from the value if it is not 0.  Return whether that was done.  */
 static inline int
-gshm_semaphore_try_wait (struct gshm_semaphore *semaphore)
+gshm_try_semaphore (struct gshm_semaphore_words *semaphore)
 {
   uint32_t value = atomic_load_explicit (&semaphore->value,
                                          memory_order_relaxed);
@@ -63,7 +64,7 @@ gshm_semaphore_try_wait (struct gshm_semaphore *semaphore)
 /* A wait for a semaphore; other fields are initially 0.  */
 struct gshm_semaphore_waiter
 {
-  struct gshm_semaphore *semaphore;
+  struct gshm_semaphore_words *semaphore;
   int announced;
 };
 
@@ -74,6 +75,7 @@ gshm_attempt gshm_semaphore_attempt;
 /* End the wait without having subtracted.  */
 void gshm_semaphore_cancel (void *waiter);
 
-uint32_t gshm_semaphore_value (const struct gshm_semaphore *semaphore);
+uint32_t
+gshm_value_of_semaphore (const struct gshm_semaphore_words *semaphore);
 
 #endif /* GSHM_SEMAPHORE_H */

@@ -35,7 +35,7 @@ acquire (const gshm_long_word *word)
 /* Subscribing.  */
 
 static void
-go_to (struct gshm_subscriber *subscriber, uint64_t position,
+go_to (struct gshm_subscription *subscriber, uint64_t position,
        uint64_t sequence)
 {
   subscriber->position = position;
@@ -44,7 +44,8 @@ go_to (struct gshm_subscriber *subscriber, uint64_t position,
 
 /* Set SUBSCRIBER to the oldest message that can still be read.  */
 static enum gshm_found
-go_to_oldest (const struct gshm_feed *feed, struct gshm_subscriber *subscriber)
+go_to_oldest (const struct gshm_feed *feed,
+              struct gshm_subscription *subscriber)
 {
   /* Acquire: the head, loaded after it, is not before it.  */
   uint64_t oldest = acquire (&feed->broadcast->oldest);
@@ -65,7 +66,8 @@ go_to_oldest (const struct gshm_feed *feed, struct gshm_subscriber *subscriber)
 }
 
 static enum gshm_found
-go_to_latest (const struct gshm_feed *feed, struct gshm_subscriber *subscriber)
+go_to_latest (const struct gshm_feed *feed,
+              struct gshm_subscription *subscriber)
 {
   struct gshm_summary summary;
   struct gshm_record record;
@@ -82,7 +84,7 @@ go_to_latest (const struct gshm_feed *feed, struct gshm_subscriber *subscriber)
 }
 
 static enum gshm_found
-go_to_now (const struct gshm_feed *feed, struct gshm_subscriber *subscriber)
+go_to_now (const struct gshm_feed *feed, struct gshm_subscription *subscriber)
 {
   struct gshm_summary summary;
 
@@ -94,7 +96,7 @@ go_to_now (const struct gshm_feed *feed, struct gshm_subscriber *subscriber)
 
 enum gshm_result
 gshm_subscribe (const struct gshm_feed *feed, enum gshm_subscribe_from from,
-                struct gshm_subscriber *subscriber)
+                struct gshm_subscription *subscriber)
 {
   enum gshm_found found = GSHM_OVERTAKEN;
 
@@ -135,7 +137,8 @@ read_record (struct gshm_reading *reading, const struct gshm_record *record)
 static enum gshm_found
 catch_up (struct gshm_reading *reading, int to_latest)
 {
-  struct gshm_subscriber *subscriber = reading->subscriber, next = *subscriber;
+  struct gshm_subscription *subscriber = reading->subscriber,
+                           next = *subscriber;
   enum gshm_found found = (to_latest ? go_to_latest (&reading->feed, &next)
                                      : go_to_oldest (&reading->feed, &next));
 
@@ -175,7 +178,7 @@ static void
 sleep_until_sent (struct gshm_reading *reading, struct gshm_sleep *sleep,
                   uint64_t word)
 {
-  struct gshm_broadcast *broadcast = reading->feed.broadcast;
+  struct gshm_broadcast_header *broadcast = reading->feed.broadcast;
 
   sleep->processor = &broadcast->processor;
   if (reading->subscriber->can_write)
@@ -218,7 +221,7 @@ gshm_attempt_to_read (void *data, struct gshm_sleep *sleep)
 {
   struct gshm_reading *reading = data;
   const struct gshm_feed *feed = &reading->feed;
-  const struct gshm_subscriber *subscriber = reading->subscriber;
+  const struct gshm_subscription *subscriber = reading->subscriber;
   struct gshm_record record;
 
   if (!gshm_feed_is_valid (feed))

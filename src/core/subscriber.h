@@ -9,7 +9,7 @@
 #include "core/feed.h"
 
 /* Where a subscriber is, in memory that it does not share.  */
-struct gshm_subscriber
+struct gshm_subscription
 {
   uint64_t position; /* of the next record */
   uint64_t sequence; /* the number of the message there */
@@ -29,7 +29,7 @@ enum gshm_subscribe_from
 struct gshm_reading
 {
   struct gshm_feed feed;
-  struct gshm_subscriber *subscriber;
+  struct gshm_subscription *subscriber;
   uint64_t word; /* of the head: to poll until it changes */
   uint64_t length;
   int is_found; /* by attempt_to_read_latest: there is a message */
@@ -42,7 +42,7 @@ struct gshm_reading
    CORRUPT.  */
 enum gshm_result gshm_subscribe (const struct gshm_feed *feed,
                                  enum gshm_subscribe_from from,
-                                 struct gshm_subscriber *subscriber);
+                                 struct gshm_subscription *subscriber);
 
 /* An attempt to find a message, and leave it there.  DATA is a struct
    gshm_reading.  Where the subscriber cannot write, SLEEP announces nothing.

@@ -13,7 +13,7 @@
 
 static union
 {
-  struct gshm_broadcast broadcast;
+  struct gshm_broadcast_header broadcast;
   uint64_t words[(512 + 3 * (16 + CAPACITY / 2)) / 8];
   /* Beyond the broadcast, what nothing may change.  */
   char bytes[512 + 3 * (16 + CAPACITY / 2) + 64];
@@ -53,11 +53,11 @@ send_bytes (struct gshm_feed feed, const void *bytes, size_t length,
   return gshm_sending_end (&sending);
 }
 
-static struct gshm_subscriber
+static struct gshm_subscription
 subscribe (enum gshm_subscribe_from from)
 {
   struct gshm_feed feed = open_feed ();
-  struct gshm_subscriber subscriber;
+  struct gshm_subscription subscriber;
 
   assert_int_equal (gshm_subscribe (&feed, from, &subscriber), GSHM_DONE);
   return subscriber;
@@ -75,7 +75,7 @@ to_target (struct gshm_reading *reading, uint64_t length)
 }
 
 static struct gshm_reading
-reading_of (struct gshm_subscriber *subscriber, int can_write)
+reading_of (struct gshm_subscription *subscriber, int can_write)
 {
   subscriber->can_write = (uint64_t) can_write;
   return (struct gshm_reading) { .feed = open_feed (),
@@ -84,7 +84,7 @@ reading_of (struct gshm_subscriber *subscriber, int can_write)
 }
 
 static int
-receive (struct gshm_subscriber *subscriber, int can_write, int64_t timeout,
+receive (struct gshm_subscription *subscriber, int can_write, int64_t timeout,
          uint64_t *length)
 {
   struct gshm_reading reading = reading_of (subscriber, can_write);
@@ -96,7 +96,7 @@ receive (struct gshm_subscriber *subscriber, int can_write, int64_t timeout,
 
 /* The message that SUBSCRIBER receives now: its length, or -1 for none.  */
 static int64_t
-length_of_next (struct gshm_subscriber *subscriber)
+length_of_next (struct gshm_subscription *subscriber)
 {
   uint64_t length;
 
@@ -105,7 +105,7 @@ length_of_next (struct gshm_subscriber *subscriber)
 }
 
 static int64_t
-length_of_latest (struct gshm_subscriber *subscriber)
+length_of_latest (struct gshm_subscription *subscriber)
 {
   struct gshm_reading reading = reading_of (subscriber, 0);
 
@@ -122,15 +122,15 @@ test_order (void **state)
 
   (void) state;
   make_broadcast ();
-  struct gshm_subscriber early = subscribe (GSHM_FROM_NOW);
-  struct gshm_subscriber first = subscribe (GSHM_FROM_LATEST);
+  struct gshm_subscription early = subscribe (GSHM_FROM_NOW);
+  struct gshm_subscription first = subscribe (GSHM_FROM_LATEST);
   assert_int_equal (length_of_next (&early), -1);
   assert_int_equal (length_of_latest (&early), -1);
   for (size_t i = 1; i <= 3; i++)
     assert_int_equal (send_bytes (open_feed (), bytes, i, 0), GSHM_DONE);
-  struct gshm_subscriber now = subscribe (GSHM_FROM_NOW);
-  struct gshm_subscriber latest = subscribe (GSHM_FROM_LATEST);
-  struct gshm_subscriber oldest = subscribe (GSHM_FROM_OLDEST);
+  struct gshm_subscription now = subscribe (GSHM_FROM_NOW);
+  struct gshm_subscription latest = subscribe (GSHM_FROM_LATEST);
+  struct gshm_subscription oldest = subscribe (GSHM_FROM_OLDEST);
   assert_int_equal (length_of_next (&now), -1);
   assert_int_equal (length_of_next (&latest), 3);
   assert_int_equal (length_of_next (&latest), -1);
@@ -156,8 +156,8 @@ test_wrap (void **state)
   for (uint64_t seed = 1; seed < 400; seed++)
     {
       make_broadcast ();
-      struct gshm_subscriber slow = subscribe (GSHM_FROM_NOW);
-      struct gshm_subscriber fast = slow, last = slow;
+      struct gshm_subscription slow = subscribe (GSHM_FROM_NOW);
+      struct gshm_subscription fast = slow, last = slow;
       uint64_t received = 0, random = seed;
       for (uint64_t n = 1; n < 100; n++)
         {
@@ -231,7 +231,7 @@ check_target (uint64_t length, int64_t *last)
 static void *
 receive_many (void *can_write)
 {
-  struct gshm_subscriber subscriber = subscribe (GSHM_FROM_OLDEST);
+  struct gshm_subscription subscriber = subscribe (GSHM_FROM_OLDEST);
   int64_t last[THREADS] = { -1, -1, -1, -1 };
   uint64_t length, received = subscriber.sequence;
 
@@ -250,7 +250,7 @@ static atomic_int done;
 static void *
 watch_latest (void *data)
 {
-  struct gshm_subscriber subscriber = subscribe (GSHM_FROM_NOW);
+  struct gshm_subscription subscriber = subscribe (GSHM_FROM_NOW);
   int64_t last[THREADS] = { -1, -1, -1, -1 };
   uint64_t sequence = 0;
 
@@ -300,7 +300,7 @@ test_abort (void **state)
 
   (void) state;
   make_broadcast ();
-  struct gshm_subscriber subscriber = subscribe (GSHM_FROM_NOW);
+  struct gshm_subscription subscriber = subscribe (GSHM_FROM_NOW);
   for (int i = 0; i < 20; i++)
     {
       struct gshm_sending sending = { .feed = open_feed () };
@@ -327,7 +327,7 @@ test_leaving (void **state)
 {
   (void) state;
   make_broadcast ();
-  struct gshm_subscriber subscriber = subscribe (GSHM_FROM_NOW);
+  struct gshm_subscription subscriber = subscribe (GSHM_FROM_NOW);
   for (int hook = 0; hook < 6; hook++)
     for (int can_write = 0; can_write < 2; can_write++)
       {
@@ -363,7 +363,7 @@ use_garbage (int i)
   static const enum gshm_subscribe_from from[]
     = { GSHM_FROM_NOW, GSHM_FROM_LATEST, GSHM_FROM_OLDEST };
   struct gshm_feed feed = { .host = NULL };
-  struct gshm_subscriber subscriber = { 0 };
+  struct gshm_subscription subscriber = { 0 };
   struct gshm_sleep sleep = { .announce = i % 2 };
 
   if (gshm_feed_open (&feed, &memory, SIZE) != GSHM_DONE)

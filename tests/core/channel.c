@@ -11,8 +11,8 @@
 
 static union
 {
-  struct gshm_channel channel;
-  uint64_t words[(sizeof (struct gshm_channel) + RING) / 8];
+  struct gshm_channel_header channel;
+  uint64_t words[(sizeof (struct gshm_channel_header) + RING) / 8];
 } memory;
 
 static void

@@ -113,7 +113,7 @@ try_other_format (size_t size, gshm_attempt *attempt, void *operation,
 
 /* Mutexes.  */
 
-static struct gshm_mutex mutex;
+static struct gshm_mutex_words mutex;
 static uint64_t total;
 
 static void
@@ -129,7 +129,7 @@ lock_it (void *data)
 static void
 unlock_it (void *data)
 {
-  assert_int_equal (gshm_mutex_unlock (data), GSHM_DONE);
+  assert_int_equal (gshm_unlock_mutex (data), GSHM_DONE);
 }
 
 static void *
@@ -138,7 +138,7 @@ add_with_mutex (void *data)
   (void) data;
   for (int i = 0; i < ROUNDS; i++)
     {
-      if (!gshm_mutex_try_lock (&mutex))
+      if (!gshm_try_mutex (&mutex))
         lock_it (&mutex);
       total++;
       unlock_it (&mutex);
@@ -161,15 +161,15 @@ test_mutex (void **state)
   struct holder holder;
 
   (void) state;
-  gshm_mutex_init (&mutex);
-  assert_int_equal (gshm_mutex_unlock (&mutex), GSHM_NOT_OWNER);
+  gshm_init_mutex (&mutex);
+  assert_int_equal (gshm_unlock_mutex (&mutex), GSHM_NOT_OWNER);
   lock_it (&mutex);
   gshm_mutex_begin (&locking, &mutex);
   assert_int_equal (gshm_mutex_attempt (&locking, &sleep), GSHM_DEADLOCK);
   unlock_it (&mutex);
 
   start_holder (&holder, lock_it, unlock_it, &mutex);
-  assert_int_equal (gshm_mutex_unlock (&mutex), GSHM_NOT_OWNER);
+  assert_int_equal (gshm_unlock_mutex (&mutex), GSHM_NOT_OWNER);
   for (int hook = 0; hook < 6; hook++)
     {
       gshm_mutex_begin (&locking, &mutex);
@@ -204,7 +204,7 @@ test_owner_that_died (void **state)
   pthread_t thread;
 
   (void) state;
-  gshm_mutex_init (&mutex);
+  gshm_init_mutex (&mutex);
   pthread_create (&thread, NULL, lock_and_end, &mutex);
   pthread_join (thread, NULL);
   for (int i = 0; i < 2; i++)
@@ -214,13 +214,13 @@ test_owner_that_died (void **state)
                                    &locking), GSHM_OWNER_DIED);
       assert_true (gshm_mutex_is_inconsistent (&mutex));
       /* Not made consistent, so that the next owner is told, too.  */
-      gshm_mutex_unlock_as_is (&mutex);
+      gshm_unlock_mutex_as_is (&mutex);
     }
   gshm_mutex_begin (&locking, &mutex);
   assert_int_equal (gshm_wait (NULL, GSHM_SECOND, gshm_mutex_attempt,
                                &locking), GSHM_OWNER_DIED);
-  gshm_mutex_make_consistent (&mutex);
-  gshm_mutex_unlock_as_is (&mutex);
+  gshm_make_mutex_consistent (&mutex);
+  gshm_unlock_mutex_as_is (&mutex);
   lock_it (&mutex);
   unlock_it (&mutex);
 }
@@ -228,7 +228,7 @@ test_owner_that_died (void **state)
 
 /* Condition variables.  */
 
-static struct gshm_condition condition;
+static struct gshm_condition_words condition;
 static int turn;
 
 static void *
@@ -248,7 +248,7 @@ take_turns (void *data)
                                                  10 * GSHM_SECOND), GSHM_DONE);
         }
       turn = !mine;
-      gshm_condition_signal (&condition, 1);
+      gshm_signal_condition (&condition, 1);
       unlock_it (&mutex);
     }
   return NULL;
@@ -262,8 +262,8 @@ test_condition (void **state)
   struct gshm_condition_waiter awaiting;
 
   (void) state;
-  gshm_mutex_init (&mutex);
-  gshm_condition_init (&condition);
+  gshm_init_mutex (&mutex);
+  gshm_init_condition (&condition);
   turn = 0;
   for (int i = 0; i < 2; i++)
     pthread_create (&threads[i], NULL, take_turns, &turns[i]);
@@ -291,7 +291,7 @@ test_condition (void **state)
       else
         {
           gshm_condition_cancel (&awaiting);
-          assert_int_equal (gshm_mutex_unlock (&mutex), GSHM_NOT_OWNER);
+          assert_int_equal (gshm_unlock_mutex (&mutex), GSHM_NOT_OWNER);
         }
     }
   /* No waiter is left behind.  */
@@ -333,8 +333,8 @@ test_condition_of_abandoned_mutex (void **state)
   int64_t start = gshm_now ();
 
   (void) state;
-  gshm_mutex_init (&mutex);
-  gshm_condition_init (&condition);
+  gshm_init_mutex (&mutex);
+  gshm_init_condition (&condition);
   atomic_store (&mutex.namespace, gshm_namespace () + 1);
   lock_it (&mutex);
   gshm_condition_begin (&awaiting, &condition, &mutex);
@@ -346,7 +346,7 @@ test_condition_of_abandoned_mutex (void **state)
 
 /* Semaphores.  */
 
-static struct gshm_semaphore semaphore;
+static struct gshm_semaphore_words semaphore;
 
 static void *
 add_with_semaphore (void *data)
@@ -356,12 +356,12 @@ add_with_semaphore (void *data)
     {
       struct gshm_semaphore_waiter waiting = { .semaphore = &semaphore };
 
-      if (!gshm_semaphore_try_wait (&semaphore))
+      if (!gshm_try_semaphore (&semaphore))
         assert_int_equal (gshm_wait (NULL, GSHM_FOREVER,
                                      gshm_semaphore_attempt, &waiting),
                           GSHM_DONE);
       total++;
-      assert_int_equal (gshm_semaphore_post (&semaphore), GSHM_DONE);
+      assert_int_equal (gshm_post_semaphore (&semaphore), GSHM_DONE);
     }
   return NULL;
 }
@@ -380,21 +380,21 @@ test_semaphore (void **state)
   struct gshm_semaphore_waiter waiting;
 
   (void) state;
-  gshm_semaphore_init (&semaphore, GSHM_MAX_VALUE);
-  assert_int_equal (gshm_semaphore_post (&semaphore), GSHM_OVERFLOW);
-  gshm_semaphore_init (&semaphore, 0);
+  gshm_init_semaphore (&semaphore, GSHM_MAX_VALUE);
+  assert_int_equal (gshm_post_semaphore (&semaphore), GSHM_OVERFLOW);
+  gshm_init_semaphore (&semaphore, 0);
   for (int hook = 0; hook < 6; hook++)
     {
       begin_waiting (&waiting, &semaphore);
       wait_and_leave (gshm_semaphore_attempt, gshm_semaphore_cancel, &waiting,
                       hook);
     }
-  assert_int_equal (gshm_semaphore_value (&semaphore), 0);
-  gshm_semaphore_post (&semaphore);
+  assert_int_equal (gshm_value_of_semaphore (&semaphore), 0);
+  gshm_post_semaphore (&semaphore);
   total = 0;
   in_threads (add_with_semaphore, NULL);
   assert_int_equal (total, THREADS * ROUNDS);
-  assert_int_equal (gshm_semaphore_value (&semaphore), 1);
+  assert_int_equal (gshm_value_of_semaphore (&semaphore), 1);
 
   try_garbage (sizeof semaphore, GSHM_SEMAPHORE_FORMAT, gshm_semaphore_attempt,
                begin_waiting, gshm_semaphore_cancel, &waiting);
@@ -406,7 +406,7 @@ test_semaphore (void **state)
 
 /* Barriers.  */
 
-static struct gshm_barrier barrier;
+static struct gshm_barrier_words barrier;
 static atomic_int arrivals;
 
 static void *
@@ -438,7 +438,7 @@ test_barrier (void **state)
   struct gshm_barrier_waiter arriving;
 
   (void) state;
-  gshm_barrier_init (&barrier, THREADS);
+  gshm_init_barrier (&barrier, THREADS);
   for (int hook = 0; hook < 6; hook++)
     {
       assert_true (begin_arriving (&arriving, &barrier));
@@ -457,7 +457,7 @@ test_barrier (void **state)
 
 /* Read-write locks.  */
 
-static struct gshm_rwlock rwlock;
+static struct gshm_rwlock_words rwlock;
 
 static void
 enter (gshm_attempt *attempt, void *lock)
@@ -484,7 +484,7 @@ write_it (void *lock)
 static void
 leave_it (void *lock)
 {
-  assert_int_equal (gshm_rwlock_unlock (lock), GSHM_DONE);
+  assert_int_equal (gshm_unlock_rwlock (lock), GSHM_DONE);
 }
 
 static void *
@@ -523,7 +523,7 @@ leave_rwlock (void (*take) (void *), gshm_attempt *attempt)
       gshm_rwlock_begin (&entering, &rwlock);
       wait_and_leave (attempt, gshm_rwlock_cancel, &entering, hook);
     }
-  assert_int_equal (gshm_rwlock_unlock (&rwlock), GSHM_NOT_OWNER);
+  assert_int_equal (gshm_unlock_rwlock (&rwlock), GSHM_NOT_OWNER);
   stop_holder (&holder);
   write_it (&rwlock);
   leave_it (&rwlock);
@@ -545,11 +545,11 @@ static void
 test_abandoned_rwlock (void **state)
 {
   struct gshm_rwlock_locking locking;
-  static struct gshm_rwlock lock;
+  static struct gshm_rwlock_words lock;
   pthread_t thread;
 
   (void) state;
-  gshm_rwlock_init (&lock);
+  gshm_init_rwlock (&lock);
   pthread_create (&thread, NULL, write_lock_and_end, &lock);
   pthread_join (thread, NULL);
   for (int i = 0; i < 4; i++)
@@ -560,12 +560,12 @@ test_abandoned_rwlock (void **state)
                                    : gshm_rwlock_attempt_to_write, &locking),
                         GSHM_OWNER_DIED);
       assert_true (gshm_rwlock_is_owned (&lock));
-      gshm_rwlock_unlock_if_owned (&lock, i < 3);
+      gshm_unlock_rwlock_if_owned (&lock, i < 3);
     }
   gshm_rwlock_begin (&locking, &lock);
   assert_int_equal (gshm_wait (NULL, 0, gshm_rwlock_attempt_to_read, &locking),
                     GSHM_DONE);
-  gshm_rwlock_unlock_if_owned (&lock, 1);
+  gshm_unlock_rwlock_if_owned (&lock, 1);
   assert_false (gshm_rwlock_is_owned (&lock));
 }
 
@@ -578,15 +578,15 @@ test_pending_writer (void **state)
   struct holder holder;
 
   (void) state;
-  gshm_rwlock_init (&rwlock);
+  gshm_init_rwlock (&rwlock);
   start_holder (&holder, read_it, leave_it, &rwlock);
   gshm_rwlock_begin (&locking, &rwlock);
   assert_int_equal (gshm_rwlock_attempt_to_write (&locking, &sleep), 0);
-  assert_int_equal (gshm_rwlock_unlock (&rwlock), GSHM_NOT_OWNER);
+  assert_int_equal (gshm_unlock_rwlock (&rwlock), GSHM_NOT_OWNER);
   stop_holder (&holder);
   assert_int_equal (gshm_rwlock_attempt_to_write (&locking, &sleep),
                     GSHM_DONE);
-  assert_int_equal (gshm_rwlock_unlock (&rwlock), GSHM_DONE);
+  assert_int_equal (gshm_unlock_rwlock (&rwlock), GSHM_DONE);
 }
 
 static void
@@ -595,7 +595,7 @@ test_rwlock (void **state)
   struct gshm_rwlock_locking entering;
 
   (void) state;
-  gshm_rwlock_init (&rwlock);
+  gshm_init_rwlock (&rwlock);
   leave_rwlock (write_it, gshm_rwlock_attempt_to_read);
   leave_rwlock (write_it, gshm_rwlock_attempt_to_write);
   leave_rwlock (read_it, gshm_rwlock_attempt_to_write);

@@ -55,7 +55,8 @@ take_word (struct input *input)
 
 /* Write something somewhere, more often where it matters.  */
 static void
-scribble (struct input *input, struct gshm_channel *channel, size_t length)
+scribble (struct input *input, struct gshm_channel_header *channel,
+          size_t length)
 {
   gshm_long_word *const places[] = {
     &channel->senders.position, &channel->senders.cached_position,
@@ -128,8 +129,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
   struct input input = { data, size };
   struct gshm_ring ring = { .host = NULL };
-  size_t length = sizeof (struct gshm_channel) + 8
-                  + take_byte (&input) % 32 * 8u;
+  size_t length
+    = sizeof (struct gshm_channel_header) + 8 + take_byte (&input) % 32 * 8u;
   void *memory = malloc (length);
 
   if (memory == NULL)
