@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/guile.h"
+#include "core/publish.h"
 #include "init.h"
 
 /* How long to poll between two runs of asyncs, in milliseconds.  */
@@ -92,13 +93,6 @@ gshm_collect (void)
   scm_internal_catch (SCM_BOOL_T, run_finalizers, NULL,
                       scm_handle_by_message_noexit, NULL);
   scm_dynwind_end ();
-}
-
-int
-gshm_is_shortage (int err)
-{
-  return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOSPC
-         || err == EDQUOT;
 }
 
 int

@@ -22,10 +22,6 @@ void gshm_define_size (const char *name, size_t size);
 /* Collect, and run the finalizers before this returns.  */
 void gshm_collect (void);
 
-/* Whether ERR is about resources of the process or the system, and so no
-   answer to the question that was asked.  */
-int gshm_is_shortage (int err);
-
 /* If ERR is a shortage, collect garbage, which may own descriptors or memory,
    and return 1: retry the call.  After two ATTEMPTS, initially 0, return 0.
    This preserves errno.  */

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    create.c - new objects, which get their names once they are complete.
 
-   On Linux an object begins as a file without a name (O_TMPFILE) and is then
-   linked to one (linkat), which fails if the name is taken.  A process that is
-   killed before leaves nothing.  To replace an object, the new one is linked
-   to a fresh name and renamed; a process that is killed between these two
-   leaves the fresh name.  */
+   To replace an object, the new one is published under a fresh name and
+   renamed; a process that is killed between these two leaves the fresh
+   name.  */
 
 #include <config.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -19,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/guile.h"
+#include "core/publish.h"
 #include "init.h"
 #include "memory/mapping.h"
 #include "memory/name.h"
@@ -29,69 +27,19 @@
 
 #define MAX_MODE 0777
 
-#if HAVE_SHM_OPEN && HAVE_DECL_O_TMPFILE && defined __linux__
-# define CAN_LINK 1
-#else
-# define CAN_LINK 0
-#endif
-
-#if CAN_LINK
-/* Whether objects can be linked to names.  */
-static atomic_int known; /* 1: no, 2: yes */
-
-/* Give the object behind FD the path TO, which must be free.  */
+#if GSHM_CAN_PUBLISH
 static int
-link_object (int fd, const char *to)
-{
-  char from[64];
-
-  /* Without /proc; but that may take a capability.  */
-  if (linkat (fd, "", AT_FDCWD, to, AT_EMPTY_PATH) == 0)
-    return 0;
-  if (errno == EEXIST)
-    return -1;
-  snprintf (from, sizeof from, "/proc/self/fd/%d", fd);
-  return linkat (AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW);
-}
-
-/* Try whether objects can be linked to names: /proc, the file system and
-   filters of system calls may refuse that, with any errno.  Return -1 and
-   errno if a shortage prevents the attempt.  */
-static int
-try_to_link (void)
-{
-  struct gshm_path own = gshm_own_path ();
-  int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-  if (fd < 0)
-    return gshm_is_shortage (errno) ? -1 : 0;
-  int done = link_object (fd, own.bytes) == 0, err = errno;
-  if (done)
-    unlink (own.bytes);
-  close (fd);
-  if (done || err == EEXIST)
-    return 1;
-  errno = err;
-  return gshm_is_shortage (err) ? -1 : 0;
-}
-
-static int
-can_link (void)
+can_publish (void)
 {
   int result, attempts = 0;
 
-  if (atomic_load (&known) == 0)
-    {
-      do
-        result = try_to_link ();
-      while (result < 0 && gshm_collect_and_retry (errno, &attempts));
-      int err = errno;
-      if (result < 0)
-        gshm_system_error (CREATE, err, scm_from_utf8_string (GSHM_FOLDER),
-                           NULL);
-      atomic_store (&known, 1 + result);
-    }
-  return atomic_load (&known) == 2;
+  do
+    result = gshm_can_publish ();
+  while (result < 0 && gshm_collect_and_retry (errno, &attempts));
+  int err = errno;
+  if (result < 0)
+    gshm_system_error (CREATE, err, scm_from_utf8_string (GSHM_FOLDER), NULL);
+  return result;
 }
 #endif
 
@@ -110,7 +58,7 @@ gshm_exists_p (SCM scm_name)
    NAME yet, or #f if the system cannot give it one later.  If CHECK?, raise
    EEXIST now if the name is taken, not only then.  */
 static SCM
-gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM is_checked)
+open_unnamed (SCM scm_name, SCM scm_mode, SCM is_checked)
 {
   struct gshm_name name;
   struct stat status;
@@ -118,12 +66,12 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM is_checked)
   mode_t mode = gshm_to_mode (CREATE, scm_mode);
   if (scm_is_true (is_checked) && gshm_object_status (&name, &status) == 0)
     gshm_system_error (CREATE, EEXIST, scm_name, GSHM_TAKEN);
-#if CAN_LINK
-  if (!can_link ())
+#if GSHM_CAN_PUBLISH
+  if (!can_publish ())
     return SCM_BOOL_F;
   int fd, attempts = 0;
   do
-    fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    fd = gshm_open_unnamed (mode);
   while (fd < 0 && gshm_collect_and_retry (errno, &attempts));
   if (fd >= 0)
     return scm_from_int (fd);
@@ -138,22 +86,16 @@ gshm_open_unnamed (SCM scm_name, SCM scm_mode, SCM is_checked)
 
 /* (FD NAME): link the object to NAME, which must be free.  */
 static SCM
-gshm_publish (SCM scm_fd, SCM scm_name)
+publish (SCM scm_fd, SCM scm_name)
 {
   struct gshm_name name;
   int fd = gshm_to_descriptor (CREATE, 1, scm_fd);
   gshm_to_name (CREATE, scm_name, &name);
-#if CAN_LINK
+#if GSHM_CAN_PUBLISH
   struct gshm_path to = gshm_path_of (&name);
-  int result;
 
-  GSHM_SYSTEM_CALL (result, link_object (fd, to.bytes));
-  if (result == 0)
+  if (gshm_publish (fd, to.bytes) == 0)
     return SCM_UNSPECIFIED;
-  /* The process may have lost its /proc, as by chroot: the next object begins
-     with its name.  */
-  if (errno != EEXIST && !gshm_is_shortage (errno))
-    atomic_store (&known, 1);
 #else
   (void) fd;
   errno = ENOSYS;
@@ -162,7 +104,7 @@ gshm_publish (SCM scm_fd, SCM scm_name)
                      errno == EEXIST ? GSHM_TAKEN : NULL);
 }
 
-#if CAN_LINK
+#if GSHM_CAN_PUBLISH
 static void
 close_descriptor (void *fd)
 {
@@ -180,7 +122,7 @@ create_at_once (const struct gshm_name *name, mode_t mode, size_t size,
   SCM bytevector = SCM_BOOL_F;
 
   gshm_prepare_mapping ();
-  int fd = open (GSHM_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+  int fd = gshm_open_unnamed (mode);
   if (fd < 0)
     return SCM_BOOL_F;
   scm_dynwind_begin (0);
@@ -189,7 +131,7 @@ create_at_once (const struct gshm_name *name, mode_t mode, size_t size,
     mapping = gshm_map_object (fd, size, name->bytes);
   if (mapping != NULL)
     bytevector = gshm_bytevector_on (mapping, count, type);
-  if (mapping != NULL && link_object (fd, path.bytes) < 0)
+  if (mapping != NULL && gshm_publish (fd, path.bytes) < 0)
     {
       gshm_mapping_unmap (mapping);
       scm_remember_upto_here_1 (bytevector);
@@ -206,11 +148,11 @@ create_at_once (const struct gshm_name *name, mode_t mode, size_t size,
 static SCM
 gshm_create_at_once (SCM scm_name, SCM scm_size, SCM scm_mode, SCM type)
 {
-#if CAN_LINK
+#if GSHM_CAN_PUBLISH
   struct gshm_name name;
   size_t element_size = gshm_size_of_type (type);
 
-  if (atomic_load (&known) == 2 && element_size > 0
+  if (gshm_can_publish () > 0 && element_size > 0
       && gshm_convert_name (scm_name, &name) == 0
       && scm_is_unsigned_integer (scm_size, 1, PTRDIFF_MAX)
       && scm_is_unsigned_integer (scm_mode, 0, MAX_MODE))
@@ -286,8 +228,8 @@ gshm_create_init (void)
   gshm_define ("%shm-check-mode", 2, 0, gshm_check_mode);
   gshm_define ("%shm-create-at-once", 4, 0, gshm_create_at_once);
   gshm_define ("%shm-exists?", 1, 0, gshm_exists_p);
-  gshm_define ("%shm-open-unnamed", 3, 0, gshm_open_unnamed);
-  gshm_define ("%shm-publish", 2, 0, gshm_publish);
+  gshm_define ("%shm-open-unnamed", 3, 0, open_unnamed);
+  gshm_define ("%shm-publish", 2, 0, publish);
   gshm_define ("%shm-rename", 2, 0, gshm_rename);
   gshm_define ("%shm-unlink-own", 2, 0, gshm_unlink_own);
 }

@@ -8,8 +8,7 @@
 #include <limits.h>
 #include <sys/types.h>
 
-/* The directory where Linux has objects as files.  */
-#define GSHM_FOLDER "/dev/shm"
+#include "core/publish.h"
 
 #ifdef NAME_MAX
 # define GSHM_NAME_MAX NAME_MAX

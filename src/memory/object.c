@@ -321,21 +321,6 @@ gshm_open_anonymous (SCM scm_label)
   return SCM_BOOL_F;
 }
 
-
-#ifdef __linux__
-struct gshm_path
-gshm_own_path (void)
-{
-  static atomic_uint count;
-  struct gshm_path path;
-
-  snprintf (path.bytes, sizeof path.bytes, GSHM_FOLDER "/gshm-%lx-%llx-%x",
-            (unsigned long) getpid (), (unsigned long long) gshm_now (),
-            atomic_fetch_add (&count, 1));
-  return path;
-}
-#endif
-
 static int
 is_same (const struct stat *status, dev_t device, ino_t inode)
 {
@@ -351,7 +336,8 @@ static int
 unlink_renamed (const struct gshm_name *name, dev_t device, ino_t inode,
                 int (*may_unlink) (void *data), void *data)
 {
-  struct gshm_path path = gshm_path_of (name), own = gshm_own_path ();
+  struct gshm_path path = gshm_path_of (name);
+  struct gshm_own_path own = gshm_own_path ();
   struct stat status;
 
   if (renameat2 (AT_FDCWD, path.bytes, AT_FDCWD, own.bytes, RENAME_NOREPLACE)

@@ -41,9 +41,4 @@ int gshm_is_not_object (const struct gshm_name *name);
 SCM gshm_unlink_same (const char *subr, SCM name, dev_t device, ino_t inode,
                       int (*may_unlink) (void *data), void *data);
 
-#ifdef __linux__
-/* A path that no other thread uses, for a moment.  */
-struct gshm_path gshm_own_path (void);
-#endif
-
 #endif /* GSHM_OBJECT_H */
