@@ -114,8 +114,8 @@ statistics (SCM bytevector)
   struct gshm_subscription first, next;
 
   open_feed (&feed, STATISTICS, bytevector, 0);
-  if (gshm_subscribe (&feed, GSHM_FROM_OLDEST, &first) != GSHM_DONE
-      || gshm_subscribe (&feed, GSHM_FROM_NOW, &next) != GSHM_DONE)
+  if (gshm_subscribe (&feed, GSHM_START_OLDEST, &first) != GSHM_DONE
+      || gshm_subscribe (&feed, GSHM_START_NOW, &next) != GSHM_DONE)
     refuse_memory (STATISTICS, bytevector);
   uint64_t head = gshm_load (&feed.broadcast->head);
   scm_remember_upto_here_1 (bytevector);
@@ -233,7 +233,7 @@ send (SCM bytevector, SCM data, SCM scm_start, SCM scm_count, SCM timeout)
 /* Subscribing.  */
 
 /* (BYTEVECTOR FROM CAN-WRITE?) -> bytevector: the state of a new subscriber.
-   FROM is one of enum gshm_subscribe_from.  */
+   FROM is one of enum gshm_start.  */
 static SCM
 subscribe (SCM bytevector, SCM from, SCM can_write)
 {
@@ -243,8 +243,8 @@ subscribe (SCM bytevector, SCM from, SCM can_write)
     = (void *) SCM_BYTEVECTOR_CONTENTS (state);
 
   open_feed (&feed, SUBSCRIBE, bytevector, 0);
-  if (gshm_subscribe (&feed, (enum gshm_subscribe_from) scm_to_int (from),
-                      subscriber) != GSHM_DONE)
+  if (gshm_subscribe (&feed, (enum gshm_start) scm_to_int (from), subscriber)
+      != GSHM_DONE)
     refuse_memory (SUBSCRIBE, bytevector);
   subscriber->can_write = scm_is_true (can_write);
   scm_remember_upto_here_1 (bytevector);
@@ -315,9 +315,9 @@ gshm_receive_broadcast (struct gshm_reception *reception, const char *subr,
   return result;
 }
 
-/* Read the newest message, in the same way, and return whether there is one.
- */
-static int
+/* Read the newest message, in the same way.  Return TIMED_OUT if there is
+   none.  */
+static enum gshm_result
 receive_latest (struct gshm_reception *reception)
 {
   enum gshm_result result
@@ -325,7 +325,7 @@ receive_latest (struct gshm_reception *reception)
 
   if (result == GSHM_TIMED_OUT)
     refuse_memory (reception->subr, reception->bytevector);
-  return reception->reading.is_found;
+  return reception->reading.is_found ? result : GSHM_TIMED_OUT;
 }
 
 /* A hook: the message is to be in a new bytevector, which is stored in a
@@ -360,9 +360,9 @@ latest (SCM bytevector, SCM state)
   SCM copy = SCM_BOOL_F;
 
   begin_reception (&reception, LATEST, bytevector, state, prepare_copy, &copy);
-  int is_found = receive_latest (&reception);
+  enum gshm_result result = receive_latest (&reception);
   scm_remember_upto_here_2 (bytevector, state);
-  return is_found ? copy : SCM_BOOL_F;
+  return result == GSHM_DONE ? copy : SCM_BOOL_F;
 }
 
 /* Of a hook: the message is to be in BYTEVECTOR from START on.  */
@@ -372,19 +372,22 @@ struct target
   size_t start, size; /* the bytevector's when the call began */
 };
 
+static size_t
+room_in (const struct target *target)
+{
+  size_t size = SCM_BYTEVECTOR_LENGTH (target->bytevector);
+
+  return size < target->start ? 0 : size - target->start;
+}
+
 static void *
 prepare_target (struct gshm_reading *reading, uint64_t length)
 {
   const struct target *target = ((struct gshm_reception *) reading)->data;
-  size_t size = SCM_BYTEVECTOR_LENGTH (target->bytevector);
-  size_t room = size < target->start ? 0 : size - target->start;
 
-  if (length > room)
-    scm_error (scm_out_of_range_key, LATEST_INTO,
-               "The message has ~A bytes, and there is room for ~A",
-               scm_list_2 (scm_from_uint64 (length), scm_from_size_t (room)),
-               scm_list_1 (scm_from_uint64 (length)));
-  return SCM_BYTEVECTOR_CONTENTS (target->bytevector) + target->start;
+  return (length > room_in (target)
+            ? NULL
+            : SCM_BYTEVECTOR_CONTENTS (target->bytevector) + target->start);
 }
 
 /* (BROADCAST STATE BYTEVECTOR START) -> count or #f.  */
@@ -400,12 +403,18 @@ latest_into (SCM bytevector, SCM state, SCM scm_target, SCM scm_start)
   target.start = gshm_to_size (LATEST_INTO, 3, scm_start, target.size);
   begin_reception (&reception, LATEST_INTO, bytevector, state, prepare_target,
                    &target);
-  int is_found = receive_latest (&reception);
-  if (is_found && gshm_was_unmapped (scm_target, target.size))
+  enum gshm_result result = receive_latest (&reception);
+  SCM length = scm_from_uint64 (reception.reading.length);
+  if (result != GSHM_TIMED_OUT && gshm_was_unmapped (scm_target, target.size))
     gshm_unmapped_error (LATEST_INTO, scm_start);
+  if (result == GSHM_TOO_LONG)
+    scm_error (scm_out_of_range_key, LATEST_INTO,
+               "The message has ~A bytes, and there is room for ~A",
+               scm_list_2 (length, scm_from_size_t (room_in (&target))),
+               scm_list_1 (length));
   scm_remember_upto_here_2 (bytevector, state);
   scm_remember_upto_here_1 (scm_target);
-  return is_found ? scm_from_uint64 (reception.reading.length) : SCM_BOOL_F;
+  return result == GSHM_DONE ? length : SCM_BOOL_F;
 }
 
 void

@@ -14,6 +14,7 @@ enum gshm_result
   GSHM_OVERFLOW,       /* the value is the largest possible */
   GSHM_CHANNEL_CLOSED, /* for a receiver: and the channel is empty */
   GSHM_SELF_WAIT,      /* only this thread could end this wait */
+  GSHM_TOO_LONG,       /* the message is larger than the memory for it */
   GSHM_CORRUPT         /* the memory does not contain a valid structure */
 };
 

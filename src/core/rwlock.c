@@ -245,6 +245,12 @@ gshm_unlock_rwlock (struct gshm_rwlock_words *rwlock)
   return unlock (rwlock, 0);
 }
 
+enum gshm_result
+gshm_abandon_rwlock (struct gshm_rwlock_words *rwlock)
+{
+  return unlock (rwlock, GSHM_ABANDONED);
+}
+
 void
 gshm_unlock_rwlock_if_owned (struct gshm_rwlock_words *rwlock,
                              int is_inconsistent)

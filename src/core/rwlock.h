@@ -52,9 +52,11 @@ void gshm_rwlock_cancel (void *locking);
    or NOT_OWNER.  */
 enum gshm_result gshm_unlock_rwlock (struct gshm_rwlock_words *rwlock);
 
-/* The same if RWLOCK is still accessible and this thread owns it; this does
-   not fault.  If this thread is the writer and the data IS_INCONSISTENT, leave
-   the lock abandoned.  */
+/* The same, but if this thread is the writer, leave the lock abandoned.  */
+enum gshm_result gshm_abandon_rwlock (struct gshm_rwlock_words *rwlock);
+
+/* One of these two, as IS_INCONSISTENT says, if RWLOCK is still accessible and
+   this thread owns it; this does not fault.  */
 void gshm_unlock_rwlock_if_owned (struct gshm_rwlock_words *rwlock,
                                   int is_inconsistent);
 

@@ -95,16 +95,16 @@ go_to_now (const struct gshm_feed *feed, struct gshm_subscription *subscriber)
 }
 
 enum gshm_result
-gshm_subscribe (const struct gshm_feed *feed, enum gshm_subscribe_from from,
+gshm_subscribe (const struct gshm_feed *feed, enum gshm_start from,
                 struct gshm_subscription *subscriber)
 {
   enum gshm_found found = GSHM_OVERTAKEN;
 
   subscriber->missed = subscriber->idle_polls = subscriber->can_write = 0;
   for (int i = 0; i < GSHM_BROADCAST_TRIES && found == GSHM_OVERTAKEN; i++)
-    found = (from == GSHM_FROM_OLDEST   ? go_to_oldest (feed, subscriber)
-             : from == GSHM_FROM_LATEST ? go_to_latest (feed, subscriber)
-                                        : go_to_now (feed, subscriber));
+    found = (from == GSHM_START_OLDEST   ? go_to_oldest (feed, subscriber)
+             : from == GSHM_START_LATEST ? go_to_latest (feed, subscriber)
+                                         : go_to_now (feed, subscriber));
   return found == GSHM_FOUND ? GSHM_DONE : GSHM_CORRUPT;
 }
 
@@ -112,23 +112,27 @@ gshm_subscribe (const struct gshm_feed *feed, enum gshm_subscribe_from from,
 /* Receiving.  */
 
 /* Copy the message of RECORD.  If it is intact, move the subscriber past it
-   and return DONE; if it was overwritten, TIMED_OUT.  */
+   and return DONE, or TOO_LONG and leave it; if it was overwritten, return
+   TIMED_OUT.  */
 static int
 read_record (struct gshm_reading *reading, const struct gshm_record *record)
 {
   const struct gshm_feed *feed = &reading->feed;
   void *target = reading->prepare (reading, record->length);
 
-  gshm_feed_copy_from (target, gshm_feed_message (feed, record->offset),
-                       record->length);
+  if (target != NULL)
+    gshm_feed_copy_from (target, gshm_feed_message (feed, record->offset),
+                         record->length);
   if (!gshm_feed_is_intact (feed, record->position))
     return 0;
   if (gshm_feed_is_fault_pending (feed))
     return GSHM_CORRUPT;
+  reading->length = record->length;
+  if (target == NULL)
+    return GSHM_TOO_LONG;
   go_to (reading->subscriber, record->position + record->size,
          record->sequence + 1);
   reading->subscriber->idle_polls = 0;
-  reading->length = record->length;
   return GSHM_DONE;
 }
 

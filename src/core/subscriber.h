@@ -18,11 +18,11 @@ struct gshm_subscription
   uint64_t can_write;  /* so that it can say that it sleeps */
 };
 
-enum gshm_subscribe_from
+enum gshm_start
 {
-  GSHM_FROM_NOW,
-  GSHM_FROM_LATEST,
-  GSHM_FROM_OLDEST
+  GSHM_START_NOW,
+  GSHM_START_LATEST,
+  GSHM_START_OLDEST
 };
 
 /* One thread receives one message.  */
@@ -34,14 +34,15 @@ struct gshm_reading
   uint64_t length;
   int is_found; /* by attempt_to_read_latest: there is a message */
   /* Return memory for a message of LENGTH bytes, which is then read, or not if
-     it is overwritten first.  This may leave without returning.  */
+     it is overwritten first.  This may leave without returning.  NULL: the
+     attempt returns TOO_LONG, and the message is still the next one.  */
   void *(*prepare) (struct gshm_reading *reading, uint64_t length);
 };
 
 /* Set SUBSCRIBER, a new one, which cannot write, to a position.  Return DONE or
    CORRUPT.  */
 enum gshm_result gshm_subscribe (const struct gshm_feed *feed,
-                                 enum gshm_subscribe_from from,
+                                 enum gshm_start from,
                                  struct gshm_subscription *subscriber);
 
 /* An attempt to find a message, and leave it there.  DATA is a struct

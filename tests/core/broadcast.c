@@ -54,7 +54,7 @@ send_bytes (struct gshm_feed feed, const void *bytes, size_t length,
 }
 
 static struct gshm_subscription
-subscribe (enum gshm_subscribe_from from)
+subscribe (enum gshm_start from)
 {
   struct gshm_feed feed = open_feed ();
   struct gshm_subscription subscriber;
@@ -122,15 +122,15 @@ test_order (void **state)
 
   (void) state;
   make_broadcast ();
-  struct gshm_subscription early = subscribe (GSHM_FROM_NOW);
-  struct gshm_subscription first = subscribe (GSHM_FROM_LATEST);
+  struct gshm_subscription early = subscribe (GSHM_START_NOW);
+  struct gshm_subscription first = subscribe (GSHM_START_LATEST);
   assert_int_equal (length_of_next (&early), -1);
   assert_int_equal (length_of_latest (&early), -1);
   for (size_t i = 1; i <= 3; i++)
     assert_int_equal (send_bytes (open_feed (), bytes, i, 0), GSHM_DONE);
-  struct gshm_subscription now = subscribe (GSHM_FROM_NOW);
-  struct gshm_subscription latest = subscribe (GSHM_FROM_LATEST);
-  struct gshm_subscription oldest = subscribe (GSHM_FROM_OLDEST);
+  struct gshm_subscription now = subscribe (GSHM_START_NOW);
+  struct gshm_subscription latest = subscribe (GSHM_START_LATEST);
+  struct gshm_subscription oldest = subscribe (GSHM_START_OLDEST);
   assert_int_equal (length_of_next (&now), -1);
   assert_int_equal (length_of_next (&latest), 3);
   assert_int_equal (length_of_next (&latest), -1);
@@ -156,7 +156,7 @@ test_wrap (void **state)
   for (uint64_t seed = 1; seed < 400; seed++)
     {
       make_broadcast ();
-      struct gshm_subscription slow = subscribe (GSHM_FROM_NOW);
+      struct gshm_subscription slow = subscribe (GSHM_START_NOW);
       struct gshm_subscription fast = slow, last = slow;
       uint64_t received = 0, random = seed;
       for (uint64_t n = 1; n < 100; n++)
@@ -172,8 +172,8 @@ test_wrap (void **state)
           assert_memory_equal (target, bytes, length);
           if (n % 7 == 0 && length_of_next (&slow) >= 0)
             received++;
-          assert_true (subscribe (GSHM_FROM_LATEST).sequence == n - 1);
-          assert_true (subscribe (GSHM_FROM_NOW).sequence == n);
+          assert_true (subscribe (GSHM_START_LATEST).sequence == n - 1);
+          assert_true (subscribe (GSHM_START_NOW).sequence == n);
         }
       while (length_of_next (&slow) >= 0)
         received++;
@@ -231,7 +231,7 @@ check_target (uint64_t length, int64_t *last)
 static void *
 receive_many (void *can_write)
 {
-  struct gshm_subscription subscriber = subscribe (GSHM_FROM_OLDEST);
+  struct gshm_subscription subscriber = subscribe (GSHM_START_OLDEST);
   int64_t last[THREADS] = { -1, -1, -1, -1 };
   uint64_t length, received = subscriber.sequence;
 
@@ -250,7 +250,7 @@ static atomic_int done;
 static void *
 watch_latest (void *data)
 {
-  struct gshm_subscription subscriber = subscribe (GSHM_FROM_NOW);
+  struct gshm_subscription subscriber = subscribe (GSHM_START_NOW);
   int64_t last[THREADS] = { -1, -1, -1, -1 };
   uint64_t sequence = 0;
 
@@ -300,7 +300,7 @@ test_abort (void **state)
 
   (void) state;
   make_broadcast ();
-  struct gshm_subscription subscriber = subscribe (GSHM_FROM_NOW);
+  struct gshm_subscription subscriber = subscribe (GSHM_START_NOW);
   for (int i = 0; i < 20; i++)
     {
       struct gshm_sending sending = { .feed = open_feed () };
@@ -327,7 +327,7 @@ test_leaving (void **state)
 {
   (void) state;
   make_broadcast ();
-  struct gshm_subscription subscriber = subscribe (GSHM_FROM_NOW);
+  struct gshm_subscription subscriber = subscribe (GSHM_START_NOW);
   for (int hook = 0; hook < 6; hook++)
     for (int can_write = 0; can_write < 2; can_write++)
       {
@@ -360,8 +360,8 @@ test_leaving (void **state)
 static void
 use_garbage (int i)
 {
-  static const enum gshm_subscribe_from from[]
-    = { GSHM_FROM_NOW, GSHM_FROM_LATEST, GSHM_FROM_OLDEST };
+  static const enum gshm_start from[]
+    = { GSHM_START_NOW, GSHM_START_LATEST, GSHM_START_OLDEST };
   struct gshm_feed feed = { .host = NULL };
   struct gshm_subscription subscriber = { 0 };
   struct gshm_sleep sleep = { .announce = i % 2 };
