@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    c-library.c - check libgshm, for c-library.scm.
 
-   Usage: c-library NAME
-   NAME is that of an object that this program may create.  It prints "PASS: "
-   or "FAIL: " and a description for each check.  */
+   Usage: c-library NAME WHOLE ANONYMOUS
+   NAME is that of an object that this program may create.  The others are 1 or
+   0: whether an object is absent until it is published, and whether the system
+   has anonymous ones.  This prints "PASS: " or "FAIL: " and a description for
+   each check.  */
 
 #define _GNU_SOURCE
 
@@ -517,7 +519,19 @@ attach_in_child (void *name)
 }
 
 static void
-check_objects (char *name)
+check_anonymous (void)
+{
+  struct gshm_object object;
+
+  check ("object: anonymous", 0,
+         gshm_object_create (&object, NULL, 8192, 0600));
+  check ("object: sealed", 0, fcntl (object.fd, F_ADD_SEALS, F_SEAL_SHRINK));
+  check ("object: not truncated", 0, signal_after_truncation (&object));
+  gshm_object_close (&object);
+}
+
+static void
+check_objects (char *name, int is_whole)
 {
   struct gshm_object object, other, taken;
 
@@ -538,14 +552,15 @@ check_objects (char *name)
   check ("object: absent", -ENOENT,
          gshm_object_attach (&object, name, GSHM_READ_ONLY, 1000000));
   check ("object: create", 0, gshm_object_create (&object, name, 8192, 0600));
-  check ("object: not there before it is published", -ENOENT,
+  check ("object: absent before it is published", is_whole ? -ENOENT : 0,
          in_child (attach_in_child, name));
-  check ("object: create another", 0,
+  check ("object: create another", is_whole ? 0 : -EEXIST,
          gshm_object_create (&taken, name, 100, 0600));
   ((char *) object.memory)[8191] = 42;
   check ("object: publish", 0, gshm_object_publish (&object));
   check ("object: publish again", 0, gshm_object_publish (&object));
-  check ("object: the name is taken", -EEXIST, gshm_object_publish (&taken));
+  if (is_whole)
+    check ("object: the name is taken", -EEXIST, gshm_object_publish (&taken));
   gshm_object_close (&taken);
   check ("object: attach", 0,
          gshm_object_attach (&other, name, GSHM_READ_ONLY, 0));
@@ -566,11 +581,6 @@ check_objects (char *name)
   gshm_object_close (&object);
   check ("object: publish what is closed", -EINVAL,
          gshm_object_publish (&object));
-  check ("object: anonymous", 0,
-         gshm_object_create (&object, NULL, 8192, 0600));
-  check ("object: sealed", 0, fcntl (object.fd, F_ADD_SEALS, F_SEAL_SHRINK));
-  check ("object: not truncated", 0, signal_after_truncation (&object));
-  gshm_object_close (&object);
   check ("object: created, not published, closed", 0,
          gshm_object_create (&object, name, 100, 0600));
   gshm_object_close (&object);
@@ -583,7 +593,7 @@ main (int argc, char **argv)
 {
   struct locks *locks = map_shared (sizeof *locks);
 
-  if (argc != 2)
+  if (argc != 4)
     return 2;
   check_mutex (locks);
   check_condition_variable (locks);
@@ -592,6 +602,8 @@ main (int argc, char **argv)
   check_rwlock (locks);
   check_channel ();
   check_broadcast ();
-  check_objects (argv[1]);
+  if (strcmp (argv[3], "1") == 0)
+    check_anonymous ();
+  check_objects (argv[1], strcmp (argv[2], "1") == 0);
   return 0;
 }

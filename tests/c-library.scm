@@ -9,6 +9,7 @@
              (srfi srfi-1)
              (srfi srfi-11)
              (srfi srfi-64)
+             ((tests mapping-support) #:select (unnamed?))
              (tests support))
 
 (define builddir (or (getenv "abs_top_builddir") "."))
@@ -26,7 +27,9 @@
 (define (test-checks)
   (with-fresh-name name
     (let-values (((output status)
-                  (run (string-append builddir "/tests/c-library") name)))
+                  (run (string-append builddir "/tests/c-library") name
+                       (if unnamed? "1" "0")
+                       (or (getenv "HAVE_MEMFD_CREATE") "1"))))
       (for-each (lambda (line)
                   (match (string-split line #\:)
                     ((verdict rest ...)
