@@ -16,11 +16,6 @@
 (define builddir (or (getenv "abs_top_builddir") "."))
 (define srcdir (or (getenv "abs_top_srcdir") "."))
 
-(define python?
-  (zero? (status:exit-val
-          (system* "sh" "-c" "python3 -c 'import sys
-sys.exit (sys.version_info < (3, 9))' 2> /dev/null"))))
-
 (define languages (if python? '(guile c python) '(guile c)))
 
 

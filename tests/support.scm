@@ -13,7 +13,8 @@
   #:use-module (posix-shm)
   #:use-module ((posix-shm channel) #:select (shm-closed?))
   #:use-module ((posix-shm sync) #:select (shm-abandoned? shm-format-error?))
-  #:use-module ((srfi srfi-1) #:select (any count every))
+  #:use-module ((srfi srfi-1) #:select (any count every remove))
+  #:use-module (srfi srfi-11)
   #:use-module (srfi srfi-64)
   #:export (;; Objects.
             fresh-name
@@ -33,6 +34,8 @@
             ;; Processes.
             guile
             run
+            test-verdicts
+            python?
             start-guile
             eval-in-new-guile
             await-finalizers
@@ -172,6 +175,26 @@ returns, return a list of the symbol @code{returned} and its value."
   (let* ((port (apply open-pipe* OPEN_READ program arguments))
          (output (get-string-all port)))
     (values output (status:exit-val (close-pipe port)))))
+
+;; Whether there is a Python for which gshm.py is.
+(define python?
+  (zero? (system* "sh" "-c" "python3 -c 'import sys
+sys.exit (sys.version_info < (3, 9))' 2> /dev/null")))
+
+(define (test-verdicts end program . arguments)
+  "Run PROGRAM, which prints \"PASS: \", \"FAIL: \" or \"SKIP: \" and a description
+for each of its checks, and take these for those of tests.  END describes the
+test that it has ended well."
+  (let-values (((output status) (apply run program arguments)))
+    (for-each (lambda (line)
+                (match (string-split line #\:)
+                  ((verdict rest ..1)
+                   (when (string=? verdict "SKIP")
+                     (test-skip 1))
+                   (test-equal (string-trim (string-join rest ":"))
+                     "PASS" verdict))))
+              (remove string-null? (string-split output #\newline)))
+    (test-equal end 0 status)))
 
 (define guile
   (or (getenv "GUILE") "guile"))

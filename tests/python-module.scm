@@ -1,0 +1,29 @@
+;;; SPDX-License-Identifier: BSD-3-Clause
+;;; python-module.scm - the module for Python programs, tested.
+
+(use-modules (posix-shm)
+             (srfi srfi-11)
+             (srfi srfi-64)
+             (tests support))
+
+(define srcdir (or (getenv "abs_top_srcdir") "."))
+
+(test-begin "python-module")
+
+(when-posix-shm
+  (unless python?
+    (test-skip 1))
+  (test-equal "without the library the package is named" #t
+    (let-values (((output status)
+                  (run "sh" "-c" "LD_LIBRARY_PATH= python3 -c 'import ctypes
+def fail (name):
+    raise OSError (name)
+ctypes.CDLL = fail
+import gshm' 2>&1")))
+      (->bool (string-contains output "of the Debian package libgshm0"))))
+  (when python?
+    (with-fresh-name name
+      (test-verdicts "all checks have run" "python3"
+                     (string-append srcdir "/tests/gshm_module.py") name))))
+
+(test-end "python-module")
