@@ -16,7 +16,7 @@
 (define builddir (or (getenv "abs_top_builddir") "."))
 (define srcdir (or (getenv "abs_top_srcdir") "."))
 
-(define languages (if python? '(guile c python) '(guile c)))
+(define languages (if (python?) '(guile c python) '(guile c)))
 
 
 ;;; Peers: those in C and Python are in peer.c and peer.py.
@@ -193,7 +193,7 @@
         (apply finish (vector->list pids))))))
 
 (define (test-data)
-  (unless (and python?
+  (unless (and (python?)
                (zero? (system* "python3" "-c" "
 try:
     import cbor2

@@ -11,7 +11,7 @@
 (test-begin "python-module")
 
 (when-posix-shm
-  (unless python?
+  (unless (python?)
     (test-skip 1))
   (test-equal "without the library the package is named" #t
     (let-values (((output status)
@@ -21,7 +21,7 @@ def fail (name):
 ctypes.CDLL = fail
 import gshm' 2>&1")))
       (->bool (string-contains output "of the Debian package libgshm0"))))
-  (when python?
+  (when (python?)
     (with-fresh-name name
       (test-verdicts "all checks have run" "python3"
                      (string-append srcdir "/tests/gshm_module.py") name))))

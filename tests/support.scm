@@ -176,8 +176,8 @@ returns, return a list of the symbol @code{returned} and its value."
          (output (get-string-all port)))
     (values output (status:exit-val (close-pipe port)))))
 
-;; Whether there is a Python for which gshm.py is.
-(define python?
+(define (python?)
+  "Return whether there is a Python that gshm.py is for."
   (zero? (system* "sh" "-c" "python3 -c 'import sys
 sys.exit (sys.version_info < (3, 9))' 2> /dev/null")))
 
