@@ -321,7 +321,14 @@ check_slots (const struct gshm_channel *channel)
   char buffer[100];
   size_t length;
 
+  memset (slot, 0x55, sizeof *slot);
+  check ("slot: that was never filled", -EPERM, gshm_channel_cancel (slot));
   check ("slot: reserve", 0, gshm_channel_reserve (channel, slot, 10, 0));
+  check ("slot: reserve it again", -EDEADLK,
+         gshm_channel_reserve (channel, slot, 10, 0));
+  check ("slot: peek with it", -EINVAL, gshm_channel_peek (channel, slot, -1));
+  other = *slot;
+  check ("slot: a copy", -EPERM, gshm_channel_commit (&other, 3));
   check ("slot: reserve twice", -EDEADLK,
          gshm_channel_reserve (channel, &other, 10, 0));
   check ("slot: send while one is reserved", -EDEADLK,
@@ -331,7 +338,7 @@ check_slots (const struct gshm_channel *channel)
   memcpy (slot->bytes, "abcdefghij", 10);
   check ("slot: release what was reserved", -EPERM,
          gshm_channel_release (slot));
-  check ("slot: commit too much", -EINVAL, gshm_channel_commit (slot, 11));
+  check ("slot: commit too much", -ERANGE, gshm_channel_commit (slot, 11));
   check ("slot: commit less", 0, gshm_channel_commit (slot, 3));
   check ("slot: commit twice", -EPERM, gshm_channel_commit (slot, 3));
   check ("slot: cancel what was committed", -EPERM,
@@ -442,6 +449,12 @@ check_broadcast (void)
   check ("broadcast: longer than its memory", -EINVAL,
          gshm_broadcast_open (&broadcast, memory, size - 8));
   check ("broadcast: open", 0, gshm_broadcast_open (&broadcast, memory, size));
+  all.private_words[2] = 7;
+  check ("broadcast: subscribe to another one", -EINVAL,
+         gshm_subscriber_open (&all, memory + 8, size, GSHM_READ_ONLY,
+                               GSHM_FROM_OLDEST));
+  check ("broadcast: which leaves nothing", 0,
+         (long long) gshm_subscriber_missed (&all));
   check ("broadcast: subscribe", 0,
          gshm_subscriber_open (&all, memory, size, GSHM_READ_ONLY,
                                GSHM_FROM_OLDEST));
@@ -523,8 +536,7 @@ check_anonymous (void)
 {
   struct gshm_object object;
 
-  check ("object: anonymous", 0,
-         gshm_object_create (&object, NULL, 8192, 0600));
+  gshm_object_create (&object, NULL, 8192, 0600);
   check ("object: sealed", 0, fcntl (object.fd, F_ADD_SEALS, F_SEAL_SHRINK));
   check ("object: not truncated", 0, signal_after_truncation (&object));
   gshm_object_close (&object);
@@ -535,6 +547,9 @@ check_objects (char *name, int is_whole)
 {
   struct gshm_object object, other, taken;
 
+  memset (&object, 0, sizeof object);
+  gshm_object_close (&object);
+  check ("object: closing nothing", 1, fcntl (0, F_GETFD) >= 0);
   check ("object: no slash", -EINVAL,
          gshm_object_create (&object, "x", 100, 0600));
   check ("object: closing what was not created", -1,
@@ -558,7 +573,8 @@ check_objects (char *name, int is_whole)
          gshm_object_create (&taken, name, 100, 0600));
   ((char *) object.memory)[8191] = 42;
   check ("object: publish", 0, gshm_object_publish (&object));
-  check ("object: publish again", 0, gshm_object_publish (&object));
+  check ("object: publish again", -EINVAL, gshm_object_publish (&object));
+  check ("object: reserve", 0, gshm_object_reserve (&object));
   if (is_whole)
     check ("object: the name is taken", -EEXIST, gshm_object_publish (&taken));
   gshm_object_close (&taken);

@@ -62,9 +62,9 @@ gshm_broadcast_open (struct gshm_broadcast *broadcast, void *memory,
 
   if (broadcast == NULL)
     return -EINVAL;
-  broadcast->memory = memory;
-  broadcast->length = length;
-  return open_feed (&feed, memory, length);
+  int error = open_feed (&feed, memory, length);
+  *broadcast = (struct gshm_broadcast) { error == 0 ? memory : NULL, length };
+  return error;
 }
 
 int
@@ -124,11 +124,12 @@ gshm_subscriber_open (struct gshm_subscriber *subscriber, void *memory,
   if (subscriber == NULL || (unsigned) access > GSHM_READ_WRITE
       || (unsigned) from > GSHM_FROM_OLDEST)
     return -EINVAL;
-  subscriber->memory = memory;
-  subscriber->length = length;
+  *subscriber = (struct gshm_subscriber) { .length = 0 };
   int error = open_feed (&feed, memory, length);
   if (error != 0)
     return error;
+  subscriber->memory = memory;
+  subscriber->length = length;
   enum gshm_result result = gshm_subscribe (&feed, (enum gshm_start) from,
                                             subscription_of (subscriber));
   subscription_of (subscriber)->can_write = access == GSHM_READ_WRITE;

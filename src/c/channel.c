@@ -11,16 +11,29 @@
 _Static_assert (GSHM_CHANNEL_HEADER_SIZE == sizeof (struct gshm_channel_header),
                "gshm.h has the size that core has");
 
-_Static_assert (sizeof (struct gshm_transfer)
-                 <= sizeof ((struct gshm_slot *) NULL)->private_words,
-               "a slot has space for a transfer");
+/* What a slot has in its private words.  */
+struct loan
+{
+  /* Its address, if it is in use: not in a copy, nor in memory that was never
+     filled.  */
+  uint64_t key;
+  struct gshm_transfer transfer; /* which owns the lock of its side */
+};
 
-/* What SLOT has in its private words: a transfer that owns the lock of its
-   side, or whose side is NULL.  */
-static struct gshm_transfer *
-transfer_of (struct gshm_slot *slot)
+_Static_assert (sizeof (struct loan)
+                 <= sizeof ((struct gshm_slot *) NULL)->private_words,
+               "a slot has space for a loan");
+
+static struct loan *
+loan_of (struct gshm_slot *slot)
 {
   return (void *) slot->private_words;
+}
+
+static uint64_t
+key_of (const struct gshm_slot *slot)
+{
+  return (uint64_t) (uintptr_t) slot ^ UINT64_C (0x6c6f616e65642121);
 }
 
 
@@ -56,9 +69,11 @@ gshm_channel_open (struct gshm_channel *channel, void *memory, size_t length)
 
   if (channel == NULL)
     return -EINVAL;
-  channel->memory = memory;
-  channel->length = length;
-  return open_ring (&ring, channel);
+  *channel = (struct gshm_channel) { memory, length };
+  int error = open_ring (&ring, channel);
+  if (error != 0)
+    channel->memory = NULL;
+  return error;
 }
 
 int
@@ -109,56 +124,59 @@ begin (struct gshm_transfer *transfer, const struct gshm_channel *channel,
   return gshm_to_errno (result);
 }
 
-/* The same for SLOT.  */
+/* The same for SLOT, which changes only if that succeeds.  */
 static int
 fill (struct gshm_slot *slot, const struct gshm_channel *channel,
       gshm_attempt *attempt, size_t length, int64_t timeout)
 {
+  struct gshm_transfer transfer;
+
   if (slot == NULL)
     return -EINVAL;
-  struct gshm_transfer *transfer = transfer_of (slot);
-  int error = begin (transfer, channel, attempt, length, timeout);
-
-  transfer->side = error == 0 ? transfer->side : NULL;
-  slot->bytes = error == 0 ? transfer->bytes : NULL;
-  slot->length = error == 0 ? (size_t) transfer->length : 0;
+  int error = begin (&transfer, channel, attempt, length, timeout);
+  if (error == 0)
+    {
+      *loan_of (slot) = (struct loan) { key_of (slot), transfer };
+      slot->bytes = transfer.bytes;
+      slot->length = (size_t) transfer.length;
+    }
   return error;
 }
 
-/* Whether this thread has SLOT, as a sender or a receiver.  The child of a
-   fork has a copy, and not the slot.  */
+/* Whether this thread has SLOT.  The child of a fork has a copy, and not the
+   lock.  */
 static int
 check (struct gshm_slot *slot)
 {
   if (slot == NULL)
     return -EINVAL;
-  struct gshm_transfer *transfer = transfer_of (slot);
+  const struct loan *loan = loan_of (slot);
 
-  return (transfer->side != NULL
-              && gshm_transfer_has_lock (transfer, transfer->side)
+  return (loan->key == key_of (slot)
+              && gshm_transfer_has_lock (&loan->transfer, loan->transfer.side)
             ? 0
             : -EPERM);
 }
 
+/* The same as a sender, or as a receiver.  */
 static int
 check_side (struct gshm_slot *slot, int is_sender)
 {
   int error = check (slot);
 
-  if (error == 0)
-    {
-      struct gshm_transfer *transfer = transfer_of (slot);
+  if (error != 0)
+    return error;
+  const struct gshm_transfer *transfer = &loan_of (slot)->transfer;
 
-      if ((transfer->side == &transfer->ring.channel->senders) != is_sender)
-        error = -EPERM;
-    }
-  return error;
+  return ((transfer->side == &transfer->ring.channel->senders) == is_sender
+            ? 0
+            : -EPERM);
 }
 
 static void
 forget (struct gshm_slot *slot)
 {
-  transfer_of (slot)->side = NULL;
+  loan_of (slot)->key = 0;
   slot->bytes = NULL;
   slot->length = 0;
 }
@@ -186,9 +204,9 @@ gshm_channel_commit (struct gshm_slot *slot, size_t length)
 
   if (error != 0)
     return error;
-  struct gshm_transfer *transfer = transfer_of (slot);
+  struct gshm_transfer *transfer = &loan_of (slot)->transfer;
   if (length > transfer->length)
-    return -EINVAL;
+    return -ERANGE;
   transfer->length = length;
   error = gshm_to_errno (gshm_transfer_end_sending (transfer));
   forget (slot);
@@ -202,7 +220,8 @@ gshm_channel_release (struct gshm_slot *slot)
 
   if (error != 0)
     return error;
-  error = gshm_to_errno (gshm_transfer_end_receiving (transfer_of (slot)));
+  error
+    = gshm_to_errno (gshm_transfer_end_receiving (&loan_of (slot)->transfer));
   forget (slot);
   return error;
 }
@@ -214,7 +233,7 @@ gshm_channel_cancel (struct gshm_slot *slot)
 
   if (error != 0)
     return error;
-  gshm_transfer_abort (transfer_of (slot));
+  gshm_transfer_abort (&loan_of (slot)->transfer);
   forget (slot);
   return 0;
 }

@@ -13,27 +13,32 @@
                was not initialized, has another version, or is too short.
                The memory of all but subscribers must be mapped for writing;
      -EMFILE, -ENFILE or -ENOMEM
-               the first operation of a thread opens a descriptor for a moment,
-               and there is none.
+               the first operation of a thread with a structure that knows its
+               owner opens a descriptor for a moment, and there is none.
 
-   Waiting.  Only the functions that have a timeout block.  It is in
-   nanoseconds: 0 means that the operation is attempted once; GSHM_FOREVER,
-   that it waits until it succeeds.  A signal does not end a wait: its handler
-   runs, and the wait goes on.
+   Waiting.  Only the functions that have a timeout wait for other processes.
+   It is in nanoseconds: 0 means that the operation does not wait, but for a
+   moment if another thread is copying a message; GSHM_FOREVER, that it waits
+   until it succeeds.  A signal does not end a wait: its handler runs, and the
+   wait goes on.
 
    Threads.  Any thread may call any function at any time, except that a slot
    (struct gshm_slot) belongs to the thread that reserved it or peeked at it,
    and a subscriber to one thread at a time.  No function may be called by the
-   handler of a signal.  The child of a fork is another owner: it owns none of
-   the locks that its parent owns.
+   handler of a signal.  The child of fork () is another owner: it owns none of
+   the locks that its parent owns, and has none of its slots.
 
-   Memory.  No function allocates memory.  The library keeps one descriptor
-   open, as a reserve for finding out whether an owner is alive when there are
-   no others.
+   Memory.  No function calls malloc.  The library keeps one descriptor open,
+   as a reserve for finding out whether an owner is alive when there are no
+   others.
 
-   Truncated objects.  If another process truncates an object, an access past
-   its end raises SIGBUS, also in these functions.  Objects that are sealed
-   with F_SEAL_SHRINK cannot be truncated.  */
+   SIGBUS.  If another process truncates an object, an access past its end
+   raises SIGBUS, also in these functions.  Objects that are sealed with
+   F_SEAL_SHRINK cannot be truncated.  The same happens if the system has no
+   memory left for a page that is accessed for the first time, for instance
+   because /dev/shm is full; gshm_object_reserve prevents that.
+
+   This header is for C11 or C++11 and later.  */
 
 #ifndef GSHM_H
 #define GSHM_H
@@ -70,28 +75,35 @@ struct gshm_object
   void *memory;   /* aligned to a page */
   size_t size;    /* in bytes */
   int fd;         /* open until gshm_object_close */
-  int flags;      /* private */
+  int state;      /* private */
   char name[256]; /* private */
 };
 
 /* Create an object of SIZE bytes, all zero, and map it for reading and
-   writing.  NAME begins with a slash and has no other; gshm_object_publish will
-   give the object that name.  With NULL the object is anonymous: pass on its
-   descriptor.  MODE has the permissions, as 0600.
+   writing.  NAME begins with a slash and has no other; gshm_object_publish
+   will give the object that name.  With NULL the object is anonymous: pass on
+   its descriptor.  MODE has the permissions, as 0600.
 
    Where the system cannot link objects to names, as Linux can, the object has
    its name at once, and is attached to by others before it is published;
    locks, channels and broadcasts in it count as absent until they are
    initialized.
 
-   Errors: -EEXIST, the name is taken; -EINVAL, NAME is not a name, or SIZE is
-   0; -ENAMETOOLONG; -ENOMEM, -ENOSPC; -ENOSYS, the system has no shared
-   memory; others, as of open, ftruncate and mmap.  */
+   OBJECT must not be open: what it was is forgotten.
+
+   Errors: -EEXIST, the name is taken; -EINVAL, NAME is not a name, SIZE is 0
+   or more than PTRDIFF_MAX, or MODE has other bits; -ENAMETOOLONG; -ENOSYS,
+   the system has no shared memory; others, as of open, ftruncate and mmap.  */
 int gshm_object_create (struct gshm_object *object, const char *name,
                         size_t size, mode_t mode);
 
-/* Give OBJECT its name.  -EEXIST: it is taken; OBJECT may be closed, or
-   published again later.  */
+/* Allocate all of its memory now.  -ENOSPC, -ENOMEM: there is too little.
+   -ENOSYS: the system cannot do that.  */
+int gshm_object_reserve (struct gshm_object *object);
+
+/* Give OBJECT, a new one, its name.  -EEXIST: it is taken; OBJECT may be
+   closed, or published later.  -EINVAL: it has no name, or was published
+   before.  */
 int gshm_object_publish (struct gshm_object *object);
 
 /* How to map an object: for reading only, or also for writing.  */
@@ -105,12 +117,13 @@ enum gshm_access
    has a size; there is no wake-up for that, so that this polls.
 
    Errors: -ENOENT, it does not exist; -EACCES; -ETIMEDOUT, it exists, and has
-   no size; others, as of shm_open and mmap.  */
+   no size; -EWOULDBLOCK, another process looks whether it is in use; others,
+   as of shm_open and mmap.  */
 int gshm_object_attach (struct gshm_object *object, const char *name,
                         enum gshm_access access, int64_t timeout_ns);
 
 /* Map the object behind the descriptor FD, all of it.  FD stays the caller's.
- */
+   -EBADF; -EACCES: it is not open for writing; -EINVAL: it has no size.  */
 int gshm_object_map (struct gshm_object *object, int fd,
                      enum gshm_access access);
 
@@ -164,8 +177,9 @@ int gshm_condition_variable_init (struct gshm_condition_variable *condition);
    consistent by now.
 
    This thread owns MUTEX again for 0, for -ETIMEDOUT, and for -EOWNERDEAD: as
-   for gshm_mutex_lock, another owner died meanwhile.  -EPERM: this thread did
-   not own it.  */
+   for gshm_mutex_lock, another owner died meanwhile.  Locking it again may
+   take longer than the timeout.  -EPERM: this thread did not own it.  After
+   -EINVAL it may own it or not.  */
 int gshm_condition_variable_wait (struct gshm_condition_variable *condition,
                                   struct gshm_mutex *mutex,
                                   int64_t timeout_ns);
@@ -273,9 +287,9 @@ int gshm_channel_open (struct gshm_channel *channel, void *memory,
 
 /* Send a copy of the LENGTH bytes at MESSAGE; wait until there is space.
 
-   -ETIMEDOUT; -EPIPE: the channel is closed; -EMSGSIZE: the message is larger
-   than the channel's memory; -EDEADLK: this thread has a slot that must be
-   committed, released or cancelled first.  */
+   -ETIMEDOUT; -EPIPE: the channel is closed; -EMSGSIZE: the message has more
+   bytes than the channel's memory without its header and 8; -EDEADLK: this
+   thread has a slot that must be committed, released or cancelled first.  */
 int gshm_channel_send (const struct gshm_channel *channel, const void *message,
                        size_t length, int64_t timeout_ns);
 
@@ -295,9 +309,9 @@ int gshm_channel_close (const struct gshm_channel *channel);
 /* Return 1 if it is closed, 0 if not.  */
 int gshm_channel_is_closed (const struct gshm_channel *channel);
 
-/* A message in the channel's memory.  While this thread has it, no other
-   thread sends, or receives, respectively; if it dies, nothing is sent, and
-   nothing is lost.  */
+/* A message in the channel's memory.  A slot is not to be copied.  While this
+   thread has it, no other thread sends, or receives, respectively; if it dies,
+   nothing is sent, and nothing is lost.  */
 struct gshm_slot
 {
   void *bytes; /* of the message, aligned to 8 */
@@ -306,14 +320,15 @@ struct gshm_slot
 };
 
 /* Wait for space for a message of LENGTH bytes, and set SLOT to it, for
-   writing the message there.  Errors: as for gshm_channel_send.  */
+   writing the message there.  Errors, for which SLOT does not change: as for
+   gshm_channel_send.  */
 int gshm_channel_reserve (const struct gshm_channel *channel,
                           struct gshm_slot *slot, size_t length,
                           int64_t timeout_ns);
 
-/* Send the first LENGTH bytes of SLOT, at most as many as were reserved, which
-   -EINVAL says otherwise.  -EPIPE: the channel was closed meanwhile.  -EPERM:
-   this thread has no such slot; it may have been committed before.  */
+/* Send the first LENGTH bytes of SLOT.  -ERANGE: fewer were reserved.  -EPIPE:
+   the channel was closed meanwhile.  -EPERM: this thread has no such slot; it
+   may have been committed before.  */
 int gshm_channel_commit (struct gshm_slot *slot, size_t length);
 
 /* Wait for a message, and set SLOT to it, for reading it there.  Errors: as
@@ -342,8 +357,8 @@ struct gshm_broadcast
   size_t length;
 };
 
-/* The size of the memory of a broadcast of CAPACITY bytes, at least 2; 0 if
-   that is too large.  The largest message has half the capacity.  */
+/* The size of the memory of a broadcast of CAPACITY bytes; 0 if that is less
+   than 2, or too large.  The largest message has half the capacity.  */
 size_t gshm_broadcast_size (size_t capacity);
 
 /* Make the LENGTH bytes at MEMORY an empty broadcast of CAPACITY bytes.
@@ -399,7 +414,8 @@ int gshm_subscriber_receive (struct gshm_subscriber *subscriber, void *buffer,
                              size_t size, size_t *length, int64_t timeout_ns);
 
 /* The same for the newest message, without waiting; the next one is then the
-   one after that.  -ENOMSG: there is none.  */
+   one after that.  -ENOMSG: there is none.  -EINVAL also if senders overwrite
+   the newest message for a second.  */
 int gshm_subscriber_latest (struct gshm_subscriber *subscriber, void *buffer,
                             size_t size, size_t *length);
 

@@ -13,9 +13,14 @@
 #include "core/futex.h"
 #include "core/publish.h"
 
-/* Flags of an object.  */
-#define UNNAMED 1 /* it is to be linked to its name */
-#define NAMED 2   /* it has its name, but is not published yet */
+/* The state of an object; 0 is closed.  */
+enum state
+{
+  CLOSED,
+  UNNAMED, /* it is to be linked to its name */
+  NAMED,   /* it has its name, but is not published yet */
+  OPEN
+};
 
 /* How often to look whether an object is there.  */
 #define POLL_NS (GSHM_SECOND / 500)
@@ -68,35 +73,49 @@ fail (struct gshm_object *object)
   return -err;
 }
 
+/* Set OBJECT to the descriptor FD, or fail with errno.  */
+static int
+set_descriptor (struct gshm_object *object, int fd, enum state state)
+{
+  if (fd < 0)
+    return -errno;
+  object->fd = fd;
+  object->state = state;
+  return 0;
+}
+
 #if HAVE_SHM_OPEN
-/* Open a new object that is to have the name of OBJECT, if any, and set its
-   flags.  Return its descriptor, or -1 and errno.  */
+static int
+open_anonymous (struct gshm_object *object)
+{
+# ifdef HAVE_MEMFD_CREATE
+  return set_descriptor (
+    object, memfd_create ("gshm", MFD_CLOEXEC | MFD_ALLOW_SEALING), OPEN);
+#  else
+  struct gshm_own_path path = gshm_own_path ();
+  const char *name = strrchr (path.bytes, '/');
+  int fd = shm_open (name, O_RDWR | O_CREAT | O_EXCL, 0600);
+
+  if (fd >= 0)
+    shm_unlink (name);
+  return set_descriptor (object, fd, OPEN);
+#  endif
+}
+
+/* Open a new object that is to have the name of OBJECT.  */
 static int
 open_new (struct gshm_object *object, mode_t mode)
 {
-  if (object->name[0] == '\0')
-    {
-# ifdef HAVE_MEMFD_CREATE
-      return memfd_create ("gshm", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-#  else
-      errno = ENOSYS;
-      return -1;
-#  endif
-    }
 #  if GSHM_CAN_PUBLISH
   int can_publish = gshm_can_publish ();
+
   if (can_publish < 0)
-    return -1;
+    return -errno;
   if (can_publish)
-    {
-      object->flags = UNNAMED;
-      return gshm_open_unnamed (mode);
-    }
+    return set_descriptor (object, gshm_open_unnamed (mode), UNNAMED);
 #  endif
-  int fd = shm_open (object->name, O_RDWR | O_CREAT | O_EXCL, mode);
-  if (fd >= 0)
-    object->flags = NAMED;
-  return fd;
+  return set_descriptor (
+    object, shm_open (object->name, O_RDWR | O_CREAT | O_EXCL, mode), NAMED);
 }
 #endif
 
@@ -116,11 +135,30 @@ gshm_object_create (struct gshm_object *object, const char *name, size_t size,
   if (name != NULL)
     strcpy (object->name, name);
 #if HAVE_SHM_OPEN
-  object->fd = open_new (object, mode);
-  if (object->fd < 0 || set_size (object->fd, size) < 0
-      || map (object, size, GSHM_READ_WRITE) < 0)
-    return fail (object);
-  return 0;
+  error = name == NULL ? open_anonymous (object) : open_new (object, mode);
+  if (error != 0)
+    return error;
+  return set_size (object->fd, size) < 0
+             || map (object, size, GSHM_READ_WRITE) < 0
+           ? fail (object)
+           : 0;
+#else
+  return -ENOSYS;
+#endif
+}
+
+int
+gshm_object_reserve (struct gshm_object *object)
+{
+  if (object == NULL || object->state == CLOSED)
+    return -EINVAL;
+#ifdef HAVE_POSIX_FALLOCATE
+  int error;
+
+  do
+    error = posix_fallocate (object->fd, 0, (off_t) object->size);
+  while (error == EINTR);
+  return -error;
 #else
   return -ENOSYS;
 #endif
@@ -129,10 +167,10 @@ gshm_object_create (struct gshm_object *object, const char *name, size_t size,
 int
 gshm_object_publish (struct gshm_object *object)
 {
-  if (object == NULL || object->memory == NULL)
+  if (object == NULL || (object->state != UNNAMED && object->state != NAMED))
     return -EINVAL;
 #if GSHM_CAN_PUBLISH
-  if (object->flags & UNNAMED)
+  if (object->state == UNNAMED)
     {
       char path[sizeof GSHM_FOLDER + sizeof object->name] = GSHM_FOLDER;
 
@@ -140,7 +178,7 @@ gshm_object_publish (struct gshm_object *object)
         return -errno;
     }
 #endif
-  object->flags = 0;
+  object->state = OPEN;
   return 0;
 }
 
@@ -173,9 +211,11 @@ static int
 attach_now (struct gshm_object *object, const char *name,
             enum gshm_access access)
 {
-  object->fd
-    = shm_open (name, access == GSHM_READ_WRITE ? O_RDWR : O_RDONLY, 0);
-  return object->fd < 0 ? -errno : map_all (object, access);
+  int error = set_descriptor (
+    object, shm_open (name, access == GSHM_READ_WRITE ? O_RDWR : O_RDONLY, 0),
+    OPEN);
+
+  return error != 0 ? error : map_all (object, access);
 }
 #endif
 
@@ -214,26 +254,42 @@ gshm_object_map (struct gshm_object *object, int fd, enum gshm_access access)
   *object = (struct gshm_object) { .fd = -1 };
   if ((unsigned) access > GSHM_READ_WRITE)
     return -EINVAL;
-  object->fd = fcntl (fd, F_DUPFD_CLOEXEC, 0);
-  if (object->fd < 0)
-    return -errno;
-  int error = map_all (object, access);
+  int error = set_descriptor (object, fcntl (fd, F_DUPFD_CLOEXEC, 0), OPEN);
+  if (error == 0)
+    error = map_all (object, access);
   return error == -ENODATA ? -EINVAL : error;
 }
+
+#if HAVE_SHM_OPEN
+/* Remove the name of OBJECT, unless another process has given it to another
+   object meanwhile.  */
+static void
+unlink_own (const struct gshm_object *object)
+{
+  struct stat own, named;
+  int fd = shm_open (object->name, O_RDONLY, 0);
+
+  if (fd < 0)
+    return;
+  if (fstat (fd, &named) == 0 && fstat (object->fd, &own) == 0
+      && named.st_dev == own.st_dev && named.st_ino == own.st_ino)
+    shm_unlink (object->name);
+  close (fd);
+}
+#endif
 
 void
 gshm_object_close (struct gshm_object *object)
 {
-  if (object == NULL)
+  if (object == NULL || object->state == CLOSED)
     return;
 #if HAVE_SHM_OPEN
-  if (object->flags & NAMED)
-    shm_unlink (object->name);
+  if (object->state == NAMED)
+    unlink_own (object);
 #endif
   if (object->memory != NULL)
     munmap (object->memory, object->size);
-  if (object->fd >= 0)
-    close (object->fd);
+  close (object->fd);
   *object = (struct gshm_object) { .fd = -1 };
 }
 
