@@ -11,12 +11,18 @@ These are the ones of guile-shm: programs in Python, C and Guile share them.
     for message in gshm.Channel.attach("/frames", timeout=10):
         print(message)
 
-Timeouts are in seconds; None, the default, waits for ever.  A wait ends at
-Ctrl-C.
+Timeouts are in seconds; None waits for ever, and is the default but where
+something is attached.
 
-If another process truncates an object, an access past its end ends this
-process with SIGBUS.  An object that is sealed with F_SEAL_SHRINK cannot be
-truncated.
+Ctrl-C, or another signal whose handler raises an exception, ends a wait within
+a tenth of a second.  What the operation has taken by then is given back, except
+that a message that is being sent may have been sent.  If the exception comes at
+the very end of a `with` block, the lock may stay locked until this process ends.
+
+If another process truncates an object, an access past its end ends this process
+with SIGBUS; an object that is sealed with F_SEAL_SHRINK cannot be truncated.
+The same happens if /dev/shm is full when a page is accessed for the first time;
+`create` with reserve=True prevents that.
 
 This module needs the library libgshm, of the Debian package libgshm0.
 """
@@ -24,9 +30,10 @@ This module needs the library libgshm, of the Debian package libgshm0.
 import ctypes
 import errno
 import mmap
+import operator
 import os
+import sys
 import time
-from contextlib import contextmanager
 from ctypes import (
     POINTER,
     byref,
@@ -39,7 +46,7 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from typing import Any, Callable, Iterator, Optional, Union
+from typing import Any, Callable, Iterator, List, Optional, TypeVar, Union
 
 __all__ = [
     "Barrier",
@@ -95,7 +102,7 @@ class _Object(ctypes.Structure):
         ("memory", c_void_p),
         ("size", c_size_t),
         ("fd", c_int),
-        ("flags", c_int),
+        ("state", c_int),
         ("name", c_char * 256),
     ]
 
@@ -127,6 +134,7 @@ _mode_t = c_uint32
 _prototypes = {
     "object_create": (POINTER(_Object), c_char_p, c_size_t, _mode_t),
     "object_publish": (POINTER(_Object),),
+    "object_reserve": (POINTER(_Object),),
     "object_attach": (POINTER(_Object), c_char_p, c_int, c_int64),
     "object_map": (POINTER(_Object), c_int, c_int),
     "object_unlink": (c_char_p,),
@@ -205,25 +213,32 @@ _gshm: Any = _Functions()
 _CHANNEL_HEADER_SIZE = 1664
 _TIMED_OUT = -errno.ETIMEDOUT
 
+_hints = {
+    -errno.EDEADLK: "this thread would wait for itself",
+    -errno.EMSGSIZE: "the message is larger than the largest",
+    -errno.EOVERFLOW: "its value is the largest possible",
+}
+
 
 def _fail(result: int, what: str) -> None:
     """Raise the exception for RESULT, a negative errno, which is about WHAT."""
     if result == -errno.EINVAL:
-        raise FormatError(f"there is no valid {what}")
+        raise FormatError(
+            f"there is no valid {what}: it was not initialized, is somewhere "
+            f"else, or has another version"
+        )
     if result == -errno.EPIPE:
         raise Closed(f"the {what} is closed")
     if result == -errno.ETIMEDOUT:
         raise TimeoutError(errno.ETIMEDOUT, "Timeout expired", what)
     if result == -errno.EOWNERDEAD:
         raise OwnerDied(f"the last owner of the {what} died")
-    hint = {
-        -errno.EDEADLK: "this thread would wait for itself",
-        -errno.EPERM: "this thread does not own it",
-        -errno.EMSGSIZE: "the message is larger than the largest",
-        -errno.EOVERFLOW: "its value is the largest possible",
-    }.get(result)
+    if result == -errno.EPERM:
+        raise RuntimeError(f"this thread does not own the {what}")
     text = os.strerror(-result)
-    raise OSError(-result, f"{text} ({hint})" if hint else text, what)
+    if result in _hints:
+        text = f"{text} ({_hints[result]})"
+    raise OSError(-result, text, what)
 
 
 def _check(result: int, what: str) -> None:
@@ -231,33 +246,61 @@ def _check(result: int, what: str) -> None:
         _fail(result, what)
 
 
-# The library's waits do not end at a signal, whose handler Python calls
-# afterwards.
-_PIECE = 100_000_000
+def _count(value: Any, what: str, least: int = 0) -> int:
+    """Return VALUE, an integer that fits into a size_t."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} is not an integer: {value!r}") from None
+    if not least <= number <= sys.maxsize:
+        raise ValueError(f"{what} is less than {least}, or too large: {value}")
+    return number
 
 
-def _check_timeout(timeout: Optional[float]) -> None:
+# Calls.
+#
+# Python runs the handler of a signal between two of its instructions, also
+# right after the call of a function, so that the function's result is lost if
+# the handler raises an exception.  What is taken would stay taken.  So the
+# results of calls that take something are stored by one instruction:
+#
+#     results[:] = map(function, [argument])
+#
+# and the handler of the exception finds them there.
+
+_Results = List[int]
+
+# The library's waits do not end at a signal.
+_PIECE = 0.1
+
+
+def _seconds(timeout: Optional[float]) -> Optional[float]:
+    """Return TIMEOUT, or None if it never expires."""
     if timeout is not None and not timeout >= 0:
         raise ValueError(f"timeout is negative or not a number: {timeout}")
+    return None if timeout is None or timeout > 1e9 else timeout
 
 
-def _wait(timeout: Optional[float], call: Any, *arguments: Any) -> int:
+def _nanoseconds(seconds: Optional[float]) -> int:
+    """Return SECONDS, but at most those of a piece."""
+    return int(1e9 * (_PIECE if seconds is None else min(_PIECE, seconds)))
+
+
+def _wait(
+    results: _Results, timeout: Optional[float], call: Any, *arguments: Any
+) -> int:
     """Call CALL with ARGUMENTS and a timeout until it has a result."""
-    _check_timeout(timeout)
-    if timeout is None:
-        result = call(*arguments, _PIECE)
-        while result == _TIMED_OUT:
-            result = call(*arguments, _PIECE)
-        return result
-    if timeout == 0:
-        return call(*arguments, 0)
-    end = time.monotonic() + timeout
-    left = timeout
+    left = timeout = _seconds(timeout)
+    end = None if timeout is None else time.monotonic() + timeout
     while True:
-        result = call(*arguments, min(_PIECE, int(left * 1e9)))
-        left = end - time.monotonic()
-        if result != _TIMED_OUT or left <= 0:
-            return result
+        every = [[argument] for argument in (*arguments, _nanoseconds(left))]
+        results[:] = map(call, *every)
+        if results[0] != _TIMED_OUT:
+            return results[0]
+        if end is not None:
+            left = end - time.monotonic()
+            if left <= 0 or timeout == 0:
+                return _TIMED_OUT
 
 
 # Objects.
@@ -290,22 +333,35 @@ _release_buffer.restype = None
 class _Pin:
     """The memory of a buffer, which stays in its place as long as this does."""
 
+    _buffer = None
+
     def __init__(self, buffer: Any, is_written: bool) -> None:
-        self._buffer = None
         view = _PyBuffer()
         # PyBUF_SIMPLE: its bytes, one after the other.  PyBUF_WRITABLE.
         _get_buffer(buffer, byref(view), 1 if is_written else 0)
         self._buffer = view
         self.address = view.buf or 0
         self.length = view.len
-        self.is_writable = not view.readonly
 
     def __del__(self) -> None:
         if self._buffer is not None:
             _release_buffer(byref(self._buffer))
 
 
-class Object:
+class _Handle:
+    """What cannot be copied: another process attaches to it by its name."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self!r} cannot be copied; attach to its object")
+
+    def __copy__(self) -> Any:
+        self.__reduce__()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        self.__reduce__()
+
+
+class Object(_Handle):
     """A shared memory object, mapped.
 
     `memory` is a memoryview of all of it; numpy.frombuffer makes an array of
@@ -314,28 +370,30 @@ class Object:
     """
 
     def __init__(self, mapping: mmap.mmap, name: Optional[str]) -> None:
-        self._mapping = mapping
+        self._mapping: Optional[mmap.mmap] = mapping
+        self._size = len(mapping)
         self.name = name
         self.memory = memoryview(mapping)
 
     @property
     def size(self) -> int:
         """The size, in bytes."""
-        return len(self._mapping)
+        return self._size
 
     def __len__(self) -> int:
-        return len(self._mapping)
+        return self._size
 
     def __repr__(self) -> str:
-        return f"<gshm.Object {self.name or 'anonymous'}>"
+        closed = ", closed" if self._mapping is None else ""
+        return f"<gshm.Object {self.name or 'without a name'}{closed}>"
 
     def close(self) -> None:
         """Give the memory back, as soon as nothing else uses it."""
         try:
             self.memory.release()
-            self._mapping.close()
         except BufferError:
-            pass
+            self.memory = memoryview(b"")
+        self._mapping = None
 
     def __enter__(self) -> "Object":
         return self
@@ -347,25 +405,48 @@ class Object:
 def _encoded(name: str) -> bytes:
     if not isinstance(name, str):
         raise TypeError(f"a name is a str: {name!r}")
-    if "\0" in name:
-        raise ValueError(f"a name has no NUL: {name!r}")
-    return name.encode("utf-8", "surrogateescape")
-
-
-def _check_object(result: int, name: Optional[str]) -> None:
-    """Raise OSError for RESULT of a function for objects."""
-    if result == -errno.EINVAL and name is not None:
+    if (
+        len(name) < 2
+        or name[0] != "/"
+        or "/" in name[1:]
+        or "\0" in name
+        or name in ("/.", "/..")
+    ):
         raise ValueError(
             f"a name is '/' and then one or more other characters, none of "
             f"them another '/': {name!r}"
         )
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _check_object(result: int, what: Optional[str]) -> None:
+    """Raise OSError for RESULT of a function for the object WHAT."""
     if result < 0:
-        raise OSError(-result, os.strerror(-result), name)
+        raise OSError(
+            -result, os.strerror(-result), what or "object without a name"
+        )
 
 
-def _mapped(handle: _Object, name: Optional[str], is_writable: bool) -> Object:
-    access = mmap.ACCESS_WRITE if is_writable else mmap.ACCESS_READ
-    return Object(mmap.mmap(handle.fd, handle.size, access=access), name)
+class _Opened:
+    """An object of the library's, for a short time."""
+
+    def __enter__(self) -> Any:
+        self._object = _Object(fd=-1)
+        self.handle = byref(self._object)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        _gshm.object_close(self.handle)
+
+    def map(self, name: Optional[str], is_writable: bool) -> Object:
+        access = mmap.ACCESS_WRITE if is_writable else mmap.ACCESS_READ
+        try:
+            mapping = mmap.mmap(
+                self._object.fd, self._object.size, access=access
+            )
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, name) from None
+        return Object(mapping, name)
 
 
 def create(
@@ -373,72 +454,74 @@ def create(
     size: int,
     mode: int = 0o600,
     initialize: Optional[Callable[[Object], Any]] = None,
+    reserve: bool = False,
 ) -> Object:
     """Create an object of SIZE bytes, all zero, and return it.
 
     It appears whole: before any process can attach to it, `initialize` is
-    called with it.  If that raises an exception, there is no object.  With None
-    as its name it is anonymous, for the children of this process.
+    called with it.  If that raises an exception, there is no object.  With
+    None as its name it is anonymous, for the children of os.fork.  With
+    RESERVE, all of its memory is allocated at once.
 
-    Raises FileExistsError if the name is taken.
+    Raises FileExistsError if the name is taken, and OSError with ENOSPC if
+    there is too little memory to reserve.
     """
-    handle = _Object()
     encoded = None if name is None else _encoded(name)
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"a size is an integer from 1 on: {size!r}")
-    if not 0 <= mode <= 0o777:
-        raise ValueError(f"mode is not from 0 to 0o777: {mode:#o}")
-    _check_object(
-        _gshm.object_create(byref(handle), encoded, size, mode), name
-    )
-    try:
-        result = _mapped(handle, name, True)
+    size = _count(size, "size", 1)
+    mode = _count(mode, "mode")
+    if mode > 0o777:
+        raise ValueError(f"mode is larger than 0o777: {mode:#o}")
+    with _Opened() as opened:
+        _check_object(
+            _gshm.object_create(opened.handle, encoded, size, mode), name
+        )
+        if reserve:
+            _check_object(_gshm.object_reserve(opened.handle), name)
+        result = opened.map(name, True)
         if initialize is not None:
             initialize(result)
-        _check_object(_gshm.object_publish(byref(handle)), name)
-    finally:
-        _gshm.object_close(byref(handle))
-    return result
+        if name is not None:
+            _check_object(_gshm.object_publish(opened.handle), name)
+        return result
 
 
-def attach(name: str, writable: bool = False, timeout: float = 0) -> Object:
+def attach(
+    name: str, writable: bool = False, timeout: Optional[float] = 0
+) -> Object:
     """Return the object NAME, mapped for reading only unless WRITABLE.
 
     Waits up to TIMEOUT seconds until it exists.  Raises FileNotFoundError if it
-    does not, TimeoutError if it has no size yet, and PermissionError.
+    does not, TimeoutError if it has no size yet, PermissionError if this user
+    may not open it so, and other kinds of OSError as the system does.
     """
-    handle = _Object()
     encoded = _encoded(name)
-    result = _wait(
-        timeout,
-        lambda left: _absent_as_timeout(
-            _gshm.object_attach(byref(handle), encoded, writable, left)
-        ),
-    )
-    if result == _TIMED_OUT:
-        # Which of the two it was.
-        result = _gshm.object_attach(byref(handle), encoded, writable, 0)
-    _check_object(result, name)
-    try:
-        return _mapped(handle, name, writable)
-    finally:
-        _gshm.object_close(byref(handle))
+    writable = bool(writable)
+    with _Opened() as opened:
+        absent = -errno.ENOENT
 
+        def call(left: int) -> int:
+            nonlocal absent
+            result = _gshm.object_attach(opened.handle, encoded, writable, left)
+            if result not in (-errno.ENOENT, _TIMED_OUT):
+                return result
+            absent = result
+            return _TIMED_OUT
 
-def _absent_as_timeout(result: int) -> int:
-    return _TIMED_OUT if result == -errno.ENOENT else result
+        result = _wait([], timeout, call)
+        _check_object(absent if result == _TIMED_OUT else result, name)
+        return opened.map(name, writable)
 
 
 def map_descriptor(fd: int, writable: bool = False) -> Object:
     """Return the object behind the descriptor FD, which stays the caller's."""
-    handle = _Object()
-    result = _gshm.object_map(byref(handle), fd, writable)
-    if result < 0:
-        raise OSError(-result, os.strerror(-result), f"descriptor {fd}")
-    try:
-        return _mapped(handle, None, writable)
-    finally:
-        _gshm.object_close(byref(handle))
+    fd = _count(fd, "descriptor")
+    with _Opened() as opened:
+        writable = bool(writable)
+        _check_object(
+            _gshm.object_map(opened.handle, min(fd, 0x7FFFFFFF), writable),
+            f"descriptor {fd}",
+        )
+        return opened.map(None, writable)
 
 
 def unlink(name: str) -> None:
@@ -452,34 +535,54 @@ def unlink(name: str) -> None:
 # Locks.
 
 
-class _Structure:
+class _Structure(_Handle):
     """What is at an offset of an object."""
 
     _what = ""
     _size = 0
     _is_written = True
 
-    def __init__(self, memory: Any, offset: int, length: int) -> None:
-        buffer = memory._mapping if isinstance(memory, Object) else memory
-        if self._is_written and isinstance(memory, Object):
-            if memory.memory.readonly:
+    def __init__(
+        self, memory: Any, offset: int, length: Optional[int] = None
+    ) -> None:
+        offset = _count(offset, "offset")
+        self._memory = memory
+        self._offset = offset
+        if isinstance(memory, Object):
+            if memory._mapping is None:
+                raise ValueError(f"{memory!r} is closed")
+            if self._is_written and memory.memory.readonly:
                 raise ValueError(
                     f"a {self._what} needs an object that is attached with "
                     f"writable=True: {memory!r}"
                 )
-        pin = _Pin(buffer, self._is_written)
-        if offset < 0 or length < 0 or offset + length > pin.length:
+            memory = memory._mapping
+        pin = _Pin(memory, self._is_written)
+        if length is None:
+            length = max(0, pin.length - offset)
+        length = _count(length, "length")
+        if offset + length > pin.length:
             raise ValueError(
-                f"a {self._what} of {length} bytes at offset {offset} is not "
-                f"in the {pin.length} bytes of {memory!r}"
+                f"a {self._what} of {length} bytes at offset {offset} does not "
+                f"fit into {pin.length} bytes"
             )
         if (pin.address + offset) % 8 != 0:
             raise ValueError(
-                f"offset is not at a multiple of 8 bytes: {offset}"
+                f"the address of a {self._what} is not a multiple of 8: offset "
+                f"{offset}"
             )
         self._pin = pin
         self._address = pin.address + offset
-        self._name = f"{self._what} at offset {offset} of {memory!r}"
+        self._length = length
+
+    @property
+    def _name(self) -> str:
+        place = (
+            repr(self._memory)
+            if isinstance(self._memory, Object)
+            else f"a {type(self._memory).__name__}"
+        )
+        return f"{self._what} at offset {self._offset} of {place}"
 
     def __repr__(self) -> str:
         return f"<gshm {self._name}>"
@@ -495,14 +598,6 @@ class _Lock(_Structure):
     def __init__(self, memory: Any, offset: int = 0) -> None:
         super().__init__(memory, offset, self._size)
 
-    def _try(self, timeout: Optional[float], call: Any, *others: Any) -> bool:
-        """Return whether CALL succeeds before TIMEOUT."""
-        result = _wait(timeout, call, self._address, *others)
-        if result == _TIMED_OUT:
-            return False
-        self._check(result)
-        return True
-
 
 class _Owned(_Lock):
     """A lock with an owner, which may die."""
@@ -516,33 +611,54 @@ class _Owned(_Lock):
         super().__init__(memory, offset)
         self._repair = repair
 
+    _unlock: Any = None
+    _abandon: Any = None
+
     def _acquire(
-        self, timeout: Optional[float], lock: Any, abandon: Any
+        self, results: _Results, timeout: Optional[float], lock: Any
     ) -> bool:
-        _check_timeout(timeout)
-        try:
-            result = _wait(timeout, lock, self._address)
-        except BaseException:
-            # Ctrl-C, at an instant when this thread may have the lock.
-            abandon(self._address)
-            raise
+        result = _wait(results, timeout, lock, self._address)
         if result == _TIMED_OUT:
             return False
         if result == -errno.EOWNERDEAD:
-            self._recover(abandon)
-        elif result < 0:
-            _fail(result, self._name)
+            if self._repair is None:
+                _fail(result, self._name)
+            self._repair()
+            results[:] = [0]
+        self._check(result if result != -errno.EOWNERDEAD else 0)
         return True
 
-    def _recover(self, abandon: Any) -> None:
-        """This thread has the lock of a dead owner."""
+    def _undo(self, results: _Results) -> None:
+        """Undo what RESULTS of an attempt to lock tell."""
+        if results == [0]:
+            self._unlock(self._address)
+        elif results == [-errno.EOWNERDEAD]:
+            self._abandon(self._address)
+
+    def _release(self, error: Any = None) -> None:
+        result = self._unlock(self._address)
+        # A wait that failed may have left it unlocked.
+        if result != -errno.EPERM or error is None:
+            self._check(result)
+
+
+class _Locked:
+    """A context in which a lock is locked."""
+
+    def __init__(self, lock: _Owned, call: Any) -> None:
+        self._lock = lock
+        self._call = call
+
+    def __enter__(self) -> None:
+        results: _Results = []
         try:
-            if self._repair is None:
-                raise OwnerDied(f"the last owner of the {self._name} died")
-            self._repair()
+            self._lock._acquire(results, None, self._call)
         except BaseException:
-            abandon(self._address)
+            self._lock._undo(results)
             raise
+
+    def __exit__(self, kind: Any, error: Any, _: Any) -> None:
+        self._lock._release(error)
 
 
 class Mutex(_Owned):
@@ -552,14 +668,19 @@ class Mutex(_Owned):
         with mutex:
             ...
 
-    Then REPAIR, a procedure without arguments, is called with the mutex locked,
-    to make the data consistent.  If it raises an exception, or if there is none,
-    which raises OwnerDied, the mutex is unlocked again, and the next one to lock
-    it is told in the same way.
+    If the last owner died, REPAIR, a procedure without arguments, is called
+    with the mutex locked, to make the data consistent.  Without one, OwnerDied
+    is raised.  If that or REPAIR raises an exception, the mutex is unlocked
+    again, and the next one to lock it is told in the same way.
+
+    A `with` block that an exception ends unlocks the mutex as any other: the
+    data count as consistent.
     """
 
     _what = "mutex"
     _size = 24
+    _unlock = staticmethod(_gshm.mutex_unlock)
+    _abandon = staticmethod(_gshm.mutex_abandon)
 
     @classmethod
     def init(cls, memory: Any, offset: int = 0, **options: Any) -> "Mutex":
@@ -569,19 +690,35 @@ class Mutex(_Owned):
         return mutex
 
     def acquire(self, timeout: Optional[float] = None) -> bool:
-        """Lock it.  Return False if the timeout expires."""
-        return self._acquire(timeout, _gshm.mutex_lock, _gshm.mutex_abandon)
+        """Lock it.  Return False if the timeout expires.
+
+        Raises OwnerDied; OSError with EDEADLK if this thread owns it.
+        """
+        results: _Results = []
+        try:
+            return self._acquire(results, timeout, _gshm.mutex_lock)
+        except BaseException:
+            self._undo(results)
+            raise
 
     def release(self) -> None:
-        """Unlock it; the data are consistent."""
-        self._check(_gshm.mutex_unlock(self._address))
+        """Unlock it; the data are consistent.
+
+        Raises RuntimeError if this thread does not own it.
+        """
+        self._release()
 
     def __enter__(self) -> "Mutex":
-        self.acquire()
-        return self
+        results: _Results = []
+        try:
+            self._acquire(results, None, _gshm.mutex_lock)
+            return self
+        except BaseException:
+            self._undo(results)
+            raise
 
-    def __exit__(self, *_: Any) -> None:
-        self.release()
+    def __exit__(self, kind: Any, error: Any, _: Any) -> None:
+        self._release(error)
 
 
 class Condition(_Lock):
@@ -601,23 +738,41 @@ class Condition(_Lock):
         """Unlock MUTEX, wait for a signal, and lock it again.
 
         Return False if the timeout expires.  Check your condition again: this
-        also returns without a signal, after a tenth of a second; `wait_for`
-        does that.  The mutex is locked again also if this raises an exception,
-        except for OwnerDied.
+        also returns True without a signal, after a tenth of a second;
+        `wait_for` does that.
+
+        Raises RuntimeError if this thread does not own MUTEX, and OwnerDied as
+        that does.  After OwnerDied and FormatError MUTEX is not locked; after
+        another exception, as that of Ctrl-C, it is.
         """
-        _check_timeout(timeout)
-        left = _PIECE if timeout is None else min(_PIECE, int(timeout * 1e9))
-        result = _gshm.condition_variable_wait(
-            self._address, mutex._address, left
-        )
-        if result == -errno.EOWNERDEAD:
-            mutex._recover(_gshm.mutex_abandon)
-        elif result == -errno.EPERM:
-            _fail(result, mutex._name)
-        elif result < 0 and result != _TIMED_OUT:
-            _fail(result, self._name)
-        # Not a second piece: a signal may have come between the two.
-        return result != _TIMED_OUT or left == _PIECE
+        if not isinstance(mutex, Mutex):
+            raise TypeError(f"not a gshm.Mutex: {mutex!r}")
+        timeout = _seconds(timeout)
+        is_whole = timeout is not None and timeout <= _PIECE
+        results: _Results = []
+        try:
+            # Not a second piece: a signal may have come between the two.
+            results[:] = map(
+                _gshm.condition_variable_wait,
+                [self._address],
+                [mutex._address],
+                [_nanoseconds(timeout)],
+            )
+            result = results[0]
+            if result == -errno.EOWNERDEAD and mutex._repair is not None:
+                mutex._repair()
+                results[:] = []
+            elif result == -errno.EPERM or result == -errno.EOWNERDEAD:
+                _fail(result, mutex._name)
+            elif result < 0 and result != _TIMED_OUT:
+                _fail(result, f"{self._name}, or no valid {mutex._name}")
+        except BaseException:
+            if results == [0]:
+                _gshm.condition_variable_signal(self._address)
+            elif results == [-errno.EOWNERDEAD]:
+                _gshm.mutex_abandon(mutex._address)
+            raise
+        return result != _TIMED_OUT or not is_whole
 
     def wait_for(
         self,
@@ -629,7 +784,7 @@ class Condition(_Lock):
 
         Return that, or, if the timeout expires, the last one.
         """
-        _check_timeout(timeout)
+        timeout = _seconds(timeout)
         end = None if timeout is None else time.monotonic() + timeout
         result = predicate()
         while not result:
@@ -658,8 +813,9 @@ class Semaphore(_Lock):
     @classmethod
     def init(cls, memory: Any, offset: int = 0, value: int = 1) -> "Semaphore":
         """Initialize a semaphore with VALUE, once, and return it."""
-        if not 0 <= value < 1 << 31:
-            raise ValueError(f"value is not from 0 to 2147483647: {value}")
+        value = _count(value, "value")
+        if value > 0x7FFFFFFF:
+            raise ValueError(f"value is larger than 2147483647: {value}")
         semaphore = cls(memory, offset)
         semaphore._check(_gshm.semaphore_init(semaphore._address, value))
         return semaphore
@@ -669,10 +825,27 @@ class Semaphore(_Lock):
 
         Return False if the timeout expires.
         """
-        return self._try(timeout, _gshm.semaphore_wait)
+        results: _Results = []
+        try:
+            _wait(results, timeout, _gshm.semaphore_wait, self._address)
+            if results[0] == _TIMED_OUT:
+                return False
+            self._check(results[0])
+            return True
+        except BaseException:
+            self._undo(results)
+            raise
+
+    def _undo(self, results: _Results) -> None:
+        """Give back what RESULTS of a wait tell."""
+        if results == [0]:
+            _gshm.semaphore_post(self._address)
 
     def release(self) -> None:
-        """Add 1 to the value."""
+        """Add 1 to the value.
+
+        Raises OSError with EOVERFLOW if it is 2147483647.
+        """
         self._check(_gshm.semaphore_post(self._address))
 
     @property
@@ -683,8 +856,14 @@ class Semaphore(_Lock):
         return value.value
 
     def __enter__(self) -> "Semaphore":
-        self.acquire()
-        return self
+        results: _Results = []
+        try:
+            _wait(results, None, _gshm.semaphore_wait, self._address)
+            self._check(results[0])
+            return self
+        except BaseException:
+            self._undo(results)
+            raise
 
     def __exit__(self, *_: Any) -> None:
         self.release()
@@ -698,9 +877,10 @@ class Barrier(_Lock):
 
     @classmethod
     def init(cls, memory: Any, offset: int = 0, parties: int = 2) -> "Barrier":
-        """Initialize a barrier for PARTIES threads, once, and return it."""
-        if not 1 <= parties <= 256:
-            raise ValueError(f"parties is not from 1 to 256: {parties}")
+        """Initialize a barrier for PARTIES threads, 1 to 256, and return it."""
+        parties = _count(parties, "parties", 1)
+        if parties > 256:
+            raise ValueError(f"parties is larger than 256: {parties}")
         barrier = cls(memory, offset)
         barrier._check(_gshm.barrier_init(barrier._address, parties))
         return barrier
@@ -710,7 +890,11 @@ class Barrier(_Lock):
 
         Return False if the timeout expires.
         """
-        return self._try(timeout, _gshm.barrier_wait)
+        result = _wait([], timeout, _gshm.barrier_wait, self._address)
+        if result == _TIMED_OUT:
+            return False
+        self._check(result)
+        return True
 
 
 class RWLock(_Owned):
@@ -726,6 +910,8 @@ class RWLock(_Owned):
 
     _what = "read-write lock"
     _size = 24 + 8 * 128
+    _unlock = staticmethod(_gshm.rwlock_unlock)
+    _abandon = staticmethod(_gshm.rwlock_abandon)
 
     @classmethod
     def init(cls, memory: Any, offset: int = 0, **options: Any) -> "RWLock":
@@ -735,43 +921,46 @@ class RWLock(_Owned):
         return lock
 
     def acquire_read(self, timeout: Optional[float] = None) -> bool:
-        """Lock it as a reader.  Return False if the timeout expires."""
-        return self._acquire(
-            timeout, _gshm.rwlock_read_lock, _gshm.rwlock_abandon
-        )
+        """Lock it as a reader.  Return False if the timeout expires.
+
+        After a dead writer, this thread is the writer, until `release`.  Raises
+        what the `acquire` of a mutex does.
+        """
+        results: _Results = []
+        try:
+            return self._acquire(results, timeout, _gshm.rwlock_read_lock)
+        except BaseException:
+            self._undo(results)
+            raise
 
     def acquire_write(self, timeout: Optional[float] = None) -> bool:
         """Lock it as the writer.  Return False if the timeout expires."""
-        return self._acquire(
-            timeout, _gshm.rwlock_write_lock, _gshm.rwlock_abandon
-        )
+        results: _Results = []
+        try:
+            return self._acquire(results, timeout, _gshm.rwlock_write_lock)
+        except BaseException:
+            self._undo(results)
+            raise
 
     def release(self) -> None:
-        """Unlock it; the data are consistent."""
-        self._check(_gshm.rwlock_unlock(self._address))
+        """Unlock it; the data are consistent.
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+        Raises RuntimeError if this thread has not locked it.
+        """
+        self._release()
+
+    def reading(self) -> _Locked:
         """Return a context in which it is locked as a reader."""
-        self.acquire_read()
-        try:
-            yield
-        finally:
-            self.release()
+        return _Locked(self, _gshm.rwlock_read_lock)
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> _Locked:
         """Return a context in which it is locked as the writer."""
-        self.acquire_write()
-        try:
-            yield
-        finally:
-            self.release()
+        return _Locked(self, _gshm.rwlock_write_lock)
 
 
 # Channels.
 
-_Bytes = Union[bytes, bytearray, memoryview]
+_Bytes = Any  # bytes, or another object with the buffer protocol
 
 
 def _encode(data: Any) -> bytes:
@@ -792,21 +981,24 @@ def _cbor() -> Any:
     return cbor2
 
 
+_M = TypeVar("_M", bound="_Messages")
+
+
 class _Messages(_Structure):
-    """What has a structure for its memory, and a name if it has an object."""
+    """What has a handle of the library's."""
 
     _open: Any = None
 
     def __init__(
         self, memory: Any, offset: int = 0, length: Optional[int] = None
     ) -> None:
-        if length is None:
-            length = max(0, len(memory) - offset)
         super().__init__(memory, offset, length)
         self._handle = _Memory()
-        self._check(self._open(byref(self._handle), self._address, length))
+        self._check(
+            self._open(byref(self._handle), self._address, self._length)
+        )
 
-    def __enter__(self) -> "_Messages":
+    def __enter__(self: _M) -> _M:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -816,24 +1008,66 @@ class _Messages(_Structure):
         raise NotImplementedError
 
     def _send(self, call: Any, message: Any, timeout: Optional[float]) -> None:
+        handle = byref(self._handle)
         if type(message) is bytes:
-            result = _wait(
-                timeout, call, byref(self._handle), message, len(message)
-            )
+            result = _wait([], timeout, call, handle, message, len(message))
         else:
             pin = _Pin(message, False)
-            result = _wait(
-                timeout, call, byref(self._handle), pin.address, pin.length
-            )
-        if result < 0:
-            _fail(result, self._name)
+            result = _wait([], timeout, call, handle, pin.address, pin.length)
+        self._check(result)
+
+
+def _bytes_at(address: int, length: int) -> bytes:
+    return (c_char * length).from_address(address).raw if length else b""
+
+
+class _SlotContext:
+    """A context with a slot, whose value is a memoryview."""
+
+    def __init__(
+        self, channel: "Channel", length: Optional[int], timeout: Any
+    ) -> None:
+        _seconds(timeout)
+        self._channel = channel
+        self._length = length
+        self._timeout = timeout
+        self._slot = _Slot()
+
+    def __enter__(self) -> memoryview:
+        try:
+            self._channel._fill(self._slot, self._length, self._timeout)
+            array = (c_char * self._slot.length).from_address(self._slot.bytes)
+            array._pin = self._channel._pin
+            view = memoryview(array).cast("B")
+            self._view = view if self._length is not None else view.toreadonly()
+            return self._view
+        except BaseException:
+            _gshm.channel_cancel(byref(self._slot))
+            raise
+
+    def __exit__(self, kind: Any, error: Any, _: Any) -> None:
+        slot = byref(self._slot)
+        try:
+            if kind is None:
+                self._channel._check(
+                    _gshm.channel_release(slot)
+                    if self._length is None
+                    else _gshm.channel_commit(slot, self._length)
+                )
+        finally:
+            # If that was done, there is no slot.
+            _gshm.channel_cancel(slot)
+            try:
+                self._view.release()
+            except BufferError:
+                pass  # an array on it shows the memory until it is gone
 
 
 class Channel(_Messages):
     """A channel: a queue of messages, for any senders and receivers.
 
     Iterating over one receives its messages, until it is closed.  As a context
-    it is closed at the end, for all.
+    it is closed at the end, for all processes; to stop using one, drop it.
     """
 
     _what = "channel"
@@ -848,17 +1082,16 @@ class Channel(_Messages):
         A message takes 8 bytes more than it has, and is padded to a multiple of
         8.  The object stays until its name is removed.
         """
-        size = _CHANNEL_HEADER_SIZE + capacity
+        size = _CHANNEL_HEADER_SIZE + _count(capacity, "capacity", 8)
 
         def initialize(object: Object) -> None:
             pin = _Pin(object._mapping, True)
-            if capacity < 8 or _gshm.channel_init(pin.address, size) < 0:
-                raise ValueError(f"capacity is not from 8 on: {capacity}")
+            _check(_gshm.channel_init(pin.address, size), cls._what)
 
         return cls(create(name, size, mode, initialize))
 
     @classmethod
-    def attach(cls, name: str, timeout: float = 0) -> "Channel":
+    def attach(cls, name: str, timeout: Optional[float] = 0) -> "Channel":
         """Return the channel in the object NAME; wait until that exists."""
         return cls(attach(name, True, timeout))
 
@@ -867,37 +1100,41 @@ class Channel(_Messages):
         cls, memory: Any, offset: int = 0, length: Optional[int] = None
     ) -> "Channel":
         """Make LENGTH bytes at OFFSET a channel, once, and return it."""
-        if length is None:
-            length = max(0, len(memory) - offset)
         place = _Structure.__new__(cls)
         _Structure.__init__(place, memory, offset, length)
-        if _gshm.channel_init(place._address, length) < 0:
+        if place._length < _CHANNEL_HEADER_SIZE + 8:
             raise ValueError(
-                f"a channel needs {_CHANNEL_HEADER_SIZE + 8} bytes at a "
-                f"multiple of 8: {length} at {offset}"
+                f"a channel needs {_CHANNEL_HEADER_SIZE + 8} bytes or more: "
+                f"{place._length} at offset {offset}"
             )
+        place._check(_gshm.channel_init(place._address, place._length))
         return cls(memory, offset, length)
 
     def send(self, message: _Bytes, timeout: Optional[float] = None) -> None:
         """Send MESSAGE, bytes or another buffer; wait until there is space.
 
-        Raises TimeoutError; Closed; and OSError with EMSGSIZE if the message is
-        larger than the channel.
+        Raises TimeoutError; Closed; OSError with EMSGSIZE if the message is
+        larger than the channel, or with EDEADLK within a context of `slot`.
         """
         self._send(_gshm.channel_send, message, timeout)
 
     def receive(self, timeout: Optional[float] = None) -> bytes:
         """Wait for a message and return it.
 
-        Raises TimeoutError, and Closed if the channel is closed and empty.
+        Raises TimeoutError; Closed if the channel is closed and empty; OSError
+        with EDEADLK within a context of `message`.
         """
-        slot = self._peek(timeout)
+        slot = _Slot()
+        results: _Results = []
         try:
-            message = ctypes.string_at(slot.bytes, slot.length)
+            self._fill(slot, None, timeout)
+            message = _bytes_at(slot.bytes, slot.length)
+            results[:] = map(_gshm.channel_release, [byref(slot)])
         except BaseException:
             _gshm.channel_cancel(byref(slot))
             raise
-        self._check(_gshm.channel_release(byref(slot)))
+        if results[0] < 0:
+            _fail(results[0], self._name)
         return message
 
     def __iter__(self) -> Iterator[bytes]:
@@ -916,66 +1153,37 @@ class Channel(_Messages):
         """Wait for a message and return the data that it has as CBOR."""
         return _decode(self.receive(timeout))
 
-    def _peek(self, timeout: Optional[float]) -> _Slot:
-        return self._fill(timeout, _gshm.channel_peek)
+    def _fill(
+        self, slot: _Slot, length: Optional[int], timeout: Optional[float]
+    ) -> None:
+        """Set SLOT to space for LENGTH bytes, or to the next message."""
+        handle = byref(self._handle)
+        if length is None:
+            call, arguments = _gshm.channel_peek, (handle, byref(slot))
+        else:
+            call = _gshm.channel_reserve
+            arguments = (handle, byref(slot), length)
+        self._check(_wait([], timeout, call, *arguments))
 
-    def _fill(self, timeout: Optional[float], call: Any, *length: int) -> _Slot:
-        slot = _Slot()
-        try:
-            result = _wait(
-                timeout, call, byref(self._handle), byref(slot), *length
-            )
-        except BaseException:
-            # Ctrl-C, at an instant when this thread may have the slot.
-            _gshm.channel_cancel(byref(slot))
-            raise
-        if result < 0:
-            _fail(result, self._name)
-        return slot
-
-    def _view(self, slot: _Slot) -> memoryview:
-        """Return the bytes of SLOT, which keep the memory in its place."""
-        array = (c_char * slot.length).from_address(slot.bytes)
-        array._pin = self._pin
-        return memoryview(array).cast("B")
-
-    @contextmanager
     def slot(
         self, length: int, timeout: Optional[float] = None
-    ) -> Iterator[memoryview]:
+    ) -> _SlotContext:
         """Return a context for writing a message of LENGTH bytes in place.
 
-        Its value is a memoryview.  The message is sent at the end, or not if
-        there is an exception.  Raises what `send` does.
+        Its value is a memoryview, which is not to be used afterwards, nor a
+        slice of it or an array on it.  The message is sent at the end, or not
+        if there is an exception.  Raises what `send` does.
         """
-        slot = self._fill(timeout, _gshm.channel_reserve, length)
-        view = self._view(slot)
-        try:
-            yield view
-        except BaseException:
-            _gshm.channel_cancel(byref(slot))
-            raise
-        finally:
-            _release(view)
-        self._check(_gshm.channel_commit(byref(slot), length))
+        return _SlotContext(self, _count(length, "length"), timeout)
 
-    @contextmanager
-    def message(self, timeout: Optional[float] = None) -> Iterator[memoryview]:
+    def message(self, timeout: Optional[float] = None) -> _SlotContext:
         """Return a context for reading the next message in place.
 
-        Its value is a memoryview.  The message is received at the end; if there
-        is an exception, it stays.  Raises what `receive` does.
+        Its value is a memoryview, which is not to be used afterwards.  The
+        message is received at the end; if there is an exception, it stays.
+        Raises what `receive` does.
         """
-        slot = self._peek(timeout)
-        view = self._view(slot).toreadonly()
-        try:
-            yield view
-        except BaseException:
-            _gshm.channel_cancel(byref(slot))
-            raise
-        finally:
-            _release(view)
-        self._check(_gshm.channel_release(byref(slot)))
+        return _SlotContext(self, None, timeout)
 
     def close(self) -> None:
         """Close it, for all.  What was sent can still be received."""
@@ -989,18 +1197,14 @@ class Channel(_Messages):
         return result == 1
 
 
-def _release(view: memoryview) -> None:
-    try:
-        view.release()
-    except BufferError:
-        pass  # an array on it shows the memory until it is gone
-
-
 # Broadcasts.
 
 
 class Broadcast(_Messages):
-    """A broadcast, for senders: every subscriber sees every message."""
+    """A broadcast, for senders: every subscriber sees every message.
+
+    As a context it is closed at the end, for all processes.
+    """
 
     _what = "broadcast"
     _open = staticmethod(_gshm.broadcast_open)
@@ -1013,20 +1217,21 @@ class Broadcast(_Messages):
 
         The largest message has half of CAPACITY, in bytes.
         """
-        size = _gshm.broadcast_size(max(0, capacity))
+        capacity = _count(capacity, "capacity", 2)
+        size = _gshm.broadcast_size(capacity)
         if size == 0:
-            raise ValueError(f"capacity is not from 2 on: {capacity}")
+            raise ValueError(f"capacity is too large: {capacity}")
 
         def initialize(object: Object) -> None:
             pin = _Pin(object._mapping, True)
             _check(
-                _gshm.broadcast_init(pin.address, size, capacity), "broadcast"
+                _gshm.broadcast_init(pin.address, size, capacity), cls._what
             )
 
         return cls(create(name, size, mode, initialize))
 
     @classmethod
-    def attach(cls, name: str, timeout: float = 0) -> "Broadcast":
+    def attach(cls, name: str, timeout: Optional[float] = 0) -> "Broadcast":
         """Return the broadcast in the object NAME; wait until that exists."""
         return cls(attach(name, True, timeout))
 
@@ -1048,7 +1253,7 @@ class Broadcast(_Messages):
 
 
 class Subscriber(_Structure):
-    """A subscriber of the broadcast NAME.
+    """A subscriber of a broadcast: that in the object SOURCE, or its name.
 
     It needs permission to read the object only.  FROM_ is "now", for the
     messages that are sent from now on, "latest", for the newest one first, or
@@ -1060,41 +1265,52 @@ class Subscriber(_Structure):
 
     _what = "broadcast"
     _is_written = False
+    _SMALL = 1 << 16
 
     def __init__(
-        self, name: Union[str, Object], from_: str = "now", timeout: float = 0
+        self,
+        source: Union[str, Object],
+        from_: str = "now",
+        timeout: Optional[float] = 0,
     ) -> None:
         if from_ not in ("now", "latest", "oldest"):
             raise ValueError(f"from_ is not now, latest or oldest: {from_!r}")
-        if isinstance(name, Object):
-            object = name
-        else:
+        if not isinstance(source, Object):
             try:
-                object = attach(name, True, timeout)
+                source = attach(source, True, timeout)
             except PermissionError:
-                object = attach(name, False, timeout)
-        super().__init__(object, 0, len(object))
+                source = attach(source, False, timeout)
+        super().__init__(source, 0)
         self._handle = _Subscriber()
         self._check(
             _gshm.subscriber_open(
                 byref(self._handle),
                 self._address,
-                len(object),
-                not object.memory.readonly,
+                self._length,
+                not source.memory.readonly,
                 ("now", "latest", "oldest").index(from_),
             )
         )
-        self._buffer = ctypes.create_string_buffer(4096)
+        self._buffer = ctypes.create_string_buffer(self._SMALL)
 
     def _receive(self, call: Callable[..., int]) -> bytes:
         """Return the message that CALL reads into a buffer."""
         length = c_size_t()
-        while True:
-            result = call(self._buffer, len(self._buffer), byref(length))
-            if result != -errno.EMSGSIZE:
-                self._check(result)
-                return self._buffer.raw[: length.value]
-            self._buffer = ctypes.create_string_buffer(2 * length.value)
+        buffer = self._buffer
+        before = _Subscriber.from_buffer_copy(self._handle)
+        try:
+            while True:
+                result = call(buffer, len(buffer), byref(length))
+                if result != -errno.EMSGSIZE:
+                    self._check(result)
+                    return memoryview(buffer)[: length.value].tobytes()
+                buffer = ctypes.create_string_buffer(length.value)
+        except BaseException:
+            # It is received again.
+            ctypes.memmove(
+                byref(self._handle), byref(before), ctypes.sizeof(before)
+            )
+            raise
 
     def receive(self, timeout: Optional[float] = None) -> bytes:
         """Wait for the next message and return it.
@@ -1105,6 +1321,7 @@ class Subscriber(_Structure):
 
         def call(*arguments: Any) -> int:
             return _wait(
+                [],
                 timeout,
                 _gshm.subscriber_receive,
                 byref(self._handle),
@@ -1118,16 +1335,16 @@ class Subscriber(_Structure):
 
         The next one is then the one after that.
         """
+        none = False
 
         def call(*arguments: Any) -> int:
-            return _gshm.subscriber_latest(byref(self._handle), *arguments)
+            nonlocal none
+            result = _gshm.subscriber_latest(byref(self._handle), *arguments)
+            none = result == -errno.ENOMSG
+            return 0 if none else result
 
-        try:
-            return self._receive(call)
-        except OSError as error:
-            if error.errno == errno.ENOMSG:
-                return None
-            raise
+        message = self._receive(call)
+        return None if none else message
 
     def receive_data(self, timeout: Optional[float] = None) -> Any:
         """Wait for the next message and return the data it has as CBOR."""

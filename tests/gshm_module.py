@@ -6,9 +6,11 @@ NAME is that of an object that this program may create.  It prints "PASS: ",
 "FAIL: " or "SKIP: " and a description for each check.
 """
 
+import copy
 import fcntl
 import gc
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -94,11 +96,14 @@ def wrong_names_and_sizes():
     raises(ValueError, gshm.attach, "/a\0b")
     raises(TypeError, gshm.attach, b"/a")
     raises(OSError, gshm.attach, "/" + 300 * "a")
-    for size in 0, -1, 1.5:
-        raises(ValueError, gshm.create, NAME, size)
+    for size in 0, -1, 1 << 63, (1 << 64) + 4096:
+        assert "size" in raises(ValueError, gshm.create, NAME, size)
+    assert "size" in raises(TypeError, gshm.create, NAME, 1.5)
+    raises(TypeError, gshm.create, NAME, 100, mode="0600")
     raises(OSError, gshm.create, NAME, 1 << 62)
     raises(ValueError, gshm.create, NAME, 100, mode=0o1777)
-    raises(OSError, gshm.map_descriptor, -1)
+    raises(ValueError, gshm.map_descriptor, -1)
+    assert "999" in raises(OSError, gshm.map_descriptor, 999)
 
 
 def attach_waits():
@@ -151,7 +156,7 @@ def mutex_locks():
         assert "offset 64" in raises(OSError, mutex.acquire)
         child = in_child(lambda: os._exit(mutex.acquire(timeout=0.01)))
         assert os.waitstatus_to_exitcode(child) == 0
-    assert "own" in raises(OSError, mutex.release)
+    assert "own" in raises(RuntimeError, mutex.release)
     raises(ValueError, mutex.acquire, timeout=-1)
     raises(ValueError, mutex.acquire, timeout=float("nan"))
     assert mutex.acquire(timeout=0)
@@ -166,7 +171,7 @@ def mutex_of_dead_owner():
     killed_in(plain.acquire)
     assert "died" in raises(gshm.OwnerDied, plain.acquire)
     # It is not locked, and still abandoned.
-    raises(OSError, plain.release)
+    raises(RuntimeError, plain.release)
     failing = gshm.Mutex(shared, repair=lambda: 1 / 0)
     raises(ZeroDivisionError, failing.acquire)
     repaired = []
@@ -204,7 +209,8 @@ def condition_variable():
     shared = memory()
     mutex = gshm.Mutex.init(shared, 0)
     condition = gshm.Condition.init(shared, 24)
-    raises(OSError, condition.wait, mutex)
+    raises(RuntimeError, condition.wait, mutex)
+    raises(TypeError, condition.wait, condition)
     with mutex:
         assert not condition.wait(mutex, timeout=0.01)
         assert not condition.wait_for(lambda: False, mutex, timeout=0.15)
@@ -252,6 +258,28 @@ def read_write_lock():
     killed_in(lock.acquire_write)
     raises(gshm.OwnerDied, lock.acquire_read)
     raises(gshm.OwnerDied, lock.acquire_write)
+
+
+def what_is_refused():
+    shared = memory()
+    mutex = gshm.Mutex.init(shared)
+    assert "attach" in raises(TypeError, copy.deepcopy, mutex)
+    assert "attach" in raises(TypeError, copy.copy, shared)
+    assert "attach" in raises(TypeError, pickle.dumps, mutex)
+    raises(TypeError, gshm.Mutex, shared, 8.0)
+    channel = gshm.Channel.create(None, 64)
+    for length in -1, (1 << 64) + 8:
+        raises(ValueError, channel.slot, length)
+    raises(ValueError, gshm.Channel.create, None, (1 << 64) + 64)
+    raises(ValueError, gshm.Broadcast.create, None, 1 << 62)
+    assert mutex.acquire(timeout=float("inf"))
+    raises(OSError, mutex.acquire, timeout=10**400)
+    mutex.release()
+    shared.close()
+    assert "closed" in raises(ValueError, gshm.Mutex, shared)
+    assert "mutex at offset 0" in repr(mutex)
+    words = memory(8192).memory.cast("Q")
+    assert gshm.Channel.init(words).send(bytes(8192 - 1664 - 8)) is None
 
 
 def channel():
@@ -362,6 +390,53 @@ def control_c():
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     raises(gshm.OwnerDied, mutex.acquire)
+
+
+def control_c_gives_back():
+    """A signal that comes as a wait succeeds leaves nothing taken."""
+    shared = memory()
+    mutex = gshm.Mutex.init(shared)
+    semaphore = gshm.Semaphore.init(shared, 32, value=0)
+    broadcast = gshm.Broadcast.create(NAME, 1000)
+    subscriber = gshm.Subscriber(NAME)
+    gshm.unlink(NAME)
+    channel = gshm.Channel.create(None, 1000)
+
+    def interrupted(wait, let_succeed):
+        def act():
+            os.kill(os.getpid(), signal.SIGINT)
+            let_succeed()
+
+        timer = threading.Timer(0.02, act)
+        timer.start()
+        try:
+            wait()
+            # It had returned when the handler was called.
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+        timer.join()
+
+    holding = threading.Event()
+    let_go = threading.Event()
+
+    def hold():
+        with mutex:
+            holding.set()
+            let_go.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    holding.wait()
+    interrupted(mutex.acquire, lambda: (let_go.set(), holder.join()))
+    assert mutex.acquire(timeout=60)
+    mutex.release()
+    interrupted(semaphore.acquire, semaphore.release)
+    assert semaphore.value == 1
+    interrupted(subscriber.receive, lambda: broadcast.send(b"kept"))
+    assert subscriber.receive(timeout=0) == b"kept"
+    interrupted(channel.receive, lambda: channel.send(b"kept"))
+    assert channel.receive(timeout=0) == b"kept"
 
 
 def sealed_objects():
