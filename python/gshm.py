@@ -42,6 +42,7 @@ from ctypes import (
     c_int,
     c_int64,
     c_size_t,
+    c_uint,
     c_uint32,
     c_uint64,
     c_void_p,
@@ -127,12 +128,10 @@ class _Subscriber(ctypes.Structure):
     ]
 
 
-_mode_t = c_uint32
-
 # What follows the structure among the arguments of each function; a wait has a
 # timeout, in nanoseconds, as its last.
 _prototypes = {
-    "object_create": (POINTER(_Object), c_char_p, c_size_t, _mode_t),
+    "object_create": (POINTER(_Object), c_char_p, c_size_t, c_uint),
     "object_publish": (POINTER(_Object),),
     "object_reserve": (POINTER(_Object),),
     "object_attach": (POINTER(_Object), c_char_p, c_int, c_int64),

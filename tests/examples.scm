@@ -12,6 +12,7 @@
              (ice-9 regex)
              ((ice-9 textual-ports) #:select (get-string-all))
              (posix-shm)
+             (posix-shm channel)
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-64)
@@ -20,9 +21,11 @@
 (define examples
   (string-append (or (getenv "abs_top_srcdir") (getcwd)) "/examples/"))
 
-(define partner
-  (string-append (or (getenv "abs_top_builddir") (getcwd))
-                 "/examples/partner"))
+(define (program-of name)
+  (string-append (or (getenv "abs_top_builddir") (getcwd)) "/examples/" name))
+
+(define detector (program-of "detector"))
+(define send (program-of "send"))
 
 ;; Where Guile puts what it compiles, and pictures.
 (define folder
@@ -79,8 +82,7 @@
      ("talk.scm")
      ("talk.scm" "name")
      ("talk.scm" "--bogus")
-     ("partner.scm")
-     ("partner.scm" "--bogus")
+     ("display.scm")
      ("picture.scm")
      ("picture.scm" "a" "b")
      ("counter.scm" "--bogus")
@@ -173,47 +175,63 @@ The sum of all: 404010000\n" 0)
     (says (example "matrix.scm" "200"))))
 
 
-;;; Partners.
+;;; C and Python.
 
-(define roots
-  "The square root of 1.0 is 1.0.
-The square root of 2.25 is 1.5.
-The square root of 16.0 is 4.0.
-The square root of 10000.0 is 100.0.\n")
+(define python
+  (and (python?) (find-program "python3")))
 
-(define python (find-program "python3"))
+(define-shm-layout video
+  (lock mutex)
+  (frame u32) (x u32) (y u32)
+  (found semaphore)
+  (frames (channel 32768)))
 
-(define (test-partner)
-  (define (partnered . command)
-    ;; The shell tells the object's name, its last argument, before it becomes
-    ;; the partner.
-    (match (says (apply example "partner.scm" "sh" "-c"
-                        "for name; do :; done; echo \"$name\"; exec \"$@\""
-                        "sh" command))
+(define (text-of file)
+  (call-with-input-file (string-append examples file) get-string-all))
+
+(define (test-video)
+  (test-assert "video.h is what the layout returns"
+    (string-suffix? (shm-layout->c video) (text-of "video.h")))
+  (test-assert "video.py is what the layout returns"
+    (string-suffix? (shm-layout->ctypes video) (text-of "video.py")))
+  (test-assert "the layout is that of display.scm"
+    (string-contains (text-of "display.scm") "(frames (channel 32768))"))
+  (test-or-skip (not python) "a camera, a detector and a display" '(20 () 0)
+    (match (says (example "display.scm" detector))
       ((text status)
-       (let ((end (string-index text #\newline)))
-         (list (substring text (+ end 1)) status
-               (there? (substring text 0 end)))))))
-  (test-equal "in C" (list roots 0 #f) (partnered partner))
-  (test-or-skip (not (and python (file-exists? "/dev/shm")))
-                "in Python" (list roots 0 #f)
-                (partnered python (string-append examples "partner.py")))
-  (test-equal "one that is not done" '("" 1 #f) (partnered "true"))
-  (test-equal "what is said of that"
-    '("partner.scm: true ended and is not done\n" 1)
-    (says (with-errors (example "partner.scm" "true"))))
-  (test-equal "none"
-    '("partner.scm: /nowhere/partner ended and is not done\n" 1)
-    (says (with-errors (example "partner.scm" "/nowhere/partner"))))
-  (test-equal "in C, without the object's name" '("Usage: partner NAME\n" 2)
-    (says (with-errors (list partner))))
+       (let ((pictures
+              (map (lambda (line)
+                     (map string->number
+                          (map match:substring (list-matches "[0-9]+" line))))
+                   (remove string-null? (string-split text #\newline)))))
+         (list (length pictures)
+               (remove (match-lambda
+                         ((n x y) (and (= x (modulo (* 7 n) 64))
+                                       (= y (modulo (* 3 n) 48)))))
+                       pictures)
+               status)))))
+  (test-equal "a detector without an object"
+    '("detector: /none: No such file or directory\n" 1)
+    (says (with-errors (list detector "/none"))))
   (with-fresh-name name
-    (let ((bv (shm-create name 104)))
-      (test-equal "in C, with another object"
-        (list (format #f "partner: ~a: not what partner.scm makes\n" name) 1)
-        (says (with-errors (list partner name))))
-      (test-equal "which stays as it is" (make-bytevector 104 0) bv)
-      (shm-unmap! bv))))
+    (shm-create name 100)
+    (test-equal "a detector with another object"
+      (list (format #f "detector: ~a: Invalid argument\n" name) 1)
+      (says (with-errors (list detector name))))))
+
+(define (test-send)
+  (with-fresh-name name
+    (let ((ch (shm-channel-create name 1000)))
+      (test-equal "a message from C" '(("" 0) "from C")
+        (let ((said (says (list send name "from C"))))
+          (list said (utf8->string (shm-channel-receive! ch #:timeout 0)))))
+      (test-or-skip (not python) "a message from Python"
+                    '(("" 0) "from Python")
+        (let ((said (says (list python (string-append examples "send.py") name
+                                "from Python"))))
+          (list said (utf8->string (shm-channel-receive! ch #:timeout 0)))))))
+  (test-equal "no channel" '("send: /none: No such file or directory\n" 1)
+    (says (with-errors (list send "/none" "x")))))
 
 ;; The Python that has numpy, if any.
 (define python-folder
@@ -427,7 +445,8 @@ print(len(rows), *rows[61 * 601 + 300 : 61 * 601 + 306])
         (test-group "counter" (test-counter))
         (test-group "jobs" (test-jobs))
         (test-group "matrix" (test-matrix))
-        (test-group "partner" (test-partner))
+        (test-group "video" (test-video))
+        (test-group "send" (test-send))
         (test-group "numpy" (test-numpy))
         (test-group "talk" (test-talk))
         (test-group "telemetry" (test-telemetry))

@@ -22,7 +22,7 @@
 
 (define c-header "\
 /* shown, at byte 64 of an object.  Hash: 0x~16,'0x.  */
-#include <stdint.h>
+#include <gshm.h>
 
 struct inner
 {
@@ -37,7 +37,7 @@ struct shown
   uint16_t class_2;  /* u16 */
   uint32_t rows_done;  /* u32 */
   _Alignas (8) int64_t rows_done_2;  /* s64 */
-  _Alignas (8) uint64_t lock[3];  /* mutex */
+  struct gshm_mutex lock;  /* mutex */
   uint8_t raw[5];  /* (bytes 5) */
   struct inner inner[2][3];  /* inner */
 };
@@ -148,15 +148,15 @@ their offsets."
 (define* (write-c port #:optional (shift 0))
   "Write a C program that does not compile unless all fields are SHIFT bytes
 before their places."
-  (format port "#include <stddef.h>\n#include <stdint.h>\n")
+  (format port "#include <stddef.h>\n#include <gshm.h>\n")
   (for-each
    (lambda (layout i)
      (define text (shm-layout->c layout))
-     (define include "#include <stdint.h>\n")
+     (define end-of-includes ".h>\n")
      ;; In a function, so that structs of one name do not meet.
      (format port "void f~a (void);\nvoid f~a (void)\n{\n~a" i i
-             (substring text (+ (string-length include)
-                                (string-contains text include))))
+             (substring text (+ (string-length end-of-includes)
+                                (string-contains text end-of-includes))))
      (for-each (match-lambda
                  ((name . offset)
                   (format port "_Static_assert (offsetof (struct ~a, ~a) == ~a, \
@@ -203,7 +203,8 @@ before their places."
   (call-with-file write-content
     (lambda (file)
       (zero? (system (format #f "~a -std=gnu11 -Wall -Werror -ffreestanding \
--fsyntax-only ~a -xc ~a" compiler (string-join options) file))))))
+-fsyntax-only -I~a/src/c ~a -xc ~a" compiler (or (getenv "abs_top_srcdir") ".")
+                             (string-join options) file))))))
 
 (define (nothing port)
   (format port "#include <stdint.h>\n"))

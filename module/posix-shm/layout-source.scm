@@ -64,6 +64,14 @@ after those in it."
            (list layout))
    eq?))
 
+;; How gshm.h calls a lock.
+(define locks
+  '((mutex . "struct gshm_mutex")
+    (condition-variable . "struct gshm_condition_variable")
+    (semaphore . "struct gshm_semaphore")
+    (barrier . "struct gshm_barrier")
+    (rwlock . "struct gshm_rwlock")))
+
 ;; How C and ctypes call a type of numbers.
 (define numbers
   '((u8 "uint8_t" "c_uint8") (s8 "int8_t" "c_int8")
@@ -73,20 +81,29 @@ after those in it."
     (f32 "float" "c_float") (f64 "double" "c_double")))
 
 (define (element type names)
-  "Return how C and ctypes call the elements of a field of TYPE, and how many of
-these there are in each, as a list of counts.  NAMES has the identifiers of
-layouts."
+  "Return how C calls the elements of a field of TYPE, and how many of these
+there are in each, as a list of counts; and the same of ctypes.  NAMES has the
+identifiers of layouts."
+  (define (words)
+    (list (quotient (element-size type) 8)))
   (match type
     ((? layout?)
      (let ((name (assq-ref names type)))
-       (list (string-append "struct " name) name '())))
-    (('bytes n) (list "uint8_t" "ctypes.c_uint8" (list n)))
-    (('string n) (list "char" "ctypes.c_char" (list n)))
+       (list (string-append "struct " name) '() name '())))
+    (('bytes n) (list "uint8_t" (list n) "ctypes.c_uint8" (list n)))
+    (('string n) (list "char" (list n) "ctypes.c_char" (list n)))
     (_
      (match (assq-ref numbers type)
-       ((c ctypes) (list c (string-append "ctypes." ctypes) '()))
-       (#f (list "uint64_t" "ctypes.c_uint64"
-                 (list (quotient (element-size type) 8))))))))
+       ((c ctypes) (list c '() (string-append "ctypes." ctypes) '()))
+       (#f (match (assq-ref locks type)
+             (#f (list "uint64_t" (words) "ctypes.c_uint64" (words)))
+             (lock (list lock '() "ctypes.c_uint64" (words)))))))))
+
+(define (has-locks? layout)
+  (any (lambda (layout)
+         (any (match-lambda ((_ _ _ type . _) (assq-ref locks type)))
+              (shm-layout-fields layout)))
+       (layouts-in layout)))
 
 (define (comment datum)
   "Return DATUM as text that does not end a comment of C."
@@ -113,7 +130,7 @@ its identifier, those of its fields, and those of all layouts."
       (match field
         ((_ _ _ type . counts)
          (match (element type names)
-           ((c _ own-counts)
+           ((c own-counts _ _)
             ;; Where i386 has an alignment of 4.
             (format #f "  ~a~a ~a~{[~a]~};  /* ~a */"
                     (if (member c '("uint64_t" "int64_t" "double"))
@@ -132,7 +149,9 @@ its identifier, those of its fields, and those of all layouts."
   (text (cons* (format #f
                        "/* ~a, at byte 64 of an object.  Hash: 0x~16,'0x.  */"
                        (comment (layout-name layout)) (layout-hash layout))
-               "#include <stdint.h>"
+               (if (has-locks? layout)
+                   "#include <gshm.h>"
+                   "#include <stdint.h>")
                (declarations layout struct))))
 
 (define (ctypes-source layout)
@@ -151,7 +170,7 @@ its identifier, those of its fields, and those of all layouts."
         (() (pad end (shm-layout-size layout)))
         (((_ offset size type . counts) . rest)
          (match (element type names)
-           ((_ ctypes own-counts)
+           ((_ _ ctypes own-counts)
             (append (pad end offset)
                     (list (declare (car attributes) ctypes
                                    (append counts own-counts)))

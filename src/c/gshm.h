@@ -45,7 +45,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #ifdef __cplusplus
 # define GSHM_ALIGNED alignas (8)
@@ -95,7 +94,7 @@ struct gshm_object
    or more than PTRDIFF_MAX, or MODE has other bits; -ENAMETOOLONG; -ENOSYS,
    the system has no shared memory; others, as of open, ftruncate and mmap.  */
 int gshm_object_create (struct gshm_object *object, const char *name,
-                        size_t size, mode_t mode);
+                        size_t size, unsigned int mode);
 
 /* Allocate all of its memory now.  -ENOSPC, -ENOMEM: there is too little.
    -ENOSYS: the system cannot do that.  */

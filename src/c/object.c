@@ -121,7 +121,7 @@ open_new (struct gshm_object *object, mode_t mode)
 
 int
 gshm_object_create (struct gshm_object *object, const char *name, size_t size,
-                    mode_t mode)
+                    unsigned int mode)
 {
   int error = name == NULL ? 0 : check_name (name);
 
@@ -130,7 +130,7 @@ gshm_object_create (struct gshm_object *object, const char *name, size_t size,
   *object = (struct gshm_object) { .fd = -1 };
   if (error != 0)
     return error;
-  if (size == 0 || size > PTRDIFF_MAX || (mode & ~(mode_t) 0777) != 0)
+  if (size == 0 || size > PTRDIFF_MAX || mode > 0777)
     return -EINVAL;
   if (name != NULL)
     strcpy (object->name, name);
