@@ -395,12 +395,7 @@ be sent: the largest has 96")
 
 ;;; cbor2, the Python package.
 
-(define python
-  (find (lambda (python)
-          (zero? (status:exit-val
-                  (system* "sh" "-c" "\"$0\" -c 'import cbor2' 2> /dev/null"
-                           python))))
-        '("python3" "/usr/bin/python3")))
+(define python (find-python "cbor2"))
 
 (define make-data "
 import cbor2, random, struct, sys

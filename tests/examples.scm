@@ -177,8 +177,7 @@ The sum of all: 404010000\n" 0)
 
 ;;; C and Python.
 
-(define python
-  (and (python?) (find-program "python3")))
+(define python (find-python))
 
 (define-shm-layout video
   (lock mutex)
@@ -233,14 +232,7 @@ The sum of all: 404010000\n" 0)
   (test-equal "no channel" '("send: /none: No such file or directory\n" 1)
     (says (with-errors (list send "/none" "x")))))
 
-;; The Python that has numpy, if any.
-(define python-folder
-  (find (lambda (folder)
-          (let ((python (string-append folder "/python3")))
-            (and (access? python X_OK)
-                 (zero? (system* "sh" "-c" "\"$0\" -c 'import numpy' \
-2> /dev/null" python)))))
-        (string-split (or (getenv "PATH") "") #\:)))
+(define python-folder (and=> (find-python "numpy") dirname))
 
 (define (test-numpy)
   (define file (in-folder "picture.pgm"))

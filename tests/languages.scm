@@ -2,8 +2,7 @@
 ;;; languages.scm - the same locks, channels and broadcasts in Guile, C and
 ;;; Python, tested.
 
-(use-modules (ice-9 match)
-             (posix-shm)
+(use-modules (posix-shm)
              (posix-shm atomic)
              (posix-shm broadcast)
              (posix-shm channel)
@@ -11,113 +10,15 @@
              (rnrs bytevectors)
              (srfi srfi-1)
              (srfi srfi-64)
+             (tests peer)
              (tests support))
 
 (define builddir (or (getenv "abs_top_builddir") "."))
 (define srcdir (or (getenv "abs_top_srcdir") "."))
 
-(define languages (if (python?) '(guile c python) '(guile c)))
+(define python (find-python))
 
-
-;;; Peers: those in C and Python are in peer.c and peer.py.
-
-(define pattern
-  (u8-list->bytevector (map (lambda (i) (modulo i 256)) (iota 3500))))
-
-(define (message i)
-  (let* ((size (if (zero? (modulo i 1000)) 3000 (modulo (* i 7919) 301)))
-         (bv (make-bytevector (+ 8 size))))
-    (bytevector-u64-set! bv 0 i (endianness little))
-    (bytevector-copy! pattern (modulo i 256) bv 8 size)
-    bv))
-
-(define (number bv)
-  (bytevector-u64-ref bv 0 (endianness little)))
-
-(define (check bv i)
-  (unless (equal? bv (message i))
-    (error "another message:" i bv)))
-
-(define (each count proc)
-  (do ((i 0 (+ i 1)))
-      ((= i count))
-    (proc i)))
-
-(define (send name count)
-  (let ((ch (shm-channel-attach name)))
-    (each count
-          (lambda (i)
-            (let ((bv (message i)))
-              (if (zero? (modulo i 3))
-                  (call-with-shm-slot ch (bytevector-length bv)
-                    (lambda (slot)
-                      (bytevector-copy! bv 0 slot 0 (bytevector-length bv))))
-                  (shm-channel-send! ch bv)))))))
-
-(define (receive name count)
-  (let ((ch (shm-channel-attach name)))
-    (each count
-          (lambda (i)
-            (if (zero? (modulo i 3))
-                (call-with-shm-message ch (lambda (bv) (check bv i)))
-                (check (shm-channel-receive! ch) i))))))
-
-(define (publish name count)
-  (let ((b (shm-broadcast-attach name)))
-    (each count (lambda (i) (shm-broadcast-send! b (message i))))
-    (shm-broadcast-close! b)))
-
-(define (subscribe name count)
-  (let ((s (shm-broadcast-subscribe name #:from 'oldest)))
-    (let next ((following count) (missed 0))
-      (match (shm-broadcast-receive! s)
-        ((? eof-object?)
-         (unless (= following count)
-           (error "not the last one:" following)))
-        (bv
-         (let* ((i (number bv))
-                (skipped (- (shm-broadcast-missed s) missed)))
-           (check bv i)
-           (unless (or (= following count) (= i (+ following skipped)))
-             (error "missed:" i following skipped))
-           (next (+ i 1) (+ missed skipped))))))))
-
-(define (add-1! bv k)
-  (bytevector-u64-native-set! bv k (+ 1 (bytevector-u64-native-ref bv k))))
-
-(define (lock name count)
-  (let ((bv (shm-attach name #:writable? #t)))
-    (each count (lambda (i) (with-shm-mutex bv 0 (add-1! bv 24))))))
-
-;; In the object of locks: a mutex; two numbers that it guards; a third that says
-;; whether it is over; and one for each peer.
-(define channel-offset 4096)
-
-(define (work name slot)
-  (let* ((bv (shm-attach name #:writable? #t))
-         (ch (shm-channel (shm-view bv 'vu8 channel-offset))))
-    (define (repair)
-      (bytevector-u64-native-set! bv 32 (bytevector-u64-native-ref bv 24)))
-    (let again ((n 0))
-      (when (zero? (atomic-u64-ref bv 40))
-        (call-with-shm-mutex bv 0
-          (lambda ()
-            (unless (= (bytevector-u64-native-ref bv 24)
-                       (bytevector-u64-native-ref bv 32))
-              (error "inconsistent"))
-            (add-1! bv 24)
-            (add-1! bv 32))
-          #:on-abandoned repair)
-        (shm-channel-send! ch (message n) #:timeout 0.01)
-        (let ((received (shm-channel-receive! ch #:timeout 0.01)))
-          (when received
-            (check received (number received))))
-        (add-1! bv (+ 48 (* 8 slot)))
-        (again (+ n 1))))))
-
-(define commands
-  `((send . ,send) (receive . ,receive) (publish . ,publish)
-    (subscribe . ,subscribe) (lock . ,lock) (work . ,work)))
+(define languages (if python '(guile c python) '(guile c)))
 
 (define (start language command name argument)
   "Start a peer in LANGUAGE and return its process id."
@@ -130,7 +31,7 @@
          (if (eq? language 'c)
              (apply execl (string-append builddir "/tests/peer") "peer"
                     arguments)
-             (apply execlp "python3" "python3"
+             (apply execl python python
                     (string-append srcdir "/tests/peer.py") arguments))))))
 
 (define (finish . pids)
@@ -193,12 +94,8 @@
         (apply finish (vector->list pids))))))
 
 (define (test-data)
-  (unless (and (python?)
-               (zero? (system* "python3" "-c" "
-try:
-    import cbor2
-except ImportError:
-    raise SystemExit (1)")))
+  (define python (find-python "cbor2"))
+  (unless python
     (test-skip 1))
   (let ((data (list 0 -1 (expt 2 70) (- (expt 2 70)) 1.5 -0.0 "text" "ä𝄞" ""
                     #vu8() #vu8(1 2 255) #t #f '(1 (2 "x") ()) 'symbol)))
@@ -209,9 +106,9 @@ except ImportError:
                  (replies (shm-channel-create back 10000))
                  (pid (start-process
                        (lambda ()
-                         (execlp "python3" "python3"
-                                 (string-append srcdir "/tests/peer.py")
-                                 "echo" name back))))
+                         (execl python python
+                                (string-append srcdir "/tests/peer.py")
+                                "echo" name back))))
                  (received (map (lambda (datum)
                                   (shm-channel-send-datum! ch datum)
                                   (shm-channel-receive-datum! replies))

@@ -224,19 +224,18 @@ before their places."
   (test-assert "a wrong offset is found"
     (not (compiles? (lambda (port) (write-c port 1)) "2> /dev/null"))))
 
+(define python (find-python))
+
 (define (python-says write-content . arguments)
   (call-with-file write-content
     (lambda (file)
-      (let* ((port (apply open-pipe* OPEN_READ "python3" file arguments))
+      (let* ((port (apply open-pipe* OPEN_READ python file arguments))
              (text (get-string-all port)))
         (close-pipe port)
         text))))
 
-(define python?
-  (zero? (system* "sh" "-c" "python3 -c 'import ctypes, mmap' 2> /dev/null")))
-
 (define (test-python)
-  (unless python? (test-skip 1))
+  (unless python (test-skip 1))
   (test-equal (format #f "ctypes agrees for ~a layouts" layout-count)
     (format #f "~a\n" layout-count)
     (python-says write-python)))
@@ -246,7 +245,7 @@ before their places."
     (let ((bv (shm-create name #f #:layout shown)))
       (set-shown-rows-done! bv 7)
       (set-inner-tag! bv "abc" (shown-inner-offset 1 2))
-      (unless python? (test-skip 1))
+      (unless python (test-skip 1))
       (test-equal "Python maps an object with a layout, and writes"
         '("7 abc\n" 2.5 -9)
         (let ((text (python-says

@@ -4,7 +4,7 @@
    Usage: peer send|receive|publish|subscribe NAME COUNT
           peer lock NAME COUNT
           peer work NAME SLOT
-   It does the same as peer.py, and the procedures in languages.scm.  It exits
+   It does the same as peer.py, and peer.scm.  It exits
    with 0 if all went as it should.  */
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 #define LARGEST 4096
 #define SECOND INT64_C (1000000000)
 
-/* In the object of locks: see languages.scm.  */
+/* In the object of locks: see peer.scm.  */
 struct shared
 {
   struct gshm_mutex mutex;

@@ -5,7 +5,7 @@ Usage: peer.py send|receive|publish|subscribe NAME COUNT
        peer.py lock NAME COUNT
        peer.py work NAME SLOT
        peer.py echo NAME NAME
-It does the same as peer.c.  "echo" sends the data that it receives from one
+It does the same as peer.c and peer.scm.  "echo" sends the data that it receives from one
 channel to another, until the first is closed.
 """
 

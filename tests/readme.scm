@@ -53,13 +53,7 @@
            (next rest '() (step (list 'result (one-line (string-drop line 4)))))
            (next rest (cons line code) steps))))))
 
-;; One that has NumPy, or #f.
-(define python
-  (find (lambda (program)
-          (zero? (status:exit-val
-                  (system* "sh" "-c" "\"$0\" -c 'import numpy' 2> /dev/null"
-                           program))))
-        '("python3" "/usr/bin/python3")))
+(define python (find-python "numpy"))
 
 (define (examples prefix)
   "Return the examples, as test-examples takes them.  What comes after a block in

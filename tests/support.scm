@@ -13,7 +13,7 @@
   #:use-module (posix-shm)
   #:use-module ((posix-shm channel) #:select (shm-closed?))
   #:use-module ((posix-shm sync) #:select (shm-abandoned? shm-format-error?))
-  #:use-module ((srfi srfi-1) #:select (any count every remove))
+  #:use-module ((srfi srfi-1) #:select (any count every find remove))
   #:use-module (srfi srfi-11)
   #:use-module (srfi srfi-64)
   #:export (;; Objects.
@@ -35,7 +35,7 @@
             guile
             run
             test-verdicts
-            python?
+            find-python
             start-guile
             eval-in-new-guile
             await-finalizers
@@ -176,10 +176,18 @@ returns, return a list of the symbol @code{returned} and its value."
          (output (get-string-all port)))
     (values output (status:exit-val (close-pipe port)))))
 
-(define (python?)
-  "Return whether there is a Python that gshm.py is for."
-  (zero? (system* "sh" "-c" "python3 -c 'import sys
-sys.exit (sys.version_info < (3, 9))' 2> /dev/null")))
+(define (find-python . modules)
+  "Return the path of a Python that gshm.py is for, and that has MODULES, or #f."
+  (define imports
+    (string-join (cons "import sys" modules) "; import " 'infix))
+  (find (lambda (program)
+          (and (access? program X_OK)
+               (zero? (system* "sh" "-c" "\"$0\" -c \"$1\" 2> /dev/null" program
+                               (string-append
+                                imports
+                                "; sys.exit (sys.version_info < (3, 9))")))))
+        (map (lambda (folder) (string-append folder "/python3"))
+             (string-split (or (getenv "PATH") "") #\:))))
 
 (define (test-verdicts end program . arguments)
   "Run PROGRAM, which prints \"PASS: \", \"FAIL: \" or \"SKIP: \" and a description

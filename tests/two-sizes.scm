@@ -1,6 +1,6 @@
 ;;; SPDX-License-Identifier: BSD-3-Clause
 ;;; two-sizes.scm - two processes, of 32 and of 64 bits, use the same locks and
-;;; channels.
+;;; channels; and so do this one and a program in C, the peer of languages.scm.
 ;;; Usage: guile two-sizes.scm NAME PID|other   (see build-aux/two-sizes)
 ;;; PID is the process that the other one comes from.
 
@@ -10,7 +10,8 @@
              (posix-shm channel)
              (posix-shm sync)
              (rnrs bytevectors)
-             ((system foreign) #:select (sizeof size_t)))
+             ((system foreign) #:select (sizeof size_t))
+             ((tests peer) #:prefix peer:))
 
 (define patience 60)
 
@@ -158,6 +159,34 @@
       (and (lives? pid)
            (has-come? bv pid))))
 
+(define messages 20000)
+
+;; The peer receives, sends and locks, in this order.
+(define (work-with-peer name)
+  (define channel (string-append name "-channel"))
+  (define lock (string-append name "-lock"))
+  (dynamic-wind
+    (lambda ()
+      (shm-channel-create channel 10000)
+      (shm-create lock 4096 #:initialize (lambda (bv) (shm-mutex-init! bv 0))))
+    (lambda ()
+      (peer:send channel messages)
+      (peer:receive channel messages)
+      (test "messages to and from a program in C" (* 2 messages)
+            (assq-ref (shm-channel-statistics (shm-channel-attach channel))
+                      'messages-out))
+      (peer:lock lock messages)
+      (let ((bv (shm-attach lock)))
+        (define (total) (atomic-u64-ref bv 24))
+        (let again ((left 600))
+          (unless (or (= (total) (* 2 messages)) (zero? left))
+            (usleep 100000)
+            (again (- left 1))))
+        (test "what that program and this one counted" (* 2 messages) (total))))
+    (lambda ()
+      (shm-unlink channel)
+      (shm-unlink lock))))
+
 (define (main name pid)
   (call-with-shm name #f
     (lambda (bv)
@@ -189,6 +218,7 @@
             (take-abandoned bv))
       (say! bv (word 8) 4))
     #:layout shared)
+  (work-with-peer name)
   (format #t "~a passed, ~a failed~%" passed failed)
   (exit (and (zero? failed) (positive? passed))))
 
