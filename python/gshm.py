@@ -17,7 +17,8 @@ something is attached.
 Ctrl-C, or another signal whose handler raises an exception, ends a wait within
 a tenth of a second.  What the operation has taken by then is given back, except
 that a message that is being sent may have been sent.  If the exception comes at
-the very end of a `with` block, the lock may stay locked until this process ends.
+the very end of the context of a slot or a message, no other thread sends to, or
+receives from, the channel until this process ends.
 
 If another process truncates an object, an access past its end ends this process
 with SIGBUS; an object that is sealed with F_SEAL_SHRINK cannot be truncated.
@@ -29,6 +30,7 @@ This module needs the library libgshm, of the Debian package libgshm0.
 
 import ctypes
 import errno
+import functools
 import mmap
 import operator
 import os
@@ -333,6 +335,7 @@ class _Pin:
     """The memory of a buffer, which stays in its place as long as this does."""
 
     _buffer = None
+    name = ""
 
     def __init__(self, buffer: Any, is_written: bool) -> None:
         view = _PyBuffer()
@@ -573,6 +576,7 @@ class _Structure(_Handle):
         self._pin = pin
         self._address = pin.address + offset
         self._length = length
+        pin.name = self._name
 
     @property
     def _name(self) -> str:
@@ -589,6 +593,37 @@ class _Structure(_Handle):
     def _check(self, result: int) -> None:
         if result < 0:
             _fail(result, self._name)
+
+
+# The end of a `with` block.  A method in Python would begin with an instant at
+# which the handler of a signal may raise an exception, and the lock would stay
+# locked.  So __exit__ is the library's function: it ignores the arguments after
+# the first.
+
+
+def _check_exit(result: int, _: Any, arguments: Any) -> None:
+    pin, error = arguments[1], arguments[3]
+    # A wait that failed may have left the lock unlocked.
+    if result < 0 and error is None:
+        _fail(result, pin.name)
+
+
+def _exit_function(name: str) -> Any:
+    kind = ctypes.CFUNCTYPE(c_int, c_void_p, *(4 * [ctypes.py_object]))
+    function = kind((f"gshm_{name}", _library))
+    function.errcheck = _check_exit
+    return function
+
+
+class _Context:
+    """What has a _exit, which is called at the end of a `with` block."""
+
+    __exit__ = property(operator.attrgetter("_exit"))
+
+
+def _exit_of(function: Any, lock: "_Structure") -> Any:
+    # The pin keeps the memory in its place until then.
+    return functools.partial(function, lock._address, lock._pin)
 
 
 class _Lock(_Structure):
@@ -634,19 +669,26 @@ class _Owned(_Lock):
         elif results == [-errno.EOWNERDEAD]:
             self._abandon(self._address)
 
-    def _release(self, error: Any = None) -> None:
-        result = self._unlock(self._address)
-        # A wait that failed may have left it unlocked.
-        if result != -errno.EPERM or error is None:
-            self._check(result)
+    def release(self) -> None:
+        """Unlock it; the data are consistent.
+
+        Raises RuntimeError if this thread has not locked it.
+        """
+        self._check(self._unlock(self._address))
 
 
-class _Locked:
-    """A context in which a lock is locked."""
+_mutex_exit = _exit_function("mutex_unlock")
+_semaphore_exit = _exit_function("semaphore_post")
+_rwlock_exit = _exit_function("rwlock_unlock")
 
-    def __init__(self, lock: _Owned, call: Any) -> None:
+
+class _Locked(_Context):
+    """A context in which a read-write lock is locked."""
+
+    def __init__(self, lock: "RWLock", call: Any) -> None:
         self._lock = lock
         self._call = call
+        self._exit = _exit_of(_rwlock_exit, lock)
 
     def __enter__(self) -> None:
         results: _Results = []
@@ -656,11 +698,8 @@ class _Locked:
             self._lock._undo(results)
             raise
 
-    def __exit__(self, kind: Any, error: Any, _: Any) -> None:
-        self._lock._release(error)
 
-
-class Mutex(_Owned):
+class Mutex(_Owned, _Context):
     """A mutex that is robust: if its owner dies, the next one is told.
 
         mutex = gshm.Mutex(gshm.attach("/counts", writable=True), 64)
@@ -681,6 +720,15 @@ class Mutex(_Owned):
     _unlock = staticmethod(_gshm.mutex_unlock)
     _abandon = staticmethod(_gshm.mutex_abandon)
 
+    def __init__(
+        self,
+        memory: Any,
+        offset: int = 0,
+        repair: Optional[Callable[[], Any]] = None,
+    ) -> None:
+        super().__init__(memory, offset, repair)
+        self._exit = _exit_of(_mutex_exit, self)
+
     @classmethod
     def init(cls, memory: Any, offset: int = 0, **options: Any) -> "Mutex":
         """Initialize a mutex, once, before others use it, and return it."""
@@ -700,13 +748,6 @@ class Mutex(_Owned):
             self._undo(results)
             raise
 
-    def release(self) -> None:
-        """Unlock it; the data are consistent.
-
-        Raises RuntimeError if this thread does not own it.
-        """
-        self._release()
-
     def __enter__(self) -> "Mutex":
         results: _Results = []
         try:
@@ -715,9 +756,6 @@ class Mutex(_Owned):
         except BaseException:
             self._undo(results)
             raise
-
-    def __exit__(self, kind: Any, error: Any, _: Any) -> None:
-        self._release(error)
 
 
 class Condition(_Lock):
@@ -803,11 +841,15 @@ class Condition(_Lock):
         self._check(_gshm.condition_variable_broadcast(self._address))
 
 
-class Semaphore(_Lock):
+class Semaphore(_Lock, _Context):
     """A semaphore."""
 
     _what = "semaphore"
     _size = 16
+
+    def __init__(self, memory: Any, offset: int = 0) -> None:
+        super().__init__(memory, offset)
+        self._exit = _exit_of(_semaphore_exit, self)
 
     @classmethod
     def init(cls, memory: Any, offset: int = 0, value: int = 1) -> "Semaphore":
@@ -863,9 +905,6 @@ class Semaphore(_Lock):
         except BaseException:
             self._undo(results)
             raise
-
-    def __exit__(self, *_: Any) -> None:
-        self.release()
 
 
 class Barrier(_Lock):
@@ -940,13 +979,6 @@ class RWLock(_Owned):
         except BaseException:
             self._undo(results)
             raise
-
-    def release(self) -> None:
-        """Unlock it; the data are consistent.
-
-        Raises RuntimeError if this thread has not locked it.
-        """
-        self._release()
 
     def reading(self) -> _Locked:
         """Return a context in which it is locked as a reader."""

@@ -156,7 +156,15 @@ def mutex_locks():
         assert "offset 64" in raises(OSError, mutex.acquire)
         child = in_child(lambda: os._exit(mutex.acquire(timeout=0.01)))
         assert os.waitstatus_to_exitcode(child) == 0
-    assert "own" in raises(RuntimeError, mutex.release)
+    assert "offset 64" in raises(RuntimeError, mutex.release)
+
+    def released_within(ending):
+        with mutex:
+            mutex.release()
+            ending()
+
+    assert "offset 64" in raises(RuntimeError, released_within, int)
+    raises(ZeroDivisionError, released_within, lambda: 1 / 0)
     raises(ValueError, mutex.acquire, timeout=-1)
     raises(ValueError, mutex.acquire, timeout=float("nan"))
     assert mutex.acquire(timeout=0)
