@@ -616,7 +616,18 @@ def _exit_function(name: str) -> Any:
 
 
 class _Context:
-    """What has a _exit, which is called at the end of a `with` block."""
+    """What a `with` block takes, by _call, and gives back, by _exit."""
+
+    _call: Any = None
+
+    def __enter__(self) -> Any:
+        results: _Results = []
+        try:
+            self._attempt(results, None, self._call)
+            return self
+        except BaseException:
+            self._undo(results)
+            raise
 
     __exit__ = property(operator.attrgetter("_exit"))
 
@@ -632,9 +643,32 @@ class _Lock(_Structure):
     def __init__(self, memory: Any, offset: int = 0) -> None:
         super().__init__(memory, offset, self._size)
 
+    def _attempt(
+        self, results: _Results, timeout: Optional[float], call: Any
+    ) -> bool:
+        """Return whether CALL succeeds before TIMEOUT."""
+        if _wait(results, timeout, call, self._address) == _TIMED_OUT:
+            return False
+        self._check(results[0])
+        return True
+
+    def _undo(self, results: _Results) -> None:
+        """Give back what RESULTS of an attempt tell."""
+
+    def _take(self, timeout: Optional[float], call: Any) -> bool:
+        results: _Results = []
+        try:
+            return self._attempt(results, timeout, call)
+        except BaseException:
+            self._undo(results)
+            raise
+
 
 class _Owned(_Lock):
     """A lock with an owner, which may die."""
+
+    _unlock: Any = None
+    _abandon: Any = None
 
     def __init__(
         self,
@@ -645,25 +679,20 @@ class _Owned(_Lock):
         super().__init__(memory, offset)
         self._repair = repair
 
-    _unlock: Any = None
-    _abandon: Any = None
-
-    def _acquire(
-        self, results: _Results, timeout: Optional[float], lock: Any
+    def _attempt(
+        self, results: _Results, timeout: Optional[float], call: Any
     ) -> bool:
-        result = _wait(results, timeout, lock, self._address)
-        if result == _TIMED_OUT:
-            return False
-        if result == -errno.EOWNERDEAD:
-            if self._repair is None:
-                _fail(result, self._name)
+        result = _wait(results, timeout, call, self._address)
+        if result == -errno.EOWNERDEAD and self._repair is not None:
             self._repair()
             results[:] = [0]
-        self._check(result if result != -errno.EOWNERDEAD else 0)
+        elif result == _TIMED_OUT:
+            return False
+        else:
+            self._check(result)
         return True
 
     def _undo(self, results: _Results) -> None:
-        """Undo what RESULTS of an attempt to lock tell."""
         if results == [0]:
             self._unlock(self._address)
         elif results == [-errno.EOWNERDEAD]:
@@ -686,17 +715,10 @@ class _Locked(_Context):
     """A context in which a read-write lock is locked."""
 
     def __init__(self, lock: "RWLock", call: Any) -> None:
-        self._lock = lock
+        self._attempt = lock._attempt
+        self._undo = lock._undo
         self._call = call
         self._exit = _exit_of(_rwlock_exit, lock)
-
-    def __enter__(self) -> None:
-        results: _Results = []
-        try:
-            self._lock._acquire(results, None, self._call)
-        except BaseException:
-            self._lock._undo(results)
-            raise
 
 
 class Mutex(_Owned, _Context):
@@ -717,6 +739,7 @@ class Mutex(_Owned, _Context):
 
     _what = "mutex"
     _size = 24
+    _call = staticmethod(_gshm.mutex_lock)
     _unlock = staticmethod(_gshm.mutex_unlock)
     _abandon = staticmethod(_gshm.mutex_abandon)
 
@@ -741,21 +764,7 @@ class Mutex(_Owned, _Context):
 
         Raises OwnerDied; OSError with EDEADLK if this thread owns it.
         """
-        results: _Results = []
-        try:
-            return self._acquire(results, timeout, _gshm.mutex_lock)
-        except BaseException:
-            self._undo(results)
-            raise
-
-    def __enter__(self) -> "Mutex":
-        results: _Results = []
-        try:
-            self._acquire(results, None, _gshm.mutex_lock)
-            return self
-        except BaseException:
-            self._undo(results)
-            raise
+        return self._take(timeout, _gshm.mutex_lock)
 
 
 class Condition(_Lock):
@@ -846,6 +855,7 @@ class Semaphore(_Lock, _Context):
 
     _what = "semaphore"
     _size = 16
+    _call = staticmethod(_gshm.semaphore_wait)
 
     def __init__(self, memory: Any, offset: int = 0) -> None:
         super().__init__(memory, offset)
@@ -866,19 +876,9 @@ class Semaphore(_Lock, _Context):
 
         Return False if the timeout expires.
         """
-        results: _Results = []
-        try:
-            _wait(results, timeout, _gshm.semaphore_wait, self._address)
-            if results[0] == _TIMED_OUT:
-                return False
-            self._check(results[0])
-            return True
-        except BaseException:
-            self._undo(results)
-            raise
+        return self._take(timeout, _gshm.semaphore_wait)
 
     def _undo(self, results: _Results) -> None:
-        """Give back what RESULTS of a wait tell."""
         if results == [0]:
             _gshm.semaphore_post(self._address)
 
@@ -895,16 +895,6 @@ class Semaphore(_Lock, _Context):
         value = c_uint32()
         self._check(_gshm.semaphore_value(self._address, byref(value)))
         return value.value
-
-    def __enter__(self) -> "Semaphore":
-        results: _Results = []
-        try:
-            _wait(results, None, _gshm.semaphore_wait, self._address)
-            self._check(results[0])
-            return self
-        except BaseException:
-            self._undo(results)
-            raise
 
 
 class Barrier(_Lock):
@@ -928,11 +918,7 @@ class Barrier(_Lock):
 
         Return False if the timeout expires.
         """
-        result = _wait([], timeout, _gshm.barrier_wait, self._address)
-        if result == _TIMED_OUT:
-            return False
-        self._check(result)
-        return True
+        return self._take(timeout, _gshm.barrier_wait)
 
 
 class RWLock(_Owned):
@@ -964,21 +950,11 @@ class RWLock(_Owned):
         After a dead writer, this thread is the writer, until `release`.  Raises
         what the `acquire` of a mutex does.
         """
-        results: _Results = []
-        try:
-            return self._acquire(results, timeout, _gshm.rwlock_read_lock)
-        except BaseException:
-            self._undo(results)
-            raise
+        return self._take(timeout, _gshm.rwlock_read_lock)
 
     def acquire_write(self, timeout: Optional[float] = None) -> bool:
         """Lock it as the writer.  Return False if the timeout expires."""
-        results: _Results = []
-        try:
-            return self._acquire(results, timeout, _gshm.rwlock_write_lock)
-        except BaseException:
-            self._undo(results)
-            raise
+        return self._take(timeout, _gshm.rwlock_write_lock)
 
     def reading(self) -> _Locked:
         """Return a context in which it is locked as a reader."""
