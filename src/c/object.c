@@ -14,7 +14,7 @@
 #include "core/publish.h"
 
 /* The state of an object; 0 is closed.  */
-enum state
+enum
 {
   CLOSED,
   UNNAMED, /* it is to be linked to its name */
@@ -75,7 +75,7 @@ fail (struct gshm_object *object)
 
 /* Set OBJECT to the descriptor FD, or fail with errno.  */
 static int
-set_descriptor (struct gshm_object *object, int fd, enum state state)
+set_descriptor (struct gshm_object *object, int fd, int state)
 {
   if (fd < 0)
     return -errno;
