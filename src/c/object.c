@@ -37,17 +37,6 @@ check_name (const char *name)
   return strlen (name) < sizeof object.name ? 0 : -ENAMETOOLONG;
 }
 
-static int
-set_size (int fd, size_t size)
-{
-  int result;
-
-  do
-    result = ftruncate (fd, (off_t) size);
-  while (result < 0 && errno == EINTR);
-  return result;
-}
-
 /* Map the object of OBJECT, SIZE bytes.  */
 static int
 map (struct gshm_object *object, size_t size, enum gshm_access access)
@@ -85,6 +74,17 @@ set_descriptor (struct gshm_object *object, int fd, int state)
 }
 
 #if HAVE_SHM_OPEN
+static int
+set_size (int fd, size_t size)
+{
+  int result;
+
+  do
+    result = ftruncate (fd, (off_t) size);
+  while (result < 0 && errno == EINTR);
+  return result;
+}
+
 static int
 open_anonymous (struct gshm_object *object)
 {
