@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""camera.py - send computed pictures to detector.c: see display.scm.
+"""camera.py - send computed pictures to detector.c.
 
 Usage: python3 camera.py NAME
+display.scm starts this.
 """
 
 import sys

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
-   detector.c - find the brightest pixel of pictures: see display.scm.
+   detector.c - find the brightest pixel of each picture that camera.py sends.
 
-   Usage: detector NAME  */
+   Usage: detector NAME
+   display.scm starts this.  */
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "video.h"
 
@@ -29,7 +29,8 @@ detect (struct video *video, const struct gshm_channel *frames)
         if (pixels[i] > pixels[brightest])
           brightest = i;
       gshm_channel_release (&frame);
-      /* Whoever owned the lock before and died: all three are stored again. */
+      /* -EOWNERDEAD: the numbers may be half stored.  This stores all three.
+       */
       error = gshm_mutex_lock (&video->lock, GSHM_FOREVER);
       if (error != 0 && error != -EOWNERDEAD)
         return error;
@@ -56,14 +57,17 @@ main (int argc, char **argv)
   int error = gshm_object_attach (&object, argv[1], GSHM_READ_WRITE, 0);
   if (error == 0 && object.size < 64 + sizeof (struct video))
     error = -EINVAL;
-  /* A layout begins at byte 64 of its object.  */
-  struct video *video = (void *) ((char *) object.memory + 64);
   if (error == 0)
-    error = gshm_channel_open (&frames, video->frames, sizeof video->frames);
-  if (error == 0)
-    error = detect (video, &frames);
+    {
+      /* A layout begins at byte 64 of its object.  */
+      struct video *video = (void *) ((char *) object.memory + 64);
+
+      error = gshm_channel_open (&frames, video->frames, sizeof video->frames);
+      if (error == 0)
+        error = detect (video, &frames);
+    }
   if (error != 0)
-    fprintf (stderr, "detector: %s: %s\n", argv[1], strerror (-error));
+    fprintf (stderr, "detector: %s: %s\n", argv[1], gshm_strerror (error));
   gshm_object_close (&object);
   return error != 0;
 }

@@ -8,10 +8,10 @@
 ;;;
 ;;; They share one object.  camera.py computes pictures, since there may be no
 ;;; camera, and sends them through the channel in it.  detector.c receives each,
-;;; finds its brightest pixel, and stores where that is.  This shows it.
+;;; finds its brightest pixel, and stores where that is.  This program prints it.
 ;;;
-;;; What the others have of the object is what (shm-layout->c video) and
-;;; (shm-layout->ctypes video) return, in video.h and video.py.
+;;; video.h and video.py have the layout, as (shm-layout->c video) and
+;;; (shm-layout->ctypes video) return it.
 
 (use-modules (ice-9 match)
              (posix-shm)
@@ -21,7 +21,7 @@
 (define-shm-layout video
   (lock mutex)                          ; of the three numbers
   (frame u32) (x u32) (y u32)
-  (found semaphore)                     ; how often they were stored
+  (found semaphore)                     ; posted when they were stored
   (frames (channel 32768)))
 
 (define (start . command)
@@ -44,7 +44,7 @@
         (exit 1))))
 
 (match (command-line)
-  ((program detector)
+  ((program (? (lambda (file) (access? file X_OK)) detector))
    (let* ((name (shm-fresh-name))
           (bv (shm-create name #f #:layout video))
           (camera (string-append (dirname program) "/camera.py"))
@@ -58,5 +58,6 @@
          (for-each waitpid pids)
          (shm-unlink name)))))
   (_
-   (display "Usage: guile display.scm DETECTOR\n" (current-error-port))
+   (display "Usage: guile display.scm DETECTOR   (a program: ./detector)\n"
+            (current-error-port))
    (exit 2)))

@@ -23,9 +23,9 @@ main (int argc, char **argv)
     error = gshm_channel_open (&channel, object.memory, object.size);
   if (error == 0)
     error = gshm_channel_send (&channel, argv[2], strlen (argv[2]),
-                               1000000000);
+                               1000000000 /* ns */);
   if (error != 0)
-    fprintf (stderr, "send: %s: %s\n", argv[1], strerror (-error));
+    fprintf (stderr, "send: %s: %s\n", argv[1], gshm_strerror (error));
   gshm_object_close (&object);
   return error != 0;
 }

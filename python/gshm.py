@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """gshm - shared memory, locks, channels and broadcasts.
 
-These are the ones of guile-shm: programs in Python, C and Guile share them.
+Programs in Python, C and Guile share them.  One program:
 
     import gshm
 
-    with gshm.Channel.create("/frames", 1 << 20) as channel:
-        channel.send(b"hello", timeout=1)
+    channel = gshm.Channel.create("/frames", 1 << 20)
+    channel.send(b"hello", timeout=1)
+    channel.close()
+
+and another one:
 
     for message in gshm.Channel.attach("/frames", timeout=10):
         print(message)
+    gshm.unlink("/frames")
 
-Timeouts are in seconds; None waits for ever, and is the default but where
-something is attached.
+Timeouts are in seconds; None waits for ever.  That is the default, except where
+one attaches to an object: there it is 0.
 
 Ctrl-C, or another signal whose handler raises an exception, ends a wait within
-a tenth of a second.  What the operation has taken by then is given back, except
-that a message that is being sent may have been sent.  If the exception comes at
+a tenth of a second.  The operation then has no effect, with one exception: a
+message may have been sent.  If the exception comes at
 the very end of the context of a slot or a message, no other thread sends to, or
 receives from, the channel until this process ends.
 
@@ -31,6 +35,7 @@ This module needs the library libgshm, of the Debian package libgshm0.
 import ctypes
 import errno
 import functools
+import io
 import mmap
 import operator
 import os
@@ -80,7 +85,7 @@ class Closed(Exception):
 
 
 class FormatError(ValueError):
-    """The memory does not contain what was expected there."""
+    """There is no such lock, channel, broadcast or data at this place."""
 
 
 # The library.
@@ -215,8 +220,8 @@ _CHANNEL_HEADER_SIZE = 1664
 _TIMED_OUT = -errno.ETIMEDOUT
 
 _hints = {
-    -errno.EDEADLK: "this thread would wait for itself",
-    -errno.EMSGSIZE: "the message is larger than the largest",
+    -errno.EDEADLK: "this thread has it already, and would wait for itself",
+    -errno.EMSGSIZE: "the message is larger than the largest that fits",
     -errno.EOVERFLOW: "its value is the largest possible",
 }
 
@@ -225,15 +230,18 @@ def _fail(result: int, what: str) -> None:
     """Raise the exception for RESULT, a negative errno, which is about WHAT."""
     if result == -errno.EINVAL:
         raise FormatError(
-            f"there is no valid {what}: it was not initialized, is somewhere "
-            f"else, or has another version"
+            f"there is no {what}: it was not initialized, has another version, "
+            f"or is at another offset, as in an object with a layout"
         )
     if result == -errno.EPIPE:
         raise Closed(f"the {what} is closed")
     if result == -errno.ETIMEDOUT:
         raise TimeoutError(errno.ETIMEDOUT, "Timeout expired", what)
     if result == -errno.EOWNERDEAD:
-        raise OwnerDied(f"the last owner of the {what} died")
+        raise OwnerDied(
+            f"the last owner of the {what} died: give `repair`, a procedure "
+            f"that makes the data consistent"
+        )
     if result == -errno.EPERM:
         raise RuntimeError(f"this thread does not own the {what}")
     text = os.strerror(-result)
@@ -253,8 +261,10 @@ def _count(value: Any, what: str, least: int = 0) -> int:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{what} is not an integer: {value!r}") from None
-    if not least <= number <= sys.maxsize:
-        raise ValueError(f"{what} is less than {least}, or too large: {value}")
+    if number < least:
+        raise ValueError(f"{what} is less than {least}: {value}")
+    if number > sys.maxsize:
+        raise ValueError(f"{what} is too large: {value}")
     return number
 
 
@@ -339,8 +349,14 @@ class _Pin:
 
     def __init__(self, buffer: Any, is_written: bool) -> None:
         view = _PyBuffer()
-        # PyBUF_SIMPLE: its bytes, one after the other.  PyBUF_WRITABLE.
-        _get_buffer(buffer, byref(view), 1 if is_written else 0)
+        try:
+            # PyBUF_SIMPLE: its bytes, one after the other.  PyBUF_WRITABLE.
+            _get_buffer(buffer, byref(view), 1 if is_written else 0)
+        except TypeError:
+            raise TypeError(
+                f"bytes, a gshm.Object or another buffer is needed, not "
+                f"{buffer!r:.100}"
+            ) from None
         self._buffer = view
         self.address = view.buf or 0
         self.length = view.len
@@ -366,7 +382,7 @@ class _Handle:
 class Object(_Handle):
     """A shared memory object, mapped.
 
-    `memory` is a memoryview of all of it; numpy.frombuffer makes an array of
+    `memory` is a memoryview of all of it; numpy.frombuffer makes an array from
     that.  The object stays mapped as long as an array, a lock or a channel on
     it exists, also after `close`.
     """
@@ -390,7 +406,7 @@ class Object(_Handle):
         return f"<gshm.Object {self.name or 'without a name'}{closed}>"
 
     def close(self) -> None:
-        """Give the memory back, as soon as nothing else uses it."""
+        """Unmap the memory, once no array, lock or channel uses it."""
         try:
             self.memory.release()
         except BufferError:
@@ -460,8 +476,8 @@ def create(
 ) -> Object:
     """Create an object of SIZE bytes, all zero, and return it.
 
-    It appears whole: before any process can attach to it, `initialize` is
-    called with it.  If that raises an exception, there is no object.  With
+    Other processes see it only after `initialize`, called with it, has
+    returned.  If that raises an exception, there is no object.  With
     None as its name it is anonymous, for the children of os.fork.  With
     RESERVE, all of its memory is allocated at once.
 
@@ -493,8 +509,9 @@ def attach(
     """Return the object NAME, mapped for reading only unless WRITABLE.
 
     Waits up to TIMEOUT seconds until it exists.  Raises FileNotFoundError if it
-    does not, TimeoutError if it has no size yet, PermissionError if this user
-    may not open it so, and other kinds of OSError as the system does.
+    does not exist by then, TimeoutError if it has no size yet, PermissionError
+    if this user may not open it with that access, and OSError as the system
+    does.
     """
     encoded = _encoded(name)
     writable = bool(writable)
@@ -510,6 +527,8 @@ def attach(
             return _TIMED_OUT
 
         result = _wait([], timeout, call)
+        if result == _TIMED_OUT and absent == _TIMED_OUT:
+            raise TimeoutError(errno.ETIMEDOUT, "It has no size yet", name)
         _check_object(absent if result == _TIMED_OUT else result, name)
         return opened.map(name, writable)
 
@@ -565,8 +584,8 @@ class _Structure(_Handle):
         length = _count(length, "length")
         if offset + length > pin.length:
             raise ValueError(
-                f"a {self._what} of {length} bytes at offset {offset} does not "
-                f"fit into {pin.length} bytes"
+                f"{length} bytes do not fit into the {pin.length} bytes: "
+                f"{self._name}"
             )
         if (pin.address + offset) % 8 != 0:
             raise ValueError(
@@ -730,8 +749,8 @@ class Mutex(_Owned, _Context):
 
     If the last owner died, REPAIR, a procedure without arguments, is called
     with the mutex locked, to make the data consistent.  Without one, OwnerDied
-    is raised.  If that or REPAIR raises an exception, the mutex is unlocked
-    again, and the next one to lock it is told in the same way.
+    is raised.  If REPAIR raises an exception, or if there is none, the mutex is
+    unlocked, and the next thread that locks it calls its own.
 
     A `with` block that an exception ends unlocks the mutex as any other: the
     data count as consistent.
@@ -768,7 +787,7 @@ class Mutex(_Owned, _Context):
 
 
 class Condition(_Lock):
-    """A condition variable."""
+    """A condition variable at OFFSET of MEMORY, an object or a buffer."""
 
     _what = "condition variable"
     _size = 16
@@ -783,9 +802,9 @@ class Condition(_Lock):
     def wait(self, mutex: Mutex, timeout: Optional[float] = None) -> bool:
         """Unlock MUTEX, wait for a signal, and lock it again.
 
-        Return False if the timeout expires.  Check your condition again: this
-        also returns True without a signal, after a tenth of a second;
-        `wait_for` does that.
+        Return False if the timeout expires.  It also returns True without a
+        signal, after a tenth of a second.  So check your condition again, or
+        use `wait_for`, which does.
 
         Raises RuntimeError if this thread does not own MUTEX, and OwnerDied as
         that does.  After OwnerDied and FormatError MUTEX is not locked; after
@@ -851,7 +870,7 @@ class Condition(_Lock):
 
 
 class Semaphore(_Lock, _Context):
-    """A semaphore."""
+    """A semaphore at OFFSET of MEMORY, an object or a buffer."""
 
     _what = "semaphore"
     _size = 16
@@ -898,7 +917,7 @@ class Semaphore(_Lock, _Context):
 
 
 class Barrier(_Lock):
-    """A barrier."""
+    """A barrier at OFFSET of MEMORY, an object or a buffer."""
 
     _what = "barrier"
     _size = 32 + 8 * 256
@@ -914,7 +933,9 @@ class Barrier(_Lock):
         return barrier
 
     def wait(self, timeout: Optional[float] = None) -> bool:
-        """Wait until all parties wait; dead ones no longer count.
+        """Wait until all parties wait.
+
+        A thread that dies while it waits no longer counts.
 
         Return False if the timeout expires.
         """
@@ -975,7 +996,15 @@ def _encode(data: Any) -> bytes:
 
 
 def _decode(message: bytes) -> Any:
-    return _cbor().loads(message)
+    cbor = _cbor()
+    stream = io.BytesIO(message)
+    try:
+        data = cbor.load(stream)
+    except (cbor.CBORDecodeError, EOFError) as error:
+        raise FormatError(f"the message is not CBOR: {error}") from None
+    if stream.read():
+        raise FormatError("the message is not CBOR: there are more bytes")
+    return data
 
 
 def _cbor() -> Any:
@@ -1073,8 +1102,10 @@ class _SlotContext:
 class Channel(_Messages):
     """A channel: a queue of messages, for any senders and receivers.
 
-    Iterating over one receives its messages, until it is closed.  As a context
-    it is closed at the end, for all processes; to stop using one, drop it.
+    Iterating over one receives its messages, until it is closed.
+
+    The end of a `with` block closes the channel, for all processes.  To stop
+    using one, drop the reference.
     """
 
     _what = "channel"
@@ -1086,8 +1117,8 @@ class Channel(_Messages):
     ) -> "Channel":
         """Create an object with a channel of CAPACITY bytes, and return that.
 
-        A message takes 8 bytes more than it has, and is padded to a multiple of
-        8.  The object stays until its name is removed.
+        A message takes 8 bytes more than its length, rounded up to a multiple
+        of 8.  The object stays until its name is removed.
         """
         size = _CHANNEL_HEADER_SIZE + _count(capacity, "capacity", 8)
 
@@ -1177,8 +1208,8 @@ class Channel(_Messages):
     ) -> _SlotContext:
         """Return a context for writing a message of LENGTH bytes in place.
 
-        Its value is a memoryview, which is not to be used afterwards, nor a
-        slice of it or an array on it.  The message is sent at the end, or not
+        Its value is a memoryview.  Do not use it after the block, nor a slice
+        of it or an array on it.  The message is sent at the end, or not
         if there is an exception.  Raises what `send` does.
         """
         return _SlotContext(self, _count(length, "length"), timeout)
@@ -1186,7 +1217,7 @@ class Channel(_Messages):
     def message(self, timeout: Optional[float] = None) -> _SlotContext:
         """Return a context for reading the next message in place.
 
-        Its value is a memoryview, which is not to be used afterwards.  The
+        Its value is a memoryview.  Do not use it after the block.  The
         message is received at the end; if there is an exception, it stays.
         Raises what `receive` does.
         """
@@ -1210,7 +1241,7 @@ class Channel(_Messages):
 class Broadcast(_Messages):
     """A broadcast, for senders: every subscriber sees every message.
 
-    As a context it is closed at the end, for all processes.
+    The end of a `with` block closes the broadcast, for all processes.
     """
 
     _what = "broadcast"
@@ -1245,8 +1276,9 @@ class Broadcast(_Messages):
     def send(self, message: _Bytes, timeout: Optional[float] = None) -> None:
         """Send MESSAGE, bytes or another buffer, to all subscribers.
 
-        The timeout is for other senders.  Raises TimeoutError; Closed; and
-        OSError with EMSGSIZE if the message has more than half the capacity.
+        It may wait for other senders, but not for subscribers.  Raises
+        TimeoutError; Closed; and OSError with EMSGSIZE if the message has more
+        than half the capacity.
         """
         self._send(_gshm.broadcast_send, message, timeout)
 
@@ -1260,9 +1292,9 @@ class Broadcast(_Messages):
 
 
 class Subscriber(_Structure):
-    """A subscriber of a broadcast: that in the object SOURCE, or its name.
+    """A subscriber of the broadcast in SOURCE, an Object or the name of one.
 
-    It needs permission to read the object only.  FROM_ is "now", for the
+    It needs only permission to read the object.  FROM_ is "now", for the
     messages that are sent from now on, "latest", for the newest one first, or
     "oldest", for all that are still there.  It waits up to TIMEOUT until the
     object exists.  It belongs to one thread at a time.

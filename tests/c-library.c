@@ -543,6 +543,16 @@ check_anonymous (void)
 }
 
 static void
+check_texts (void)
+{
+  check (
+    "strerror: of ours", 0,
+    strcmp (gshm_strerror (-EPIPE), "the channel or broadcast is closed"));
+  check ("strerror: of the system's", 0,
+         strcmp (gshm_strerror (-EACCES), strerror (EACCES)));
+}
+
+static void
 check_objects (char *name, int is_whole)
 {
   struct gshm_object object, other, taken;
@@ -618,6 +628,7 @@ main (int argc, char **argv)
   check_rwlock (locks);
   check_channel ();
   check_broadcast ();
+  check_texts ();
   if (strcmp (argv[3], "1") == 0)
     check_anonymous ();
   check_objects (argv[1], strcmp (argv[2], "1") == 0);

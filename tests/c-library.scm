@@ -32,7 +32,7 @@
 ;; Declarations begin a line, or their names do.
 (define declared
   (matches "\n(gshm_[a-z_]+) \\("
-           (regexp-substitute/global #f "\n(int|void|size_t|uint64_t) "
+           (regexp-substitute/global #f "\n(int |void |size_t |uint64_t |const char \\*)"
                                      (text-of "/src/c/gshm.h") 'pre "\n"
                                      'post)))
 

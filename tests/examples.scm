@@ -210,12 +210,13 @@ The sum of all: 404010000\n" 0)
                        pictures)
                status)))))
   (test-equal "a detector without an object"
-    '("detector: /none: No such file or directory\n" 1)
+    '("detector: /none: there is no such object\n" 1)
     (says (with-errors (list detector "/none"))))
   (with-fresh-name name
     (shm-create name 100)
     (test-equal "a detector with another object"
-      (list (format #f "detector: ~a: Invalid argument\n" name) 1)
+      (list (format #f "detector: ~a: an argument is wrong, or there is no such \
+structure in this memory\n" name) 1)
       (says (with-errors (list detector name))))))
 
 (define (test-send)
@@ -229,7 +230,7 @@ The sum of all: 404010000\n" 0)
         (let ((said (says (list python (string-append examples "send.py") name
                                 "from Python"))))
           (list said (utf8->string (shm-channel-receive! ch #:timeout 0)))))))
-  (test-equal "no channel" '("send: /none: No such file or directory\n" 1)
+  (test-equal "no channel" '("send: /none: there is no such object\n" 1)
     (says (with-errors (list send "/none" "x")))))
 
 (define python-folder (and=> (find-python "numpy") dirname))

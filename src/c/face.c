@@ -4,6 +4,7 @@
 #include <config.h>
 
 #include <pthread.h>
+#include <string.h>
 
 #include "c/face.h"
 
@@ -33,6 +34,35 @@ gshm_to_errno (enum gshm_result result)
       break;
     }
   return -EINVAL;
+}
+
+const char *
+gshm_strerror (int error)
+{
+  switch (error)
+    {
+    case 0:
+      return "no error";
+    case -EINVAL:
+      return "an argument is wrong, or there is no such structure in this "
+             "memory";
+    case -ETIMEDOUT:
+      return "the timeout has expired";
+    case -EOWNERDEAD:
+      return "the last owner of the lock died";
+    case -EDEADLK:
+      return "this thread would wait for itself";
+    case -EPERM:
+      return "this thread does not own it";
+    case -EPIPE:
+      return "the channel or broadcast is closed";
+    case -EMSGSIZE:
+      return "the message is too long";
+    case -ENOENT:
+      return "there is no such object";
+    default:
+      return strerror (-error);
+    }
 }
 
 int

@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause
    gshm.h - shared memory objects, locks, channels and broadcasts.
 
-   These are the ones of guile-shm: programs in C, C++, Python and Guile share
-   them.  The structures in shared memory are the same for programs of 32 and
+   Programs in C, C++, Python and Guile share them, also programs of 32 and of
    64 bits.
 
-   Results.  A function that returns an int returns 0, or a negative errno;
-   what each one means is said with the function.  All of them can return
+   Results.  Most functions return 0, or a negative errno; what each one means
+   is said with the function, and gshm_strerror tells it to users.  All of them
+   can return
 
      -EINVAL   a pointer is NULL or misaligned, a timeout is negative, or the
                memory does not contain the structure, for instance because it
-               was not initialized, has another version, or is too short.
-               The memory of all but subscribers must be mapped for writing;
+               was not initialized, has another version, or is too short;
      -EMFILE, -ENFILE or -ENOMEM
-               the first operation of a thread with a structure that knows its
-               owner opens a descriptor for a moment, and there is none.
+               when a thread first uses a lock, a channel or a broadcast, the
+               library opens a descriptor for a moment; none was left.
 
    Waiting.  Only the functions that have a timeout wait for other processes.
-   It is in nanoseconds: 0 means that the operation does not wait, but for a
-   moment if another thread is copying a message; GSHM_FOREVER, that it waits
-   until it succeeds.  A signal does not end a wait: its handler runs, and the
+   It is in nanoseconds.  With 0 a function does not wait, except a moment
+   while another thread copies a message.  With GSHM_FOREVER it waits until it
+   succeeds.  A signal does not end a wait: its handler runs, and the
    wait goes on.
 
    Threads.  Any thread may call any function at any time, except that a slot
@@ -28,9 +27,10 @@
    handler of a signal.  The child of fork () is another owner: it owns none of
    the locks that its parent owns, and has none of its slots.
 
-   Memory.  No function calls malloc.  The library keeps one descriptor open,
-   as a reserve for finding out whether an owner is alive when there are no
-   others.
+   Memory.  Map it for writing: a store to memory that is not raises SIGSEGV.
+   Only a subscriber needs no more than to read.  No function calls malloc.  The
+   library keeps one descriptor open, so that it can check whether an owner is
+   alive also when the process has no descriptor left.
 
    SIGBUS.  If another process truncates an object, an access past its end
    raises SIGBUS, also in these functions.  Objects that are sealed with
@@ -63,6 +63,10 @@ GSHM_BEGIN
 /* A timeout that never expires.  */
 #define GSHM_FOREVER INT64_MAX
 
+/* What ERROR, a negative errno, means as a result of these functions, in
+   English.  The text is constant, or the C library's strerror's.  */
+const char *gshm_strerror (int error);
+
 
 /* Objects.
 
@@ -83,15 +87,15 @@ struct gshm_object
    will give the object that name.  With NULL the object is anonymous: pass on
    its descriptor.  MODE has the permissions, as 0600.
 
-   Where the system cannot link objects to names, as Linux can, the object has
-   its name at once, and is attached to by others before it is published;
-   locks, channels and broadcasts in it count as absent until they are
-   initialized.
+   On systems that cannot link objects to names, as Linux can, other processes
+   can attach before it is published.  They find no lock, channel or broadcast
+   there until it is initialized.
 
-   OBJECT must not be open: what it was is forgotten.
+   If OBJECT is open, close it first, else its mapping is lost.  After an error
+   it is closed: closing it again does nothing, and its memory is NULL.
 
    Errors: -EEXIST, the name is taken; -EINVAL, NAME is not a name, SIZE is 0
-   or more than PTRDIFF_MAX, or MODE has other bits; -ENAMETOOLONG; -ENOSYS,
+   or more than PTRDIFF_MAX, or MODE has bits other than 0777; -ENAMETOOLONG; -ENOSYS,
    the system has no shared memory; others, as of open, ftruncate and mmap.  */
 int gshm_object_create (struct gshm_object *object, const char *name,
                         size_t size, unsigned int mode);
@@ -116,8 +120,8 @@ enum gshm_access
    has a size; there is no wake-up for that, so that this polls.
 
    Errors: -ENOENT, it does not exist; -EACCES; -ETIMEDOUT, it exists, and has
-   no size; -EWOULDBLOCK, another process looks whether it is in use; others,
-   as of shm_open and mmap.  */
+   no size; -EWOULDBLOCK, another process is checking whether it is in use;
+   others, as of shm_open and mmap.  After an error OBJECT is closed.  */
 int gshm_object_attach (struct gshm_object *object, const char *name,
                         enum gshm_access access, int64_t timeout_ns);
 
@@ -153,7 +157,8 @@ int gshm_mutex_init (struct gshm_mutex *mutex);
    thread does.  */
 int gshm_mutex_lock (struct gshm_mutex *mutex, int64_t timeout_ns);
 
-/* Unlock it; the data are consistent.  -EPERM: this thread does not own it. */
+/* Unlock it; the data count as consistent.  -EPERM: this thread does not own
+   it.  */
 int gshm_mutex_unlock (struct gshm_mutex *mutex);
 
 /* The same, but the data are not consistent: the next one to lock it gets
@@ -224,9 +229,8 @@ struct gshm_barrier
 /* -EINVAL: PARTIES is 0, or more than GSHM_BARRIER_MAX.  */
 int gshm_barrier_init (struct gshm_barrier *barrier, uint32_t parties);
 
-/* Wait until as many threads as the barrier has parties wait at it.  Threads
-   that die while they wait no longer count.  -ETIMEDOUT: this thread no longer
-   waits.  */
+/* Wait until PARTIES threads wait.  A thread that dies while it waits no
+   longer counts.  -ETIMEDOUT: this thread no longer waits.  */
 int gshm_barrier_wait (struct gshm_barrier *barrier, int64_t timeout_ns);
 
 
@@ -248,8 +252,8 @@ int gshm_rwlock_init (struct gshm_rwlock *rwlock);
 int gshm_rwlock_read_lock (struct gshm_rwlock *rwlock, int64_t timeout_ns);
 int gshm_rwlock_write_lock (struct gshm_rwlock *rwlock, int64_t timeout_ns);
 
-/* Unlock it, as a reader or the writer; the data are consistent.  -EPERM: this
-   thread has not locked it.  */
+/* Unlock it, as a reader or the writer; the data count as consistent.  -EPERM:
+   this thread has not locked it.  */
 int gshm_rwlock_unlock (struct gshm_rwlock *rwlock);
 
 /* The same, but if this thread is the writer, the data are not consistent: the
@@ -262,8 +266,8 @@ int gshm_rwlock_abandon (struct gshm_rwlock *rwlock);
    A channel is a queue of messages, for any number of senders and receivers;
    one receiver gets each message.  */
 
-/* The size of a channel's header.  The rest of its memory has the messages,
-   each with 8 bytes and padded to a multiple of 8.  */
+/* The size of a channel's header.  The rest of its memory has the messages:
+   each takes 8 bytes more than its length, rounded up to a multiple of 8.  */
 #define GSHM_CHANNEL_HEADER_SIZE 1664
 
 /* A channel that is open.  Several threads may use it.  There is nothing to
@@ -275,19 +279,18 @@ struct gshm_channel
 };
 
 /* Make the LENGTH bytes at MEMORY an empty channel.  -EINVAL: MEMORY is not
-   aligned to 8 bytes, or LENGTH is not larger than GSHM_CHANNEL_HEADER_SIZE by
-   8 bytes.  */
+   aligned to 8 bytes, or LENGTH is less than GSHM_CHANNEL_HEADER_SIZE + 8.  */
 int gshm_channel_init (void *memory, size_t length);
 
 /* Set CHANNEL to the one in the LENGTH bytes at MEMORY.  -EINVAL: there is
-   none, or it is longer.  */
+   none, or it does not fit into LENGTH bytes.  */
 int gshm_channel_open (struct gshm_channel *channel, void *memory,
                        size_t length);
 
 /* Send a copy of the LENGTH bytes at MESSAGE; wait until there is space.
 
-   -ETIMEDOUT; -EPIPE: the channel is closed; -EMSGSIZE: the message has more
-   bytes than the channel's memory without its header and 8; -EDEADLK: this
+   -ETIMEDOUT; -EPIPE: the channel is closed; -EMSGSIZE: LENGTH is larger than
+   the channel's memory less GSHM_CHANNEL_HEADER_SIZE + 8; -EDEADLK: this
    thread has a slot that must be committed, released or cancelled first.  */
 int gshm_channel_send (const struct gshm_channel *channel, const void *message,
                        size_t length, int64_t timeout_ns);
@@ -308,9 +311,9 @@ int gshm_channel_close (const struct gshm_channel *channel);
 /* Return 1 if it is closed, 0 if not.  */
 int gshm_channel_is_closed (const struct gshm_channel *channel);
 
-/* A message in the channel's memory.  A slot is not to be copied.  While this
-   thread has it, no other thread sends, or receives, respectively; if it dies,
-   nothing is sent, and nothing is lost.  */
+/* A message in the channel's memory.  Do not copy the struct.  While a thread
+   has reserved a slot, no other thread sends; while it peeks at one, no other
+   receives.  If it dies, its message is not sent, or stays.  */
 struct gshm_slot
 {
   void *bytes; /* of the message, aligned to 8 */
@@ -339,8 +342,8 @@ int gshm_channel_peek (const struct gshm_channel *channel,
    no such slot.  */
 int gshm_channel_release (struct gshm_slot *slot);
 
-/* Send nothing, or leave the message there for another receiver.  -EPERM: this
-   thread has no such slot.  */
+/* Give back a slot that was reserved: nothing is sent; or one that was peeked
+   at: the message stays.  -EPERM: this thread has no such slot.  */
 int gshm_channel_cancel (struct gshm_slot *slot);
 
 
@@ -366,12 +369,13 @@ size_t gshm_broadcast_size (size_t capacity);
 int gshm_broadcast_init (void *memory, size_t length, size_t capacity);
 
 /* Set BROADCAST to the one in the LENGTH bytes at MEMORY.  -EINVAL: there is
-   none, or it is longer.  */
+   none, or it does not fit into LENGTH bytes.  */
 int gshm_broadcast_open (struct gshm_broadcast *broadcast, void *memory,
                          size_t length);
 
-/* Send a copy of the LENGTH bytes at MESSAGE to all subscribers.  The timeout
-   is for other senders.  -ETIMEDOUT; -EPIPE: it is closed; -EMSGSIZE.  */
+/* Send a copy of the LENGTH bytes at MESSAGE to all subscribers.  It may
+   wait for other senders, but not for subscribers.  -ETIMEDOUT; -EPIPE: it is
+   closed; -EMSGSIZE.  */
 int gshm_broadcast_send (const struct gshm_broadcast *broadcast,
                          const void *message, size_t length,
                          int64_t timeout_ns);
@@ -398,7 +402,8 @@ struct gshm_subscriber
 
 /* Subscribe to the broadcast in the LENGTH bytes at MEMORY.  ACCESS says how
    that is mapped: a subscriber that can write is woken when there is a
-   message, one that cannot polls, each millisecond and later each 10.  */
+   message; one that can only read polls, every millisecond at first, later
+   every 10.  */
 int gshm_subscriber_open (struct gshm_subscriber *subscriber, void *memory,
                           size_t length, enum gshm_access access,
                           enum gshm_from from);
