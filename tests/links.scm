@@ -4,6 +4,7 @@
 (use-modules (ice-9 regex)
              ((ice-9 textual-ports) #:select (get-string-all))
              (srfi srfi-1)
+             (srfi srfi-11)
              (srfi srfi-64)
              (tests support))
 
@@ -16,22 +17,29 @@
   (delete-duplicates
    (map (lambda (m) (match:substring m 1)) (list-matches pattern text))))
 
-;; The manual in one page, or #f.
+;; The manual in one page; or what makeinfo says, if it fails.
 (define html
-  (let* ((file (string-append (or (getenv "TMPDIR") "/tmp")
-                              (format #f "/gshm-links-~a.html" (getpid))))
-         (status (system* "sh" "-c" "\"${MAKEINFO:-makeinfo}\" --html --no-split \
--I \"$0/examples\" -I \"$0/doc\" -o \"$1\" \"$0/doc/guile-shm.texi\""
-                          srcdir file)))
-    (and (file-exists? file)
-         (let ((text (text-of file)))
-           (delete-file file)
-           (and (zero? status) text)))))
+  (let*-values (((file) (format #f "~a/gshm-links-~a.html"
+                                (or (getenv "TMPDIR") "/tmp") (getpid)))
+                ((said status)
+                 (run "sh" "-c" "makeinfo --html --no-split --no-number-sections \
+-I \"$0/examples\" -I \"$0/doc\" -o \"$1\" \"$0/doc/guile-shm.texi\" 2>&1"
+                      srcdir file)))
+    (if (zero? status)
+        (let ((text (text-of file)))
+          (delete-file file)
+          text)
+        said)))
+
+(define makeinfo?
+  (zero? (system* "sh" "-c" "command -v makeinfo > /dev/null")))
 
 (define (test-manual)
   (define targets (matches "id=[\"']([^\"']+)" html))
   (define links (matches "href=\"([^\"]+)\"" html))
-  (test-assert "there are links" (> (length links) 100))
+  (test-equal "the manual is converted" #t
+    (or (> (length links) 100)
+        (string-take html (min 200 (string-length html)))))
   (test-equal "links within the manual that lead nowhere" '()
     (remove (lambda (link)
               (or (not (string-prefix? "#" link))
@@ -57,7 +65,7 @@
 
 (test-begin "links")
 
-(if html
+(if makeinfo?
     (test-manual)
     (begin
       (test-skip 1)
