@@ -7,7 +7,8 @@
 ;;; shm-attach maps it in another process, shm-view gives it types, shm-unlink
 ;;; removes its name.  Other modules are (posix-shm atomic) for atomic
 ;;; operations and for waiting, (posix-shm sync) for locks, (posix-shm channel)
-;;; for messages, (posix-shm semaphore) for named POSIX semaphores, and
+;;; and (posix-shm broadcast) for messages, (posix-shm fibers) for operations of
+;;; guile-fibers, (posix-shm semaphore) for named POSIX semaphores, and
 ;;; (posix-shm chicken) for programs that were written for the CHICKEN egg.
 ;;; The manual is in Info: info guile-shm.
 ;;;

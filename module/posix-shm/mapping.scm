@@ -175,7 +175,8 @@ attaches to it, writable, without calling INITIALIZE; replace puts the new one
 in its place atomically, and processes that are attached to the old one keep
 that.  Of any number of processes that attach at once exactly one creates the
 object, the others attach to it; they wait until it has a size and, with LAYOUT,
-a header, and return #f if TIMEOUT, a real number of seconds, expires.
+a header, and return #f if TIMEOUT, a real number of seconds, expires.  Without
+TIMEOUT they wait as long as it takes or, with LAYOUT, a second.
 
 INITIALIZE is a procedure that is called with what this will return, before
 other processes can attach to the object (if the system allows that, as Linux
@@ -412,8 +413,8 @@ WAIT is a real number of seconds to wait for the object to exist and to have a
 size and, with LAYOUT, a header; if it expires, return #f.
 
 Raise system-error as shm-open does, with ENOENT if there is no such object and
-no WAIT; out-of-range if its size is 0 and there is no WAIT, if it is not a
-multiple of the size of TYPE, or less than DIMENSIONS need; and
+no WAIT; out-of-range if its size is 0 and there is no WAIT and no LAYOUT, if it
+is not a multiple of the size of TYPE, or less than DIMENSIONS need; and
 &shm-format-error if it has another LAYOUT or none."
   (require-shm "shm-attach" name)
   (attach-memory "shm-attach" name #:type type #:dimensions dimensions

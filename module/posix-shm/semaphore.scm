@@ -35,7 +35,8 @@ unreachable.
 
 Raise wrong-type-arg or out-of-range for an invalid argument, and system-error
 if the system refuses: ENOENT (no such semaphore), EEXIST, EACCES, EINVAL (not
-a name, or not a semaphore), ENAMETOOLONG, ENOSYS (no named semaphores here).
+a name, or not a semaphore), ENAMETOOLONG, EWOULDBLOCK (another process is
+checking whether it is in use), ENOSYS (no named semaphores here).
 See sem_open(3)."
   (%semaphore-open name oflags mode value))
 
