@@ -492,6 +492,8 @@ def data():
 
 
 def main():
+    # A shell has background jobs ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     checks = [
         check
         for check in list(globals().values())
