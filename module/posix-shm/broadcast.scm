@@ -23,7 +23,7 @@
                shm-select
                shm-ready-port
 
-               ;; Conditions.
+               ;; Exceptions.
                &shm-closed
                shm-closed?
                &shm-format-error

@@ -30,7 +30,7 @@
                shm-select
                shm-ready-port
 
-               ;; Conditions.
+               ;; Exceptions.
                &shm-closed
                shm-closed?
                &shm-format-error

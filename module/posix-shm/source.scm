@@ -80,9 +80,9 @@
   "Wait until at least one of SOURCES, a list of channels and subscribers, is
 ready, and return a list of all that are ready, in the order of SOURCES.  A
 source is ready if a receiver need not wait: if it has a message, is closed, or
-its memory is unmapped or inaccessible.  Another receiver may take the message
-first.  TIMEOUT is a real number of seconds; without it, or if it is #f, wait
-for ever.  Return the empty list if TIMEOUT expires.
+its memory is unmapped, inaccessible or overwritten.  Another receiver may take
+the message first.  TIMEOUT is a real number of seconds; without it, or if it is
+#f, wait for ever.  Return the empty list if TIMEOUT expires.
 
 Raise wrong-type-arg if one of SOURCES is something else, out-of-range if there
 is none and no TIMEOUT, and system-error with EDEADLK if none is ready and this
@@ -139,7 +139,7 @@ for event loops.  Do not read from the port.  If it is readable, receive from
 SOURCE with a timeout of 0, until that returns #f; then the port is not readable
 until there may be another message.  Each call for SOURCE returns the same port,
 until that is closed.  A child of a fork makes its own.  Close the port when it
-is no longer needed; it takes two descriptors.
+is no longer needed; it takes two descriptors, or three without eventfd.
 
 Raise system-error with EMFILE if the process has no descriptor left, and EAGAIN
 if the system cannot start a thread."

@@ -19,7 +19,7 @@ static void
 fail (int err, SCM bytevector)
 {
   gshm_error_at (READY, err, "source", bytevector, SCM_INUM0,
-                 "its port needs two file descriptors and a thread");
+                 "its port needs file descriptors and a thread");
 }
 
 static void
