@@ -231,7 +231,7 @@ def _fail(result: int, what: str) -> None:
     if result == -errno.EINVAL:
         raise FormatError(
             f"there is no {what}: it was not initialized, has another version, "
-            f"or is at another offset, as in an object with a layout"
+            f"or has another offset or length, as in a layout"
         )
     if result == -errno.EPIPE:
         raise Closed(f"the {what} is closed")
