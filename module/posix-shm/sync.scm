@@ -248,11 +248,10 @@ a multiple of 8 or not within BV.")
         (list timeout-value))))
 
 (define (recover hold on-abandoned)
-  (when on-abandoned
-    (on-abandoned))
-  (%shm-hold-recover! hold)
   (unless on-abandoned
-    (apply raise-abandoned (%shm-hold-lock hold))))
+    (apply raise-abandoned (%shm-hold-lock hold)))
+  (on-abandoned)
+  (%shm-hold-recover! hold))
 
 (define (check-procedures subr thunk on-abandoned)
   (check-procedure subr thunk)
@@ -268,9 +267,9 @@ misc-error.  TIMEOUT is as for shm-mutex-lock!; if it expires, return
 TIMEOUT-VALUE, by default #f, and do not call THUNK.
 
 If the last owner of the mutex died, call ON-ABANDONED first, a procedure
-without arguments that recovers the data.  If it does not return, the mutex
-stays abandoned for the next owner.  Without ON-ABANDONED, unlock the mutex and
-raise &shm-abandoned.
+without arguments that recovers the data.  Without ON-ABANDONED, raise
+&shm-abandoned.  If ON-ABANDONED does not return, or if there is none, the mutex
+is unlocked and stays abandoned: the next owner is told, too.
 
 Raise what shm-mutex-lock!, ON-ABANDONED and THUNK raise."
   (check-procedures "call-with-shm-mutex" thunk on-abandoned)
