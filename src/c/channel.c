@@ -124,25 +124,6 @@ begin (struct gshm_transfer *transfer, const struct gshm_channel *channel,
   return gshm_to_errno (result);
 }
 
-/* The same for SLOT, which changes only if that succeeds.  */
-static int
-fill (struct gshm_slot *slot, const struct gshm_channel *channel,
-      gshm_attempt *attempt, size_t length, int64_t timeout)
-{
-  struct gshm_transfer transfer;
-
-  if (slot == NULL)
-    return -EINVAL;
-  int error = begin (&transfer, channel, attempt, length, timeout);
-  if (error == 0)
-    {
-      *loan_of (slot) = (struct loan) { key_of (slot), transfer };
-      slot->bytes = transfer.bytes;
-      slot->length = (size_t) transfer.length;
-    }
-  return error;
-}
-
 /* Whether this thread has SLOT.  The child of a fork has a copy, and not the
    lock.  */
 static int
@@ -156,6 +137,28 @@ check (struct gshm_slot *slot)
               && gshm_transfer_has_lock (&loan->transfer, loan->transfer.side)
             ? 0
             : -EPERM);
+}
+
+/* Begin a transfer with CHANNEL for SLOT, which changes only if that
+   succeeds.  */
+static int
+fill (struct gshm_slot *slot, const struct gshm_channel *channel,
+      gshm_attempt *attempt, size_t length, int64_t timeout)
+{
+  struct gshm_transfer transfer;
+
+  if (slot == NULL)
+    return -EINVAL;
+  if (check (slot) == 0)
+    return -EBUSY;
+  int error = begin (&transfer, channel, attempt, length, timeout);
+  if (error == 0)
+    {
+      *loan_of (slot) = (struct loan) { key_of (slot), transfer };
+      slot->bytes = transfer.bytes;
+      slot->length = (size_t) transfer.length;
+    }
+  return error;
 }
 
 /* The same as a sender, or as a receiver.  */

@@ -323,7 +323,7 @@ struct gshm_slot
 
 /* Wait for space for a message of LENGTH bytes, and set SLOT to it, for
    writing the message there.  Errors, for which SLOT does not change: as for
-   gshm_channel_send.  */
+   gshm_channel_send; -EBUSY: this thread has SLOT already.  */
 int gshm_channel_reserve (const struct gshm_channel *channel,
                           struct gshm_slot *slot, size_t length,
                           int64_t timeout_ns);
@@ -334,7 +334,7 @@ int gshm_channel_reserve (const struct gshm_channel *channel,
 int gshm_channel_commit (struct gshm_slot *slot, size_t length);
 
 /* Wait for a message, and set SLOT to it, for reading it there.  Errors: as
-   for gshm_channel_receive.  */
+   for gshm_channel_receive; -EBUSY: this thread has SLOT already.  */
 int gshm_channel_peek (const struct gshm_channel *channel,
                        struct gshm_slot *slot, int64_t timeout_ns);
 
