@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """gshm_module.py - check gshm.py, for python-module.scm.
 
-Usage: gshm_module.py NAME
-NAME is that of an object that this program may create.  It prints "PASS: ",
+Usage: gshm_module.py NAME WHOLE
+NAME is that of an object that this program may create.  WHOLE is 1 if an object
+is absent until it is published, else 0.  This prints "PASS: ",
 "FAIL: " or "SKIP: " and a description for each check.
 """
 
@@ -20,6 +21,7 @@ import traceback
 import gshm
 
 NAME = sys.argv[1]
+IS_WHOLE = sys.argv[2] == "1"
 
 
 def raises(expected, call, *arguments, **options):
@@ -62,12 +64,14 @@ def object_appears_whole():
     seen = []
 
     def initialize(new):
-        seen.append(raises(FileNotFoundError, gshm.attach, NAME))
+        if IS_WHOLE:
+            raises(FileNotFoundError, gshm.attach, NAME)
+        seen.append(new.size)
         new.memory[0] = 42
 
     created = gshm.create(NAME, 100, initialize=initialize)
     try:
-        assert len(seen) == 1
+        assert seen == [100]
         attached = gshm.attach(NAME)
         assert attached.memory[0] == 42
         assert attached.size == len(attached) == 100

@@ -4,6 +4,7 @@
 (use-modules (posix-shm)
              (srfi srfi-11)
              (srfi srfi-64)
+             ((tests mapping-support) #:select (unnamed?))
              (tests support))
 
 (define srcdir (or (getenv "abs_top_srcdir") "."))
@@ -28,6 +29,7 @@ import gshm' 2>&1" python)))
   (when python
     (with-fresh-name name
       (test-verdicts "all checks have run" python
-                     (string-append srcdir "/tests/gshm_module.py") name))))
+                     (string-append srcdir "/tests/gshm_module.py") name
+                     (if unnamed? "1" "0")))))
 
 (test-end "python-module")
