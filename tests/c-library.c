@@ -463,6 +463,12 @@ check_broadcast (void)
   check ("broadcast: no next message", -ETIMEDOUT,
          gshm_subscriber_receive (&all, buffer, 100, &length, 1000));
   check ("broadcast: send", 0, gshm_broadcast_send (&broadcast, "one", 3, 0));
+  check ("broadcast: send nothing", 0,
+         gshm_broadcast_send (&broadcast, NULL, 0, 0));
+  check ("broadcast: receive nothing", 0,
+         gshm_subscriber_latest (&all, NULL, 0, &length));
+  check ("broadcast: of no bytes", 0, (long long) length);
+  gshm_subscriber_open (&all, memory, size, GSHM_READ_ONLY, GSHM_FROM_OLDEST);
   check ("broadcast: too long", -EMSGSIZE,
          gshm_broadcast_send (&broadcast, buffer, 101, 0));
   check (

@@ -111,7 +111,7 @@ subscriber): #<shm-broadcast of 100 bytes in anonymous shared memory>")
                              (shm-select (list ch) #:timeout 0)))))
       result)))
 
-;; As a user has it who may read the object only; root may write all.
+;; As of a user with read permission only; root may write every object.
 (define (reading-subscriber broadcast)
   "Return a subscriber of BROADCAST that does not write to it."
   (let ((bv (source-bytevector broadcast)))

@@ -88,7 +88,8 @@ gshm_broadcast_send (const struct gshm_broadcast *broadcast,
     result = gshm_sending_wait (&sending, NULL);
   if (result != GSHM_DONE)
     return gshm_to_errno (result);
-  gshm_sending_write (&sending, message);
+  if (length > 0)
+    gshm_sending_write (&sending, message);
   return gshm_to_errno (gshm_sending_end (&sending));
 }
 
