@@ -311,8 +311,9 @@ int gshm_channel_close (const struct gshm_channel *channel);
 /* Return 1 if it is closed, 0 if not.  */
 int gshm_channel_is_closed (const struct gshm_channel *channel);
 
-/* A message in the channel's memory.  Do not copy the struct.  While a thread
-   has reserved a slot, no other thread sends; while it peeks at one, no other
+/* A message in the channel's memory.  Do not copy the struct, and commit,
+   release or cancel it before you unmap the memory.  While a thread has
+   reserved a slot, no other thread sends; while it peeks at one, no other
    receives.  If it dies, its message is not sent, or stays.  */
 struct gshm_slot
 {
